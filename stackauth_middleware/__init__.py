@@ -1,0 +1,33 @@
+"""Stack Auth (Hexclave) users in any Python web framework: one verifier, an ASGI door and a WSGI door."""
+
+from __future__ import annotations
+
+from ._config import StackAuthConfig
+from ._door import get_user, require_user
+from ._rules import Rule
+from ._user import User, UserProfile, UserType
+from ._verifiers import AsyncVerifier, Verifier
+from .asgi import StackAuthASGIMiddleware
+from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError, StackAuthError
+from .wsgi import StackAuthWSGIMiddleware
+
+__all__ = [
+    "AsyncVerifier",
+    "AuthServerError",
+    "ConfigError",
+    "ErrorCode",
+    "RefusedError",
+    "Rule",
+    "StackAuthASGIMiddleware",
+    "StackAuthConfig",
+    "StackAuthError",
+    "StackAuthWSGIMiddleware",
+    "User",
+    "UserProfile",
+    "UserType",
+    "Verifier",
+    "get_user",
+    "require_user",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,167 @@
+"""The asynchronous edge: httpx sends, tasks share a flight, and the pump drives a script.
+
+It works on httpx's transport layer, so there is no client that could keep a cookie, follow a redirect
+or read a netrc file. Everything with a loop in it lives in a run variable: one for each event loop,
+asyncio's or trio's, gone with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any, TypeVar, cast
+
+import anyio
+import httpx
+from anyio.lowlevel import RunVar
+
+from . import _edge
+from ._config import StackAuthConfig
+from ._edge import clocks
+from ._memory import register
+from ._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
+
+T = TypeVar("T")
+
+
+class _OfLoop:
+    """What belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.flights: dict[Hashable, anyio.Event] = {}
+        self.transports: dict[str | None, httpx.AsyncHTTPTransport] = {}
+
+
+class AsyncEdge:
+    """Drives the scripts of one config from any task of any event loop."""
+
+    def __init__(self, config: StackAuthConfig) -> None:
+        self._timeout = config.timeout
+        self._proxied = config.trust_env_proxies
+        # Made here and not at the first call, which would stop the event loop for a tenth of a second.
+        self._tls = _edge.tls_context()
+        self.after_fork()
+        register(self)
+
+    def forget(self) -> None:
+        """Nothing is remembered here."""
+
+    def after_fork(self) -> None:
+        """Leave flights and sockets to the parent."""
+        self._of_loop: RunVar[_OfLoop] = RunVar("stackauth_middleware")
+
+    async def aclose(self) -> None:
+        """Close the pooled connections of this event loop. The next call opens new ones."""
+        transports = self._here().transports
+        for proxy in list(transports):
+            await transports.pop(proxy).aclose()
+
+    async def run(self, script: Script[T]) -> T:
+        """Return what `script` returns, all its work within one budget of time."""
+        return await self._drive(script, time.monotonic() + self._timeout)
+
+    async def _drive(self, script: Script[T], deadline: float) -> T:
+        with contextlib.closing(script):
+            try:
+                effect = next(script)
+                while True:
+                    answer = await self._perform(effect, deadline)
+                    effect = script.send(Tick(answer, clocks()))
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+
+    async def _perform(self, effect: Call | Flight, deadline: float) -> Answer:
+        return await (self._send(effect, deadline) if isinstance(effect, Call) else self._join(effect, deadline))
+
+    async def _join(self, flight: Flight, deadline: float) -> FlightEnd:
+        now = time.monotonic()
+        flights = self._here().flights
+        landed = flights.get(flight.key)
+        if landed is None:
+            return await self._carry(flight, flights, min(deadline, now + flight.carry))
+        if not flight.wait:
+            return FlightEnd.TIMED_OUT
+        with anyio.move_on_after(max(0.0, min(deadline, now + flight.wait) - now)):
+            await landed.wait()
+        return FlightEnd.LANDED if landed.is_set() else FlightEnd.TIMED_OUT
+
+    async def _carry(self, flight: Flight, flights: dict[Hashable, anyio.Event], deadline: float) -> FlightEnd:
+        """Run the flight's script. Whatever becomes of us, those who wait are let go to look again."""
+        landed = flights[flight.key] = anyio.Event()
+        try:
+            await self._drive(flight.script(), deadline)
+        finally:
+            del flights[flight.key]
+            landed.set()
+        return FlightEnd.LANDED
+
+    async def _send(self, call: Call, deadline: float) -> Reply | NoReply:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return NoReply.TIMED_OUT
+        if _edge.stand_in is not None:
+            return await _edge.stand_in.asend(call, left)
+        answered = False
+        try:
+            with anyio.fail_after(left):
+                request = httpx.Request("GET", call.url, headers={**_edge.REQUEST_HEADERS, **call.headers})
+                response = await self._transport(call.url).handle_async_request(request)
+                answered = True
+                try:
+                    return await _read(response, call.max_octets)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            return NoReply.TIMED_OUT
+        except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError):
+            return NoReply.BROKEN if answered else NoReply.UNSENT
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
+            return NoReply.BROKEN
+
+    def _transport(self, url: str) -> httpx.AsyncHTTPTransport:
+        proxy = _edge.proxy_for(url) if self._proxied else None
+        transports = self._here().transports
+        if proxy not in transports:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30)
+            transports[proxy] = httpx.AsyncHTTPTransport(
+                verify=self._tls, trust_env=False, limits=limits, proxy=httpx.Proxy(proxy) if proxy else None
+            )
+        return transports[proxy]
+
+    def _here(self) -> _OfLoop:
+        try:
+            return self._of_loop.get()
+        except LookupError:
+            here = _OfLoop()
+            self._of_loop.set(here)
+            return here
+
+
+async def _read(response: httpx.Response, max_octets: int) -> Reply | NoReply:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    if _edge.is_encoded(headers):
+        return NoReply.ENCODED
+    body = bytearray()
+    async for chunk in cast("httpx.AsyncByteStream", response.stream):
+        body += chunk
+        if len(body) > max_octets:
+            return NoReply.TOO_LARGE
+    return Reply(response.status_code, headers, bytes(body))
+
+
+async def while_waiting(wait: Callable[[], Awaitable[T]], do: Callable[[], Coroutine[Any, Any, None]]) -> T:
+    """Return what `wait` returns, doing something meanwhile that is given up when it does."""
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(do)
+        try:
+            outcome.append(await wait())
+        except Exception as error:  # raised below, out of the group, which would wrap it
+            failure.append(error)
+        group.cancel_scope.cancel()
+    if failure:
+        raise failure[0]
+    return outcome[0]

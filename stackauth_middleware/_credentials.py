@@ -1,0 +1,155 @@
+"""Carriers: where in a request an access token stands. Judges form only, never the token.
+
+What Stack Auth's SDKs and its documentation send to a user's own back end (contract.md section 4),
+each in the old brand and the new, in the order in which they are looked at:
+
+1. ``x-stack-access-token: <jwt>``
+2. ``Authorization: Bearer stackauth_<base64 of {"accessToken": …, "refreshToken": …}>``
+3. ``x-stack-auth: {"accessToken": …, "refreshToken": …}``
+4. ``Authorization: Bearer <jwt>``
+5. the WebSocket sub-protocols ``stackauth, <jwt>``, for browsers, which can set no header there
+
+The first that is present decides. The refresh token in 2 and 3 is dropped here and goes nowhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Container, Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+from .errors import ErrorCode, RefusedError
+
+Carrier: TypeAlias = Literal["x-stack-access-token", "bearer", "x-stack-auth", "websocket"]
+CARRIERS: tuple[Carrier, ...] = get_args(Carrier)
+
+SUBPROTOCOL = "stackauth"
+MAX_OCTETS = 8192
+
+_TOKEN_HEADERS = ("x-stack-access-token", "x-hexclave-access-token")
+_JSON_HEADERS = ("x-stack-auth", "x-hexclave-auth")
+_PREFIXES = ("stackauth_", "hexclave_")
+HEADERS = frozenset((*_TOKEN_HEADERS, *_JSON_HEADERS, "authorization", "sec-websocket-protocol"))
+"""The header names, in lower case, that a door must hand over."""
+
+_BEARER = re.compile(r"bearer +([^ ].*)", re.IGNORECASE | re.DOTALL)
+_JWT_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
+
+
+def extract(headers: Mapping[str, str], carriers: Container[Carrier]) -> str | None:
+    """Return the token that the first present carrier holds, or None where nothing is presented.
+
+    Args:
+        headers: names in lower case, repeated headers joined by a comma, values as latin-1 text.
+        carriers: those that are looked at.
+
+    Raises:
+        RefusedError: INVALID_REQUEST for a carrier that is repeated, malformed or over 8 KiB;
+            INVALID_TOKEN for a header of Stack Auth's own that holds no token.
+    """
+    if "x-stack-access-token" in carriers:
+        value = _one_of(headers, _TOKEN_HEADERS)
+        if value is not None:
+            return _plain(value)
+    bearer = _bearer(headers) if "bearer" in carriers else None
+    if bearer is not None and bearer.startswith(_PREFIXES):
+        return _wrapped(bearer.partition("_")[2])
+    if "x-stack-auth" in carriers:
+        value = _one_of(headers, _JSON_HEADERS)
+        if value is not None:
+            return _member(value)
+    if bearer is not None and _JWT_FORM.fullmatch(bearer):
+        return bearer
+    if "websocket" in carriers and "sec-websocket-protocol" in headers:
+        return _subprotocol(headers["sec-websocket-protocol"])
+    return None
+
+
+def split_subprotocols(value: str) -> list[str]:
+    """Return the sub-protocols that a ``Sec-WebSocket-Protocol`` header offers."""
+    return [each.strip(" \t") for each in value.split(",")]
+
+
+def _one_of(headers: Mapping[str, str], names: tuple[str, str]) -> str | None:
+    """Return the value of the header that is there and not empty; both brands at once are ambiguous."""
+    old, new = (headers.get(name, "").strip(" \t") for name in names)
+    if old and new:
+        raise _malformed("one carrier in both brands")
+    if len(old or new) > MAX_OCTETS:
+        raise _malformed("a carrier over 8 KiB")
+    return old or new or None
+
+
+def _plain(value: str) -> str:
+    if "," in value:
+        raise _malformed("an access token header twice")
+    return value
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    """Return what follows ``Bearer``; None for other schemes, which are the app's own business."""
+    value = headers.get("authorization")
+    if value is None:
+        return None
+    match = _BEARER.fullmatch(value.strip(" \t"))
+    if match is None:
+        return None
+    bearer = match[1]
+    if not (bearer.startswith(_PREFIXES) or _JWT_FORM.match(bearer)):
+        return None
+    if len(bearer) > MAX_OCTETS:
+        raise _malformed("a carrier over 8 KiB")
+    if "," in bearer:
+        raise _malformed("an authorization header twice")
+    return bearer
+
+
+def _wrapped(value: str) -> str | None:
+    """Read the base64 JSON of `getAuthorizationHeader()`, standard alphabet with padding."""
+    try:
+        text = base64.b64decode(value.encode("ascii"), validate=True).decode("utf-8")
+    except (ValueError, binascii.Error):
+        raise _malformed("no base64 behind the bearer prefix") from None
+    return _member(text)
+
+
+def _member(text: str) -> str | None:
+    """Return the member ``accessToken`` of a JSON carrier; the refresh token beside it is dropped."""
+    try:
+        carried = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise _malformed("a carrier that is not one JSON object") from None
+    if not isinstance(carried, dict):
+        raise _malformed("a carrier that is not one JSON object")
+    token = carried.get("accessToken")
+    if not isinstance(token, str | None):
+        raise _malformed("an access token that is not a string")
+    return token or None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name twice")
+    return members
+
+
+def _subprotocol(value: str) -> str | None:
+    """Read ``stackauth, <jwt>`` among the offered sub-protocols, in this order and once."""
+    offered = split_subprotocols(value)
+    if SUBPROTOCOL not in offered:
+        return None
+    at = offered.index(SUBPROTOCOL)
+    if offered.count(SUBPROTOCOL) > 1 or at + 1 == len(offered):
+        raise _malformed("the sub-protocol carrier without one token")
+    token = offered[at + 1]
+    if len(token) > MAX_OCTETS:
+        raise _malformed("a carrier over 8 KiB")
+    return token or None
+
+
+def _malformed(detail: str) -> RefusedError:
+    return RefusedError(ErrorCode.INVALID_REQUEST, detail)

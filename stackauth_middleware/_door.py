@@ -1,0 +1,68 @@
+"""What the two doors share: the keys that they write, and how a request, scope or environ is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ._credentials import HEADERS
+from ._user import User
+from .errors import ConfigError, ErrorCode, RefusedError
+
+USER = "stackauth.user"
+ERROR = "stackauth.error"
+PRESENTED = "stackauth.presented"
+
+HEADER_NAMES = HEADERS - {"sec-websocket-protocol"} | {"origin", "access-control-request-method"}
+"""The headers that the flow looks at, in lower case."""
+
+
+def get_user(obj: Any) -> User | None:
+    """Return the verified user of a request, or None for nobody.
+
+    Args:
+        obj: an ASGI scope, a WSGI environ, or a framework's request that has one as its ``scope``,
+            ``environ``, ``env`` or ``META``.
+
+    Raises:
+        TypeError: `obj` is none of these.
+
+    Not promised: that a middleware was there; without one nobody ever is. `require_user` tells.
+    """
+    user: User | None = _written(obj).get(USER)
+    return user
+
+
+def require_user(obj: Any) -> User:
+    """Return the verified user of a request. Takes what `get_user` takes.
+
+    Raises:
+        RefusedError: MISSING_TOKEN where nobody is.
+        ConfigError: no Stack Auth middleware saw this request.
+        TypeError: `obj` is no request, scope or environ.
+    """
+    written = _written(obj)
+    user: User | None = written.get(USER)
+    if user is not None:
+        return user
+    if USER not in written:
+        raise ConfigError(
+            "no Stack Auth middleware saw this request; wrap the app in StackAuthASGIMiddleware or its twin"
+        )
+    raise RefusedError(written.get(ERROR) or ErrorCode.MISSING_TOKEN, "nobody is signed in")
+
+
+def _written(obj: Any) -> Mapping[str, Any]:
+    """Return the mapping in which a door left its keys, or the outermost one where none did."""
+    found = None
+    for name in ("scope", "environ", "env", "META"):
+        candidate = getattr(obj, name, None)
+        if isinstance(candidate, Mapping):
+            found = candidate
+            break
+    if found is None:
+        if not isinstance(obj, Mapping):
+            raise TypeError(f"{type(obj).__name__} is no request, scope or environ; pass the framework's request")
+        found = obj
+    inner = found.get("asgi.scope")
+    return inner if USER not in found and isinstance(inner, Mapping) else found

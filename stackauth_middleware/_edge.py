@@ -1,0 +1,62 @@
+"""What the two edges share: the stand-in for the network, and the rules for reading an answer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+from ._wire import Call, Clocks, NoReply, Reply
+
+if TYPE_CHECKING:
+    import ssl
+
+REQUEST_HEADERS = {"accept-encoding": "identity", "user-agent": "stackauth-middleware"}
+"""Sent with every call. A compressed answer could not be capped before it is inflated."""
+
+
+class StandIn(Protocol):
+    """Takes the place of the network. Only `stackauth_middleware.testing` puts one in."""
+
+    def send(self, call: Call, seconds: float) -> Reply | NoReply:
+        """Answer within `seconds`, or say that there was no answer. May sleep."""
+
+    async def asend(self, call: Call, seconds: float) -> Reply | NoReply:
+        """Do as `send` does, without blocking the event loop."""
+
+
+stand_in: StandIn | None = None
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return a context that trusts certifi's authorities, or those that ``SSL_CERT_FILE`` names instead."""
+    import ssl
+
+    import certifi
+
+    return ssl.create_default_context(
+        cafile=os.environ.get("SSL_CERT_FILE") or certifi.where(), capath=os.environ.get("SSL_CERT_DIR")
+    )
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for `url`, if any."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def is_encoded(headers: Mapping[str, str]) -> bool:
+    """Say whether the body is compressed although nothing but ``identity`` was asked for."""
+    return headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+
+
+def clocks() -> Clocks:
+    """Read both clocks."""
+    return Clocks(time.time(), time.monotonic())

@@ -1,0 +1,123 @@
+"""From a refusal to the response that a door sends.
+
+The body says which row, never why: details are for the log and the observers. Nothing is ever added
+to an answer of the app.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from ._config import StackAuthConfig
+from ._wire import Response
+from .errors import AuthServerError, ErrorCode, RefusalInfo, RefusedError
+
+logger = logging.getLogger("stackauth_middleware")
+
+_EXPOSED = "WWW-Authenticate, Retry-After"
+
+
+class Responder:
+    """Makes the responses of one config."""
+
+    def __init__(self, config: StackAuthConfig) -> None:
+        self._config = config
+        self._challenges = {row: _challenge(row, config.realm) for row in ErrorCode}
+
+    def __call__(self, error: RefusedError | AuthServerError, method: str, path: str, origin: str) -> Response:
+        """Return the response for `error`.
+
+        Args:
+            method: request method; HEAD gets the headers alone.
+            path: for a callable ``error_body``.
+            origin: the ``Origin`` header, or "".
+        """
+        row = error.code
+        info = RefusalInfo(
+            method,
+            path,
+            restricted_reason=error.restricted_reason if isinstance(error, RefusedError) else None,
+            retry_after=error.retry_after if isinstance(error, AuthServerError) else None,
+        )
+        body = self._body(row, info)
+        problem = self._config.error_body == "problem"
+        headers = [
+            ("Content-Type", "application/problem+json" if problem else "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+        ]
+        challenge = self._challenges[row]
+        if challenge:
+            headers.append(("WWW-Authenticate", challenge))
+        if info.retry_after is not None:
+            headers.append(("Retry-After", str(info.retry_after)))
+        if origin:
+            headers.extend(self._cors(origin))
+        return Response(row.status, tuple(headers), b"" if method == "HEAD" else body)
+
+    def _body(self, row: ErrorCode, info: RefusalInfo) -> bytes:
+        custom = self._config.error_body
+        if custom is None:
+            return _encode(_default(row, info))
+        if custom == "problem":
+            return _encode(_problem(row, info))
+        if isinstance(custom, Mapping):
+            chosen = custom.get(row, custom.get(row.status, _MISSING))
+            return _encode(_default(row, info) if chosen is _MISSING else chosen)
+        return _called(custom, row, info)
+
+    def _cors(self, origin: str) -> list[tuple[str, str]]:
+        """Let the browser of an allowed origin read the refusal: the app's own CORS layer may sit inside us."""
+        allowed = self._config.cors_origins
+        if origin not in allowed and "*" not in allowed:
+            return []
+        return [
+            ("Access-Control-Allow-Origin", origin if origin in allowed else "*"),
+            ("Access-Control-Expose-Headers", _EXPOSED),
+            ("Vary", "Origin"),
+        ]
+
+
+_MISSING = object()
+
+
+def _challenge(row: ErrorCode, realm: str) -> str:
+    """Return the challenge of RFC 6750 section 3, which names no error where nothing was presented."""
+    if row.challenge is None:
+        return ""
+    error = f', error="{row.challenge}"' if row.challenge else ""
+    return f'Bearer realm="{realm}"{error}'
+
+
+def _default(row: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
+    body: dict[str, Any] = {"error": row.message, "code": row.value}
+    if row is ErrorCode.RESTRICTED_NOT_ALLOWED:
+        body["restricted_reason"] = info.restricted_reason
+    return body
+
+
+def _problem(row: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
+    """Return the members of RFC 9457 section 3.1, with the row's code as an extension."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(row.status).phrase,
+        "status": row.status,
+        "detail": row.message,
+    }
+    return body | {name: value for name, value in _default(row, info).items() if name != "error"}
+
+
+def _called(custom: Callable[[ErrorCode, RefusalInfo], Any], row: ErrorCode, info: RefusalInfo) -> bytes:
+    try:
+        return _encode(custom(row, info))
+    except Exception:
+        logger.exception("error_body raised, or returned what is not JSON; sending the default body")
+        return _encode(_default(row, info))
+
+
+def _encode(body: Any) -> bytes:
+    return json.dumps(body, allow_nan=False).encode("ascii")

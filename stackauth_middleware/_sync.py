@@ -1,0 +1,266 @@
+"""The threaded edge: requests sends, threads share a flight, and the pump drives a script.
+
+It works on requests' transport layer, so there is no session that could keep a cookie, follow a
+redirect or read a netrc file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import threading
+import time
+from collections.abc import Hashable
+from functools import partial
+from typing import Any, TypeVar, cast
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from . import _edge
+from ._config import StackAuthConfig
+from ._edge import clocks
+from ._memory import register
+from ._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
+
+T = TypeVar("T")
+
+
+class _Aloft:
+    """A flight that somebody carries. Made when it starts, so that no lock outlives its thread's world."""
+
+    def __init__(self) -> None:
+        self.landed = threading.Event()
+        self.waiters = 0
+
+
+class SyncEdge:
+    """Drives the scripts of one config from any thread that runs no event loop."""
+
+    def __init__(self, config: StackAuthConfig) -> None:
+        self._timeout = config.timeout
+        self._proxied = config.trust_env_proxies
+        self.after_fork()
+        register(self)
+
+    def forget(self) -> None:
+        """Nothing is remembered here."""
+
+    def after_fork(self) -> None:
+        """Leave locks, flights and sockets to the parent."""
+        self._lock = threading.Lock()
+        self._flights: dict[Hashable, _Aloft] = {}
+        self._transport: HTTPAdapter | None = None
+
+    def close(self) -> None:
+        """Close the pooled connections. The next call opens new ones."""
+        with self._lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def run(self, script: Script[T]) -> T:
+        """Return what `script` returns, all its work within one budget of time."""
+        return self._drive(script, time.monotonic() + self._timeout)
+
+    def _drive(self, script: Script[T], deadline: float) -> T:
+        with contextlib.closing(script):
+            try:
+                effect = next(script)
+                while True:
+                    answer = self._perform(effect, deadline)
+                    effect = script.send(Tick(answer, clocks()))
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+
+    def _perform(self, effect: Call | Flight, deadline: float) -> Answer:
+        return self._send(effect, deadline) if isinstance(effect, Call) else self._join(effect, deadline)
+
+    def _join(self, flight: Flight, deadline: float) -> FlightEnd:
+        now = time.monotonic()
+        with self._lock:
+            aloft = self._flights.get(flight.key)
+            if aloft is not None:
+                if not flight.wait:
+                    return FlightEnd.TIMED_OUT
+                if flight.max_waiters is not None and aloft.waiters >= flight.max_waiters:
+                    return FlightEnd.FULL
+                aloft.waiters += 1
+                carrying = False
+            else:
+                aloft = self._flights[flight.key] = _Aloft()
+                carrying = True
+        if carrying:
+            return self._carry(flight, aloft, min(deadline, now + flight.carry))
+        try:
+            landed = aloft.landed.wait(max(0.0, min(deadline, now + flight.wait) - now))
+        finally:
+            with self._lock:
+                aloft.waiters -= 1
+        return FlightEnd.LANDED if landed else FlightEnd.TIMED_OUT
+
+    def _carry(self, flight: Flight, aloft: _Aloft, deadline: float) -> FlightEnd:
+        """Run the flight's script. Whatever becomes of us, those who wait are let go to look again."""
+        try:
+            self._drive(flight.script(), deadline)
+        finally:
+            with self._lock:
+                if self._flights.get(flight.key) is aloft:
+                    del self._flights[flight.key]
+            aloft.landed.set()
+        return FlightEnd.LANDED
+
+    def _send(self, call: Call, deadline: float) -> Reply | NoReply:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return NoReply.TIMED_OUT
+        if _edge.stand_in is not None:
+            return _edge.stand_in.send(call, left)
+        request = requests.Request("GET", call.url, headers={**_edge.REQUEST_HEADERS, **call.headers}).prepare()
+        proxy = _edge.proxy_for(call.url) if self._proxied else None
+        proxies = {"http": proxy, "https": proxy} if proxy else {}
+        try:
+            response = self._pool().send(
+                request,
+                stream=True,
+                timeout=cast("Any", urllib3.Timeout(total=left)),
+                proxies=proxies,
+            )
+        except requests.exceptions.Timeout:
+            return NoReply.TIMED_OUT
+        except requests.exceptions.SSLError:
+            return NoReply.BROKEN
+        except requests.exceptions.ConnectionError:
+            return NoReply.UNSENT
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError):
+            return NoReply.BROKEN
+        with response:
+            return _read(response, call.max_octets, deadline)
+
+    def _pool(self) -> HTTPAdapter:
+        with self._lock:
+            if self._transport is None:
+                self._transport = _Transport(pool_connections=4, pool_maxsize=32)
+            return self._transport
+
+
+def _read(response: requests.Response, max_octets: int, deadline: float) -> Reply | NoReply:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    if _edge.is_encoded(headers):
+        return NoReply.ENCODED
+    body = bytearray()
+    try:
+        for chunk in response.raw.stream(16384, decode_content=False):
+            body += chunk
+            if len(body) > max_octets:
+                return NoReply.TOO_LARGE
+    except (urllib3.exceptions.HTTPError, OSError, ValueError):
+        return NoReply.TIMED_OUT if time.monotonic() >= deadline else NoReply.BROKEN
+    return Reply(response.status_code, headers, bytes(body))
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket for as long as a deadline allows: the timeouts of requests hold for each read alone."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the time budget was spent")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(http.client.HTTPResponse):
+    def __init__(self, deadline: float, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(_TimedReader(raw, sock, deadline))
+
+
+_NotConnected = urllib3.exceptions.NewConnectionError
+
+
+class _Timed:
+    """Holds a urllib3 connection to one deadline for connecting, the header and the body."""
+
+    timeout: Any
+    response_class: Any
+    _dns_host: str
+    port: int
+    source_address: Any
+    socket_options: Any
+
+    def _new_conn(self) -> socket.socket:
+        """Try each address of the host in the time that is left: urllib3 grants each the whole of it."""
+        deadline = time.monotonic() + float(self.timeout)
+        failure = OSError("the host has no address")
+        for address in socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise urllib3.exceptions.ConnectTimeoutError(self, "the time budget was spent")
+            sock = socket.socket(*address[:3])
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(left)
+                sock.connect(address[4])
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        kind = urllib3.exceptions.ConnectTimeoutError if isinstance(failure, TimeoutError) else _NotConnected
+        raise kind(cast("Any", self), "no address of the host answered") from failure
+
+    def getresponse(self) -> Any:
+        deadline = time.monotonic() + float(self.timeout)
+        self.response_class = partial(_TimedResponse, deadline)
+        return super().getresponse()  # type: ignore[misc]
+
+
+class _HTTPConnection(_Timed, HTTPConnection):
+    pass
+
+
+class _HTTPSConnection(_Timed, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class _Transport(HTTPAdapter):
+    """requests' transport over connections that keep to a deadline, with our own TLS context."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=_edge.tls_context(), **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, ssl_context=_edge.tls_context(), **kwargs)
+        manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        return manager
+
+    def cert_verify(self, conn: Any, *args: Any, **kwargs: Any) -> None:
+        """Leave the context as it is: requests would add its own authorities to those that were named."""

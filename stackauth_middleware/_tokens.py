@@ -1,0 +1,207 @@
+"""The strict compact form of a JWS, its ES256 signature, and the claims of a Stack Auth token.
+
+Three steps, each cheaper to fail than the next: `parse` looks at the form and at what can refuse
+without a key, `check_signature` needs the key, `user_of` judges the claims that are now known to be
+Stack Auth's. Python's own JSON and base64 readers are lenient, so form is judged here, after
+RFC 7515 and RFC 8725; the signature is PyJWT's business, whose messages are never passed on, since
+they can quote what an attacker wrote.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from ._credentials import MAX_OCTETS
+from ._user import User, UserType, user_from_claims
+from .errors import ErrorCode, RefusedError
+
+ES256 = jwt.get_algorithm_by_name("ES256")
+
+_FORM = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86})", re.ASCII)
+_USER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_FORBIDDEN_HEADERS = ("crit", "b64", "zip", "enc", "jku", "jwk", "x5u", "x5c")
+_MAX_KID = 128
+_MAX_TIME = 2**53
+
+
+class Token(NamedTuple):
+    """A token whose form holds. Nothing in it is to be believed before the signature is checked."""
+
+    kid: str
+    user_type: UserType
+    claims: Mapping[str, Any]
+    payload: bytes
+    signing_input: bytes
+    signature: bytes
+
+    def __repr__(self) -> str:
+        return f"Token(user_type={self.user_type.value!r})"
+
+
+class ForeignToken(RefusedError):
+    """A well-formed token of another audience or issuer: what a wrong `project_id` looks like."""
+
+
+def parse(token: str, audiences: Mapping[str, UserType], issuers: Mapping[str, UserType]) -> Token:
+    """Take `token` apart and refuse what no key could save.
+
+    Args:
+        token: the compact form.
+        audiences: the accepted audiences, and the user type that each belongs to.
+        issuers: the same for the accepted issuers.
+
+    Raises:
+        RefusedError: INVALID_TOKEN.
+    """
+    match = _FORM.fullmatch(token) if len(token) <= MAX_OCTETS else None
+    if match is None:
+        _refuse("not the compact form of an ES256 JWS")
+    header_part, payload_part, signature_part = match.groups()
+    kid = _kid(_json_object(_decode(header_part)))
+    payload = _decode(payload_part)
+    claims = _json_object(payload)
+    user_type = _audience_type(claims, audiences, issuers)
+    exp = claims.get("exp")
+    if not _is_time(exp):
+        _refuse("exp is not a finite number")
+    signing_input = token[: match.end(2)].encode("ascii")
+    return Token(kid, user_type, claims, payload, signing_input, _decode(signature_part))
+
+
+def check_signature(token: Token, key: EllipticCurvePublicKey) -> None:
+    """Check the signature of `token` by `key`, which must be a key of the token's own user type.
+
+    Raises:
+        RefusedError: INVALID_TOKEN.
+    """
+    if not ES256.verify(token.signing_input, key, token.signature):
+        _refuse("the signature does not hold")
+
+
+def user_of(token: Token, wall: float, leeway: float) -> User:
+    """Judge the claims of a `token` whose signature held, and return its user.
+
+    The rules are the back end's own (contract.md section 1, "Consistency enforced"), but that `nbf` is
+    honoured and a `leeway` granted. `iat` is not compared with the clock: the back end does not
+    either, and a host whose clock lags must not lock people out.
+
+    Args:
+        wall: now, in seconds since the epoch.
+        leeway: seconds granted to ``exp`` and ``nbf``.
+
+    Raises:
+        RefusedError: INVALID_TOKEN, or EXPIRED_TOKEN if all else holds.
+    """
+    claims = token.claims
+    sub = claims.get("sub")
+    if not isinstance(sub, str) or not _USER_ID.fullmatch(sub):
+        _refuse("sub is not a user id")
+    if claims.get("branch_id", claims.get("branchId")) != "main":
+        _refuse("a token of another branch")
+    if not _flags_agree(claims, token.user_type):
+        _refuse("the flags and the audience disagree")
+    for name in ("iat", "nbf"):
+        if name in claims and not _is_time(claims[name]):
+            _refuse(f"{name} is not a finite number")
+    if claims.get("nbf", -math.inf) > wall + leeway:
+        _refuse("not valid yet")
+    if claims["exp"] <= wall - leeway:
+        raise RefusedError(ErrorCode.EXPIRED_TOKEN, "expired")
+    return user_from_claims(claims, token.user_type, token.payload)
+
+
+def _kid(header: Mapping[str, Any]) -> str:
+    if header.get("alg") != "ES256":
+        _refuse("alg is not ES256")
+    if header.get("typ", "JWT") != "JWT":
+        _refuse("typ is not JWT")
+    if any(name in header for name in _FORBIDDEN_HEADERS):
+        _refuse("a header parameter that changes the meaning or brings its own key")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not 0 < len(kid) <= _MAX_KID:
+        _refuse("kid is not a string of 1 to 128 characters")
+    return kid
+
+
+def _audience_type(
+    claims: Mapping[str, Any], audiences: Mapping[str, UserType], issuers: Mapping[str, UserType]
+) -> UserType:
+    """Return the user type that the audience names, where the issuer is one of the same type."""
+    aud, iss = claims.get("aud"), claims.get("iss")
+    user_type = audiences.get(aud) if isinstance(aud, str) else None
+    if user_type is None:
+        raise ForeignToken(ErrorCode.INVALID_TOKEN, "a token for another audience")
+    issuer_type = issuers.get(iss) if isinstance(iss, str) else None
+    if issuer_type is None:
+        raise ForeignToken(ErrorCode.INVALID_TOKEN, "a token of another issuer")
+    if issuer_type is not user_type:
+        _refuse("issuer and audience disagree about the user type")
+    return user_type
+
+
+def _flags_agree(claims: Mapping[str, Any], user_type: UserType) -> bool:
+    """Say whether the flags, read as the back end reads those of older tokens, fit `user_type`."""
+    anonymous = claims.get("is_anonymous", False)
+    restricted = claims.get("is_restricted")
+    restricted = anonymous if restricted is None else restricted
+    reason = claims.get("restricted_reason")
+    reason = {"type": "anonymous"} if reason is None and anonymous else reason
+    return (
+        anonymous is (user_type is UserType.ANONYMOUS)
+        and restricted is (user_type is not UserType.NORMAL)
+        and (isinstance(reason, dict) if restricted else reason is None)
+    )
+
+
+def _is_time(value: object) -> bool:
+    """Say whether `value` is a NumericDate of RFC 7519 section 2 that every JSON reader takes for the same."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MAX_TIME <= value <= _MAX_TIME
+
+
+def _decode(part: str) -> bytes:
+    """Decode base64url without padding, in its one canonical spelling (RFC 7515 section 2)."""
+    try:
+        octets = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    except binascii.Error:
+        _refuse("not base64url")
+    if base64.urlsafe_b64encode(octets).rstrip(b"=") != part.encode("ascii"):
+        _refuse("not the canonical base64url")
+    return octets
+
+
+def _json_object(octets: bytes) -> dict[str, Any]:
+    """Read one JSON object in UTF-8 whose names are unique (RFC 7515 section 4, RFC 8725 section 3.7)."""
+    try:
+        value = _STRICT_JSON.decode(octets.decode("utf-8"))
+    except (ValueError, RecursionError):
+        _refuse("not one JSON text in UTF-8 with unique names")
+    if not isinstance(value, dict):
+        _refuse("not a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name twice")
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise RefusedError(ErrorCode.INVALID_TOKEN, detail)

@@ -1,0 +1,130 @@
+"""The core without a door, for what is neither ASGI nor WSGI: gRPC, queues, sockets, scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ._config import StackAuthConfig, config_of
+from ._edge import clocks
+from ._flow import Flow, Status
+from ._user import User
+from ._wire import Inbound
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from ._config import Settings
+
+    Headers = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str] | tuple[bytes, bytes]]
+
+
+class Verifier:
+    """Verify access tokens from any thread.
+
+    Args:
+        config: the settings; doors and verifiers of one `StackAuthConfig` share their caches.
+        settings: the settings as keywords, where no `config` is given.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+
+    def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:
+        from ._sync import SyncEdge
+
+        self._config = config_of(config, settings)
+        self._flow = self._config.own(Flow)
+        self._edge = self._config.own(SyncEdge)
+
+    def verify(self, token: str) -> User:
+        """Return the user of `token`, if the settings let that user in. Rules are for doors.
+
+        Raises:
+            RefusedError: the token was judged and refused.
+            AuthServerError: it could not be judged.
+        """
+        step = self._flow.verify(token, clocks())
+        return step if isinstance(step, User) else self._edge.run(step)
+
+    def authenticate(self, headers: Headers) -> User | None:
+        """Return the user whose token `headers` carry; None where they carry none. Raises as `verify` does."""
+        step = self._flow.authenticate(_inbound(headers), clocks())
+        return step if isinstance(step, User | None) else self._edge.run(step)
+
+    def warm_up(self) -> None:
+        """Fetch the keys of normal users now, unless they are there. A failure is only logged."""
+        self._edge.run(self._flow.warm_up())
+
+    def status(self) -> Status:
+        """Say whether tokens can be verified at once. Asks nobody."""
+        return self._flow.status(clocks())
+
+    def close(self) -> None:
+        """Close the pooled connections; they are opened again on demand."""
+        self._edge.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncVerifier:
+    """Verify access tokens from any task, under asyncio or trio. The arguments are `Verifier`'s."""
+
+    def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:
+        from ._async import AsyncEdge
+
+        self._config = config_of(config, settings)
+        self._flow = self._config.own(Flow)
+        self._edge = self._config.own(AsyncEdge)
+
+    async def verify(self, token: str) -> User:
+        """Do as `Verifier.verify` does."""
+        step = self._flow.verify(token, clocks())
+        return step if isinstance(step, User) else await self._edge.run(step)
+
+    async def authenticate(self, headers: Headers) -> User | None:
+        """Do as `Verifier.authenticate` does."""
+        step = self._flow.authenticate(_inbound(headers), clocks())
+        return step if isinstance(step, User | None) else await self._edge.run(step)
+
+    async def warm_up(self) -> None:
+        """Do as `Verifier.warm_up` does."""
+        await self._edge.run(self._flow.warm_up())
+
+    def status(self) -> Status:
+        """Do as `Verifier.status` does."""
+        return self._flow.status(clocks())
+
+    async def aclose(self) -> None:
+        """Close the pooled connections of this event loop; they are opened again on demand."""
+        await self._edge.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _inbound(headers: Headers) -> Inbound:
+    """Return `headers` as a door would hand them over: repeated ones joined by a comma."""
+    pairs: Iterable[tuple[str | bytes, str | bytes]]
+    pairs = headers.items() if isinstance(headers, Mapping) else headers  # type: ignore[assignment]
+    joined: dict[str, str] = {}
+    for name, value in pairs:
+        key = _text(name).lower()
+        joined[key] = f"{joined[key]},{_text(value)}" if key in joined else _text(value)
+    return Inbound("GET", "/", "", joined)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -1,0 +1,131 @@
+"""Records that cross a door or an edge. Nothing here knows what a token is.
+
+A door hands an `Inbound` in and may get a `Response` out. A script yields a `Call` to be sent or a
+`Flight` to be joined, and is resumed with a `Tick`: the answer, and both clocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Hashable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import NamedTuple, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+class Clocks(NamedTuple):
+    """The two times, both in seconds: `wall` since the epoch for claims, `mono` for ages."""
+
+    wall: float
+    mono: float
+
+
+class Inbound(NamedTuple):
+    """What a door saw of a request. Header names in lower case, repeated values joined by a comma."""
+
+    method: str
+    path: str
+    root_path: str
+    headers: Mapping[str, str]
+
+    def __repr__(self) -> str:  # the headers hold credentials
+        return f"Inbound({self.method!r}, {self.path!r}, {self.root_path!r}, {sorted(self.headers)!r})"
+
+
+class Response(NamedTuple):
+    """A refusal, ready for a door to send."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A GET for an edge to send: no redirect, no cookie, the body at most `max_octets` long."""
+
+    url: str
+    max_octets: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer read to its end. Header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def meant_status(self) -> int:
+        """The status that Stack Auth means: it can hide a 4xx behind a 200 (contract.md section 3)."""
+        for name in ("x-stack-actual-status", "x-hexclave-actual-status"):
+            hidden = self.headers.get(name, "")
+            if hidden and self.status < 400:
+                return int(hidden) if hidden.isdecimal() and hidden.isascii() and len(hidden) == 3 else 502
+        return self.status
+
+    def retry_after(self, wall: float) -> int | None:
+        """Return the seconds that ``Retry-After`` asks for, kept within 1 to 60; None where it says nothing."""
+        value = self.headers.get("retry-after", "").strip()
+        if value.isdecimal() and value.isascii():
+            return max(1, min(60, int(value[:6])))
+        try:
+            return max(1, min(60, math.ceil(parsedate_to_datetime(value).timestamp() - wall)))
+        except (ValueError, OverflowError):
+            return None
+
+
+class NoReply(Enum):
+    """Why there is no answer. Only after `UNSENT` is the same call worth a second try at once."""
+
+    UNSENT = "the connection failed before an answer began"
+    TIMED_OUT = "the time budget was spent"
+    BROKEN = "the answer broke off or was not HTTP"
+    TOO_LARGE = "the answer was over its size limit"
+    ENCODED = "the answer had a Content-Encoding that was not asked for"
+
+
+class FlightEnd(Enum):
+    """How joining a flight ended. After `LANDED` look again: whoever carried it has left its result."""
+
+    LANDED = 1
+    TIMED_OUT = 2
+    FULL = 3
+
+
+Answer: TypeAlias = "Reply | NoReply | FlightEnd"
+
+
+class Tick(NamedTuple):
+    """What resumes a script."""
+
+    answer: Answer
+    clocks: Clocks
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """Work that equal askers share: one carries `script`, the others wait for it to land.
+
+    Attributes:
+        key: askers with an equal key share the flight.
+        script: makes the work; run by the carrier, once, within the carrier's own budget.
+        carry: seconds that the asker can spend at most as the carrier.
+        wait: seconds that it can spend at most as a waiter; 0 to go on at once.
+        max_waiters: how many threads may wait for it; None for any number. Tasks are not limited.
+    """
+
+    key: Hashable
+    script: Callable[[], Script[None]]
+    carry: float = math.inf
+    wait: float = math.inf
+    max_waiters: int | None = None
+
+
+Effect: TypeAlias = "Call | Flight"
+Script: TypeAlias = Generator[Effect, Tick, T]

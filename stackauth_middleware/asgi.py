@@ -1,0 +1,229 @@
+"""The ASGI door: wraps any ASGI app, and lets http and WebSocket requests through by the same gate."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from ._config import StackAuthConfig, config_of
+from ._credentials import SUBPROTOCOL
+from ._door import ERROR, HEADER_NAMES, PRESENTED, USER
+from ._edge import clocks
+from ._flow import Admitted, Flow
+from ._user import GUEST, Permissions
+from ._wire import Inbound, Response
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._config import Settings
+
+__all__ = ["StackAuthASGIMiddleware"]
+
+logger = logging.getLogger("stackauth_middleware")
+
+_WANTED = {name.encode("ascii"): name for name in HEADER_NAMES}
+_CLOSE_CODES = {400: 3000, 401: 3000, 403: 3003}
+"""WebSocket close codes: Unauthorized and Forbidden as registered with IANA; else 1013, Try Again Later."""
+
+
+class StackAuthASGIMiddleware:
+    """Let only verified Stack Auth users through to an ASGI app, and tell it who they are.
+
+    The user, or None, is ``scope["stackauth.user"]`` and, for frameworks that read it,
+    ``scope["state"]["user"]``. A refused request never reaches the app.
+
+    Args:
+        app: any ASGI 3 app, or an ASGI 2 one.
+        config: the settings; doors and verifiers of one `StackAuthConfig` share their caches.
+        settings: the settings as keywords, where no `config` is given.
+
+    Raises:
+        ConfigError: a setting is wrong.
+
+    Nothing is fetched here. A lifespan, where the server has one, is used to fetch the keys early.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        config: StackAuthConfig | None = None,
+        **settings: Unpack[Settings],
+    ) -> None:
+        from ._async import AsyncEdge
+
+        self.app = _single_callable(app)
+        self._config = config_of(config, settings)
+        self._flow = self._config.own(Flow)
+        self._edge = self._config.own(AsyncEdge)
+
+    async def __call__(
+        self,
+        scope: Any,
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
+    ) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _http(self, scope: Any, receive: Any, send: Any) -> None:
+        verdict = await self._verdict(_inbound(scope, self._config.root_path))
+        if isinstance(verdict, Response):
+            await _respond(send, "http.response", verdict)
+            return
+        self._tell(scope, verdict)
+        await self.app(scope, receive, send)
+        await self._refresh(verdict)
+
+    async def _websocket(self, scope: Any, receive: Any, send: Any) -> None:
+        verdict = await self._verdict(_inbound(scope, self._config.root_path))
+        if isinstance(verdict, Response):
+            await self._refuse_websocket(scope, receive, send, verdict)
+            return
+        self._tell(scope, verdict)
+        if "websocket" in self._config.carriers and _hide_token(scope):
+            send = _echoing(send)
+        await self.app(scope, receive, send)
+        await self._refresh(verdict)
+
+    async def _verdict(self, inbound: Inbound) -> Admitted | Response:
+        step = self._flow.gate(inbound, clocks(), defer_refresh=True)
+        return step if isinstance(step, Admitted | Response) else await self._edge.run(step)
+
+    async def _refresh(self, verdict: Admitted) -> None:
+        """Refresh a stale key set now that the app is done and nobody waits for this task."""
+        if verdict.refresh is not None:
+            await self._edge.run(self._flow.refresh_if_stale(verdict.refresh))
+
+    def _tell(self, scope: MutableMapping[str, Any], verdict: Admitted) -> None:
+        """Write the verdict into the scope, in place: an outer layer that holds it must see what routers add."""
+        user = verdict.user
+        scope[USER] = user
+        scope[ERROR] = verdict.error
+        scope[PRESENTED] = verdict.presented
+        key = self._config.state_key
+        if key is not None:
+            state = scope.get("state")
+            if state is None:
+                scope["state"] = {key: user}
+            elif key in state:
+                # Some servers hand one dict to all requests: a second user must not show through it.
+                scope["state"] = {**state, key: user}
+            else:
+                state[key] = user
+        if self._config.request_user:
+            scope["user"] = GUEST if user is None else user
+            scope["auth"] = Permissions([] if user is None else ["authenticated"])
+
+    async def _refuse_websocket(self, scope: Any, receive: Any, send: Any, response: Response) -> None:
+        """Refuse before accepting, with the whole response where the server can send one."""
+        await receive()
+        close = {"type": "websocket.close", "code": _CLOSE_CODES.get(response.status, 1013)}
+        if self._config.websocket_refusal == "accept":
+            offered = list(scope.get("subprotocols") or ())
+            chosen = SUBPROTOCOL if SUBPROTOCOL in offered else next(iter(offered), None)
+            await send({"type": "websocket.accept", "subprotocol": chosen})
+            await send(close)
+        elif "websocket.http.response" in (scope.get("extensions") or {}):
+            await _respond(send, "websocket.http.response", response)
+        else:
+            await send(close)
+
+    async def _lifespan(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass the lifespan through; fetch keys while the app waits for shutdown; close what was opened."""
+        from ._async import while_waiting
+
+        warm_up = self._config.warm_up
+
+        async def receiving() -> Any:
+            nonlocal warm_up
+            if not started or not warm_up:
+                return await receive()
+            warm_up = False
+            return await while_waiting(receive, self._warm_up)
+
+        started = False
+
+        async def sending(message: Any) -> None:
+            nonlocal started
+            if message["type"] == "lifespan.startup.complete":
+                started = True
+            elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self._edge.aclose()
+            await send(message)
+
+        await self.app(scope, receiving, sending)
+
+    async def _warm_up(self) -> None:
+        try:
+            await self._edge.run(self._flow.warm_up())
+        except Exception:
+            logger.exception("the keys could not be fetched early; the first request will ask for them")
+
+
+def _single_callable(app: Callable[..., Any]) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """Return `app` as an ASGI 3 app."""
+    try:
+        inspect.signature(app).bind({}, None, None)
+    except (TypeError, ValueError):
+        from asgiref.compatibility import guarantee_single_callable
+
+        adapted: Callable[[Any, Any, Any], Awaitable[None]] = cast("Any", guarantee_single_callable)(app)
+        return adapted
+    return app
+
+
+def _inbound(scope: Any, root_path: str | None) -> Inbound:
+    headers: dict[str, str] = {}
+    for name, value in scope.get("headers") or ():
+        wanted = _WANTED.get(name)
+        if wanted is not None:
+            text = value.decode("latin-1")
+            headers[wanted] = f"{headers[wanted]},{text}" if wanted in headers else text
+    method = scope.get("method") or "GET"
+    if scope["type"] == "websocket":
+        method = "WEBSOCKET"
+        if scope.get("subprotocols"):
+            headers["sec-websocket-protocol"] = ",".join(scope["subprotocols"])
+    return Inbound(method, scope.get("path") or "/", root_path or scope.get("root_path") or "", headers)
+
+
+async def _respond(send: Any, event: Literal["http.response", "websocket.http.response"], response: Response) -> None:
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    await send({"type": f"{event}.start", "status": response.status, "headers": headers})
+    await send({"type": f"{event}.body", "body": response.body})
+
+
+def _hide_token(scope: Any) -> bool:
+    """Take ``stackauth, <token>`` out of what the app sees; say whether nothing else was offered."""
+    offered = list(scope.get("subprotocols") or ())
+    if SUBPROTOCOL not in offered:
+        return False
+    at = offered.index(SUBPROTOCOL)
+    rest = offered[:at] + offered[at + 2 :]
+    scope["subprotocols"] = rest
+    header = b"sec-websocket-protocol"
+    scope["headers"] = [pair for pair in scope.get("headers") or () if pair[0] != header]
+    if rest:
+        scope["headers"].append((header, ", ".join(rest).encode("latin-1")))
+    return not rest
+
+
+def _echoing(send: Any) -> Any:
+    """Echo the carrier's own sub-protocol where the app chooses none: a browser closes when it gets none."""
+
+    async def echo(message: Any) -> None:
+        if message["type"] == "websocket.accept" and not message.get("subprotocol"):
+            message = {**message, "subprotocol": SUBPROTOCOL}
+        await send(message)
+
+    return echo

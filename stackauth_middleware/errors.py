@@ -1,0 +1,137 @@
+"""The ways to fail, one row each, and the exceptions that carry them.
+
+StackAuthError
+├── ConfigError       a setting is wrong; raised where it is written
+├── RefusedError      somebody's credential was judged, and refused
+└── AuthServerError   Stack Auth could not be asked; says nothing about anybody
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = [
+    "AuthServerError",
+    "ConfigError",
+    "ErrorCode",
+    "Event",
+    "RefusalInfo",
+    "RefusedError",
+    "StackAuthError",
+]
+
+
+class ErrorCode(Enum):
+    """One row for each way to fail: the value is the stable code that clients may branch on.
+
+    Attributes:
+        status: HTTP status of the answer.
+        challenge: the ``error`` of ``WWW-Authenticate`` (RFC 6750 section 3.1); empty for a
+            challenge without one, None where no challenge is sent.
+        message: words for people. They may change; never match on them.
+    """
+
+    MISSING_TOKEN = "missing_token", 401, "", "Access token required"
+    INVALID_REQUEST = "invalid_request", 400, "invalid_request", "Ambiguous or malformed credentials"
+    INVALID_TOKEN = "invalid_token", 401, "invalid_token", "Invalid or expired access token"
+    EXPIRED_TOKEN = "expired_token", 401, "invalid_token", "Access token has expired"
+    ANONYMOUS_NOT_ALLOWED = "anonymous_not_allowed", 401, "invalid_token", "Sign-in required"
+    RESTRICTED_NOT_ALLOWED = "restricted_not_allowed", 403, "insufficient_scope", "Account is restricted"
+    FORBIDDEN = "forbidden", 403, "insufficient_scope", "Not allowed"
+    SERVER_ERROR = "auth_server_error", 503, None, "Authentication server error"
+    MISCONFIGURED = "auth_misconfigured", 500, None, "Authentication server error"
+
+    status: int
+    challenge: str | None
+    message: str
+
+    def __new__(cls, code: str, status: int, challenge: str | None, message: str) -> ErrorCode:
+        row = object.__new__(cls)
+        row._value_ = code
+        row.status = status
+        row.challenge = challenge
+        row.message = message
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalInfo:
+    """What a callable ``error_body`` is told beside the row.
+
+    Attributes:
+        method: request method in upper case, or ``"WEBSOCKET"``.
+        path: the path as the rules saw it, unescaped.
+        restricted_reason: why the account is restricted, for RESTRICTED_NOT_ALLOWED only.
+        retry_after: seconds until asking again makes sense, for SERVER_ERROR only.
+    """
+
+    method: str
+    path: str
+    restricted_reason: str | None = None
+    retry_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What an observer is told after a verdict. Holds no credential.
+
+    Attributes:
+        method: request method in upper case, or ``"WEBSOCKET"``.
+        path: the path as the rules saw it, unescaped: escape it before it goes into a log.
+        code: why the request was refused, or None where it was let through.
+        detail: a fixed sentence about the refusal.
+        user_id: whose verified token it was, where there was one.
+    """
+
+    method: str
+    path: str
+    code: ErrorCode | None = None
+    detail: str = ""
+    user_id: str | None = None
+
+
+class StackAuthError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class ConfigError(StackAuthError, ValueError):
+    """A setting is missing or wrong. Says which, what it was, and what would be right."""
+
+
+class RefusedError(StackAuthError):
+    """A credential was judged and refused.
+
+    Attributes:
+        code: the row.
+        detail: a fixed sentence for logs; never holds any part of the credential.
+        restricted_reason: for RESTRICTED_NOT_ALLOWED.
+    """
+
+    def __init__(self, code: ErrorCode, detail: str = "", restricted_reason: str | None = None) -> None:
+        super().__init__(code, detail, restricted_reason)
+        self.code = code
+        self.detail = detail
+        self.restricted_reason = restricted_reason
+
+    def __str__(self) -> str:
+        return f"{self.code.value}: {self.detail or self.code.message}"
+
+
+class AuthServerError(StackAuthError):
+    """Stack Auth could not be asked, or refused our own key. Nobody was judged.
+
+    Attributes:
+        code: SERVER_ERROR or MISCONFIGURED.
+        retry_after: whole seconds until asking again makes sense; None for MISCONFIGURED.
+        detail: a fixed sentence for logs.
+    """
+
+    def __init__(self, code: ErrorCode, retry_after: int | None = None, detail: str = "") -> None:
+        super().__init__(code, retry_after, detail)
+        self.code = code
+        self.retry_after = retry_after
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code.value}: {self.detail or self.code.message}"
