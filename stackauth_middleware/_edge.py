@@ -22,9 +22,11 @@ class StandIn(Protocol):
 
     def send(self, call: Call, seconds: float) -> Reply | NoReply:
         """Answer within `seconds`, or say that there was no answer. May sleep."""
+        ...
 
     async def asend(self, call: Call, seconds: float) -> Reply | NoReply:
         """Do as `send` does, without blocking the event loop."""
+        ...
 
 
 stand_in: StandIn | None = None

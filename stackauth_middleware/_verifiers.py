@@ -118,7 +118,7 @@ class AsyncVerifier:
 def _inbound(headers: Headers) -> Inbound:
     """Return `headers` as a door would hand them over: repeated ones joined by a comma."""
     pairs: Iterable[tuple[str | bytes, str | bytes]]
-    pairs = headers.items() if isinstance(headers, Mapping) else headers  # type: ignore[assignment]
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
     joined: dict[str, str] = {}
     for name, value in pairs:
         key = _text(name).lower()
