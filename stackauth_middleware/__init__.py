@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ._config import StackAuthConfig
-from ._door import get_user, require_user
+from ._door import aload_profile, get_user, load_profile, require_user
 from ._rules import Rule
 from ._user import User, UserProfile, UserType
 from ._verifiers import AsyncVerifier, Verifier
+from ._version import __version__ as __version__
 from .asgi import StackAuthASGIMiddleware
 from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError, StackAuthError
 from .wsgi import StackAuthWSGIMiddleware
@@ -26,8 +27,8 @@ __all__ = [
     "UserProfile",
     "UserType",
     "Verifier",
+    "aload_profile",
     "get_user",
+    "load_profile",
     "require_user",
 ]
-
-__version__ = "0.1.0"

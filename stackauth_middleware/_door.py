@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._credentials import HEADERS
-from ._user import User
+from ._edge import clocks, in_event_loop
+from ._flow import Presented
+from ._user import User, UserProfile
 from .errors import ConfigError, ErrorCode, RefusedError
 
 USER = "stackauth.user"
@@ -50,6 +52,53 @@ def require_user(obj: Any) -> User:
             "no Stack Auth middleware saw this request; wrap the app in StackAuthASGIMiddleware or its twin"
         )
     raise RefusedError(written.get(ERROR) or ErrorCode.MISSING_TOKEN, "nobody is signed in")
+
+
+def load_profile(obj: Any, *, fresh: bool = False) -> UserProfile:
+    """Return the whole profile of the user of a request; for plain functions, in any thread.
+
+    Args:
+        obj: what `get_user` takes.
+        fresh: ask Stack Auth again, whatever is remembered.
+
+    Raises:
+        RuntimeError: an event loop runs in this thread, which would stop; use `aload_profile`.
+        RefusedError: nobody is there, or Stack Auth refuses the token or shows a user not to be let in.
+        AuthServerError: Stack Auth could not be asked.
+        ConfigError: no key is set to ask with, or no middleware saw this request.
+    """
+    presented = _presented(obj)
+    if in_event_loop():
+        raise RuntimeError("load_profile would block the event loop of this thread; use: await aload_profile(...)")
+    from ._sync import SyncEdge
+
+    edge = presented.flow.config.own(SyncEdge)
+    return edge.run(presented.profile(clocks(), fresh=fresh))
+
+
+async def aload_profile(obj: Any, *, fresh: bool = False) -> UserProfile:
+    """Do as `load_profile` does, from a coroutine.
+
+    Under the WSGI door, where a framework runs each coroutine in a loop of its own, a worker thread
+    asks: connections that belong to such a loop could not be kept.
+    """
+    presented = _presented(obj)
+    script = presented.profile(clocks(), fresh=fresh)
+    if presented.in_threads:
+        from anyio import to_thread
+
+        from ._sync import SyncEdge
+
+        return await to_thread.run_sync(presented.flow.config.own(SyncEdge).run, script)
+    from ._async import AsyncEdge
+
+    return await presented.flow.config.own(AsyncEdge).run(script)
+
+
+def _presented(obj: Any) -> Presented:
+    require_user(obj)
+    presented: Presented = _written(obj)[PRESENTED]
+    return presented
 
 
 def _written(obj: Any) -> Mapping[str, Any]:

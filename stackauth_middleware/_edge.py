@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
@@ -62,3 +63,11 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
 def clocks() -> Clocks:
     """Read both clocks."""
     return Clocks(time.time(), time.monotonic())
+
+
+def in_event_loop() -> bool:
+    """Say whether an event loop, asyncio's or trio's, runs in this thread."""
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    return (asyncio is not None and asyncio._get_running_loop() is not None) or (
+        trio is not None and trio.lowlevel.in_trio_run()
+    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._config import StackAuthConfig, config_of
 from ._edge import clocks
-from ._flow import Flow, Status
-from ._user import User
+from ._flow import Flow
+from ._flow_keys import Status
+from ._user import User, UserProfile
 from ._wire import Inbound
 
 if TYPE_CHECKING:
@@ -53,13 +54,27 @@ class Verifier:
         step = self._flow.authenticate(_inbound(headers), clocks())
         return step if isinstance(step, User | None) else self._edge.run(step)
 
+    def profile(self, token: str, *, fresh: bool = False) -> UserProfile:
+        """Return the profile of the user of `token`, which is verified first.
+
+        Args:
+            token: an access token.
+            fresh: ask again, whatever is remembered.
+
+        Raises:
+            ConfigError: no key is set to ask with.
+            RefusedError: the token was refused, or the settings do not let such a user in.
+            AuthServerError: Stack Auth could not be asked.
+        """
+        return self._edge.run(self._flow.profile(token, clocks(), fresh=fresh))
+
     def warm_up(self) -> None:
         """Fetch the keys of normal users now, unless they are there. A failure is only logged."""
-        self._edge.run(self._flow.warm_up())
+        self._edge.run(self._flow.keys.warm_up())
 
     def status(self) -> Status:
         """Say whether tokens can be verified at once. Asks nobody."""
-        return self._flow.status(clocks())
+        return self._flow.keys.status(clocks())
 
     def close(self) -> None:
         """Close the pooled connections; they are opened again on demand."""
@@ -94,13 +109,17 @@ class AsyncVerifier:
         step = self._flow.authenticate(_inbound(headers), clocks())
         return step if isinstance(step, User | None) else await self._edge.run(step)
 
+    async def profile(self, token: str, *, fresh: bool = False) -> UserProfile:
+        """Do as `Verifier.profile` does."""
+        return await self._edge.run(self._flow.profile(token, clocks(), fresh=fresh))
+
     async def warm_up(self) -> None:
         """Do as `Verifier.warm_up` does."""
-        await self._edge.run(self._flow.warm_up())
+        await self._edge.run(self._flow.keys.warm_up())
 
     def status(self) -> Status:
         """Do as `Verifier.status` does."""
-        return self._flow.status(clocks())
+        return self._flow.keys.status(clocks())
 
     async def aclose(self) -> None:
         """Close the pooled connections of this event loop; they are opened again on demand."""
@@ -117,8 +136,7 @@ class AsyncVerifier:
 
 def _inbound(headers: Headers) -> Inbound:
     """Return `headers` as a door would hand them over: repeated ones joined by a comma."""
-    pairs: Iterable[tuple[str | bytes, str | bytes]]
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
     joined: dict[str, str] = {}
     for name, value in pairs:
         key = _text(name).lower()

@@ -102,7 +102,7 @@ class StackAuthASGIMiddleware:
     async def _refresh(self, verdict: Admitted) -> None:
         """Refresh a stale key set now that the app is done and nobody waits for this task."""
         if verdict.refresh is not None:
-            await self._edge.run(self._flow.refresh_if_stale(verdict.refresh))
+            await self._edge.run(self._flow.keys.refresh_if_stale(verdict.refresh))
 
     def _tell(self, scope: MutableMapping[str, Any], verdict: Admitted) -> None:
         """Write the verdict into the scope, in place: an outer layer that holds it must see what routers add."""
@@ -165,7 +165,7 @@ class StackAuthASGIMiddleware:
 
     async def _warm_up(self) -> None:
         try:
-            await self._edge.run(self._flow.warm_up())
+            await self._edge.run(self._flow.keys.warm_up())
         except Exception:
             logger.exception("the keys could not be fetched early; the first request will ask for them")
 

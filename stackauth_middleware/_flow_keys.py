@@ -1,0 +1,155 @@
+"""The order of steps around keys: which set, whether to fetch it, whom to make wait. Part of the flow."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+from . import _keyset
+from ._config import StackAuthConfig
+from ._keyset import Action, Age, Document, Failure, Key, KeySet
+from ._memory import Cell
+from ._notices import Notice
+from ._tokens import Token
+from ._user import UserType
+from ._wire import Call, Clocks, Flight, FlightEnd, NoReply, Script, Tick
+from .errors import AuthServerError, ErrorCode, RefusedError
+
+CARRY_BESIDE = 1.0
+"""Seconds that a request spends at most on a key set while there are keys to go on with."""
+MAX_WAITERS = 4
+"""Threads that may wait for a key that may not exist while there are keys to go on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How ready a verifier is.
+
+    Attributes:
+        ready: whether tokens of normal users can be verified without asking anybody.
+        keys_age: seconds since the keys of normal users were fetched; None where there are none.
+        failure: the row that the last fetch failed with; None where it did not.
+    """
+
+    ready: bool
+    keys_age: float | None
+    failure: ErrorCode | None
+
+
+class KeyRing:
+    """The key sets of one config, one for each user type."""
+
+    def __init__(self, config: StackAuthConfig) -> None:
+        self._url = config.key_set_url
+        self._key_sets = {user_type: Cell(KeySet()) for user_type in UserType}
+        self._faults = Notice(logging.ERROR)
+        self._outages = Notice(logging.WARNING)
+
+    def record(self, user_type: UserType) -> KeySet:
+        """Return what is held for `user_type`."""
+        return self._key_sets[user_type].record
+
+    def status(self, now: Clocks) -> Status:
+        """Say how ready this is, from what is held."""
+        record = self.record(UserType.NORMAL)
+        age = now.mono - record.fetched_at
+        return Status(record.age(now.mono) is not Age.NONE, age if math.isfinite(age) else None, record.failure)
+
+    def key_for(self, token: Token, now: Clocks, *, defer_refresh: bool) -> Script[tuple[Key, Action, Clocks]]:
+        """Return the key that `token` names, fetching what must be; and whether its set is stale.
+
+        Raises:
+            RefusedError: INVALID_TOKEN, no such key is published.
+            AuthServerError: whether it is cannot be told.
+        """
+        cell = self._key_sets[token.user_type]
+        tick = Tick(FlightEnd.LANDED, now)
+        while True:
+            record, mono = cell.record, tick.clocks.mono
+            action = record.action(token.kid, mono)
+            if action is Action.USE_AND_REFRESH and not defer_refresh and tick.answer is FlightEnd.LANDED:
+                tick = yield self._flight(token.user_type, carry=CARRY_BESIDE, wait=0)
+                continue
+            if action in (Action.USE, Action.USE_AND_REFRESH):
+                return record.keys[token.kid], action, tick.clocks
+            if action is not Action.REFRESH:
+                raise _no_key(record, mono)
+            tick = yield self._flight_for_unknown(token.user_type, record.age(mono))
+            if tick.answer is not FlightEnd.LANDED:
+                raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the keys did not come in time")
+
+    def refresh_if_stale(self, user_type: UserType) -> Script[None]:
+        """Fetch the key set of `user_type` unless another does; for a door whose app is done."""
+        yield self._flight(user_type, wait=0)
+
+    def warm_up(self) -> Script[None]:
+        """Fetch the key set of normal users, or join those who do."""
+        if not self.record(UserType.NORMAL).keys:
+            yield self._flight(UserType.NORMAL)
+
+    def _flight_for_unknown(self, user_type: UserType, age: Age) -> Flight:
+        """Return the flight for a key that is not held: a short one where there are other keys to serve by."""
+        if age is Age.NONE:
+            return self._flight(user_type)
+        return Flight(
+            ("keys", user_type),
+            lambda: self._refresh(user_type, past_caches=True),
+            carry=CARRY_BESIDE,
+            wait=CARRY_BESIDE,
+            max_waiters=MAX_WAITERS,
+        )
+
+    def _flight(self, user_type: UserType, *, carry: float = math.inf, wait: float = math.inf) -> Flight:
+        return Flight(("keys", user_type), lambda: self._refresh(user_type), carry=carry, wait=wait)
+
+    def _refresh(self, user_type: UserType, *, past_caches: bool = False) -> Script[None]:
+        """Fetch the key set of `user_type` and keep what came of it."""
+        document, clocks = yield from self._documents(user_type, past_caches=past_caches)
+        cell = self._key_sets[user_type]
+        if isinstance(document, Document):
+            keys = document.keys(cell.record.keys)
+            if keys or not document.points:
+                return cell.put(KeySet.filled(keys, document.fresh_for, clocks.mono))
+            document = Failure(ErrorCode.SERVER_ERROR, "a JWK Set without a usable key")
+        failure = document
+        notice = self._faults if failure.code is ErrorCode.MISCONFIGURED else self._outages
+        notice(clocks.mono, f"no {user_type.value} key set from {self._url}: {failure.detail}")
+        return cell.swap(lambda record: (record.failed(failure, clocks.mono), None))
+
+    def _documents(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Clocks]]:
+        """Fetch what the keys of `user_type` are read from: two documents but for normal users."""
+        smaller = Document({})
+        below = _keyset.SMALLER.get(user_type)
+        if below is not None:
+            found, tick = yield from self._document(below, past_caches=past_caches)
+            if below is UserType.RESTRICTED and _keyset.is_unsupported(tick.answer):
+                found, tick = yield from self._document(UserType.NORMAL, past_caches=past_caches)
+            if isinstance(found, Failure):
+                return found, tick.clocks
+            smaller = found
+        found, tick = yield from self._document(user_type, past_caches=past_caches)
+        if user_type is UserType.RESTRICTED and _keyset.is_unsupported(tick.answer):
+            return Document({}), tick.clocks
+        return (found if isinstance(found, Failure) else found.less(smaller)), tick.clocks
+
+    def _document(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Tick]]:
+        tick = yield from ask(_keyset.call(self._url, user_type, past_caches=past_caches))
+        return _keyset.read(tick.answer, tick.clocks), tick
+
+
+def ask(call: Call) -> Script[Tick]:
+    """Send `call`, and once more where the connection failed before an answer: a pool can hold dead ones."""
+    tick = yield call
+    if tick.answer is NoReply.UNSENT:
+        tick = yield call
+    return tick
+
+
+def _no_key(record: KeySet, mono: float) -> RefusedError | AuthServerError:
+    """Return why there is no key for a key id, at a time at which nobody may be asked."""
+    if record.failure is None:
+        return RefusedError(ErrorCode.INVALID_TOKEN, "signed by an unknown key")
+    if record.failure is ErrorCode.MISCONFIGURED:
+        return AuthServerError(ErrorCode.MISCONFIGURED, detail="Stack Auth knows no such project")
+    return AuthServerError(ErrorCode.SERVER_ERROR, record.retry_after(mono), "the keys cannot be had")

@@ -1,0 +1,184 @@
+"""The users/me call, how its answer is read, and the breaker in front of it.
+
+What Stack Auth answers (contract.md section 3): a status says little. A deleted user is a 400, a bad
+secret key of ours a 401 like a bad token of theirs, and an odd token a 500. So an answer is read by
+the ``code`` in its body; only where there is none does the status count.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from ._config import StackAuthConfig
+from ._user import UserProfile, profile_from_json
+from ._wire import Answer, Call, Clocks, Reply
+from .errors import ErrorCode
+
+MAX_OCTETS = 1024 * 1024
+REFUSED_FOR = 1.0
+"""Seconds for which a token that users/me refused is not sent again."""
+OPENS_AFTER = 5
+"""Failures in a row that open the breaker."""
+OPEN_FOR = 10.0
+"""Seconds for which an open breaker lets no call through; then one, to see."""
+
+_JUDGED = {
+    "UNPARSABLE_ACCESS_TOKEN": ErrorCode.INVALID_TOKEN,
+    "ACCESS_TOKEN_EXPIRED": ErrorCode.EXPIRED_TOKEN,
+    "INVALID_PROJECT_FOR_ACCESS_TOKEN": ErrorCode.INVALID_TOKEN,
+    "CANNOT_GET_OWN_USER_WITHOUT_USER": ErrorCode.INVALID_TOKEN,  # the account was deleted
+    "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED": ErrorCode.ANONYMOUS_NOT_ALLOWED,
+    "RESTRICTED_USER_NOT_ALLOWED": ErrorCode.RESTRICTED_NOT_ALLOWED,
+}
+_OUR_FAULT = frozenset(
+    {
+        "INVALID_SECRET_SERVER_KEY",
+        "SERVER_AUTHENTICATION_REQUIRED",
+        "INVALID_PUBLISHABLE_CLIENT_KEY",
+        "PUBLISHABLE_CLIENT_KEY_REQUIRED_FOR_PROJECT",
+        "INSUFFICIENT_ACCESS_TYPE",
+        "CURRENT_PROJECT_NOT_FOUND",
+        "BRANCH_DOES_NOT_EXIST",
+        "ACCESS_TYPE_REQUIRED",
+        "ACCESS_TYPE_WITHOUT_PROJECT_ID",
+        "PROJECT_KEY_WITHOUT_ACCESS_TYPE",
+        "INVALID_ACCESS_TYPE",
+        "SCHEMA_ERROR",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Stack Auth judged the token, and refused it."""
+
+    code: ErrorCode
+    detail: str
+    restricted_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Stack Auth judged nobody. The detail is for logs and holds nothing of the answer's text.
+
+    Attributes:
+        for_user: whether another user's call may well succeed: an odd account gets a 500 too.
+    """
+
+    code: ErrorCode
+    detail: str
+    retry_after: int | None = None
+    for_user: bool = False
+
+
+Reading: TypeAlias = UserProfile | Refusal | Failure
+
+
+def call(config: StackAuthConfig, token: str, version: str) -> Call:
+    """Return the call that asks for the user of `token`, a token that passed the local check.
+
+    Anonymous and restricted users are always asked for; whom to let in is decided here, so that a
+    mode does not change who is who (contract.md section 11).
+    """
+    if config.secret_server_key:
+        access = {"x-stack-access-type": "server", "x-stack-secret-server-key": config.secret_server_key}
+    else:
+        access = {"x-stack-access-type": "client", "x-stack-publishable-client-key": config.publishable_client_key}
+    headers = {
+        "accept": "application/json",
+        "x-stack-project-id": config.project_id,
+        "x-stack-access-token": token,
+        "x-stack-allow-anonymous-user": "true",
+        "x-stack-client-version": f"python @stackauth/middleware@{version}",
+        **access,
+    }
+    return Call(config.users_me_url, MAX_OCTETS, headers)
+
+
+def read(answer: Answer, user_id: str, clocks: Clocks) -> Reading:
+    """Return what `answer` says of the user `user_id`."""
+    if not isinstance(answer, Reply):
+        return Failure(ErrorCode.SERVER_ERROR, str(answer.value))
+    status, body = answer.meant_status, _object(answer.body)
+    code = body.get("code")
+    if isinstance(code, str):
+        return _by_code(code, body, status)
+    if status == 200:
+        return _by_body(body, user_id)
+    retry_after = answer.retry_after(clocks.wall)
+    return Failure(ErrorCode.SERVER_ERROR, f"status {status}", retry_after, for_user=status >= 500 and not retry_after)
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _by_code(code: str, body: Mapping[str, Any], status: int) -> Refusal | Failure:
+    if code in _JUDGED:
+        details = body.get("details")
+        reason = details.get("restricted_reason") if isinstance(details, dict) else None
+        kind = reason.get("type") if isinstance(reason, dict) else None
+        return Refusal(_JUDGED[code], f"users/me says {code}", kind if isinstance(kind, str) else None)
+    if code in _OUR_FAULT:
+        return Failure(ErrorCode.MISCONFIGURED, f"users/me says {code}")
+    return Failure(ErrorCode.SERVER_ERROR, f"status {status} with an unknown code", for_user=True)
+
+
+def _by_body(body: Mapping[str, Any], user_id: str) -> UserProfile | Failure:
+    if body.get("id") != user_id:
+        return Failure(ErrorCode.SERVER_ERROR, "a 200 that is not the profile of this user", for_user=True)
+    try:
+        return profile_from_json(body)
+    except ValueError:
+        return Failure(ErrorCode.SERVER_ERROR, "a profile whose flags are no booleans", for_user=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """How Stack Auth has been of late (monotonic seconds).
+
+    Attributes:
+        failures: how many calls in a row failed; one user's 5xx counts once.
+        users: whose 5xx are among them.
+        open_until: when the next call may be tried.
+        code: the row to answer with until then.
+    """
+
+    failures: int = 0
+    users: frozenset[str] = frozenset()
+    open_until: float = -math.inf
+    code: ErrorCode = ErrorCode.SERVER_ERROR
+
+    def is_open(self, mono: float) -> bool:
+        return mono < self.open_until
+
+    def retry_after(self, mono: float) -> int:
+        """Return the whole seconds until a call may be tried, at least 1."""
+        return max(1, math.ceil(self.open_until - mono)) if self.is_open(mono) else 1
+
+    def tried(self, mono: float) -> tuple[Breaker, bool]:
+        """Return the record after asking to make a call, and whether it may be made."""
+        if self.is_open(mono):
+            return self, False
+        if self.failures < OPENS_AFTER:
+            return self, True
+        return replace(self, open_until=mono + OPEN_FOR), True  # the one probe: until it is back, no other
+
+    def failed(self, failure: Failure, user_id: str, mono: float) -> Breaker:
+        """Return the record after a call that failed."""
+        if failure.code is ErrorCode.MISCONFIGURED:
+            return Breaker(open_until=mono + OPEN_FOR, code=failure.code)
+        counts = not (failure.for_user and user_id in self.users)
+        failures = self.failures + counts
+        users = self.users | {user_id} if failure.for_user and failures <= OPENS_AFTER else self.users
+        pause = OPEN_FOR if failures >= OPENS_AFTER else 0.0
+        open_until = mono + max(pause, failure.retry_after or 0.0)
+        return Breaker(failures, users, open_until) if counts or failure.retry_after else self
