@@ -12,7 +12,6 @@ import logging
 from dataclasses import replace
 from typing import NamedTuple
 
-from . import _tokens
 from ._config import StackAuthConfig
 from ._credentials import MAX_OCTETS, extract
 from ._flow_keys import KeyRing
@@ -22,6 +21,7 @@ from ._memory import Memory
 from ._notices import Notice
 from ._responses import Responder
 from ._rules import Policy, admit
+from ._tokens import ForeignToken, Token, check_signature, parse, user_of
 from ._user import User, UserProfile, UserType, with_profile
 from ._wire import Clocks, Inbound, Response, Script
 from .errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError
@@ -62,6 +62,7 @@ class Admitted(NamedTuple):
 
 
 NOBODY = Admitted()
+_NOTHING = Inbound("GET", "/", "", {})
 
 
 class _Remembered(NamedTuple):
@@ -71,9 +72,18 @@ class _Remembered(NamedTuple):
 
 
 class _Seen(NamedTuple):
+    """A token that was verified, and how its key was found."""
+
     user: User
     digest: bytes
     action: Action
+
+
+class _Pending(NamedTuple):
+    """A token whose form holds and whose key must be asked for."""
+
+    token: Token
+    digest: bytes
 
 
 class Flow:
@@ -125,31 +135,31 @@ class Flow:
             if policy.access == "optional":
                 return NOBODY
             raise RefusedError(ErrorCode.MISSING_TOKEN, "no token")
-        seen = self._seen(token, now)
-        if seen is None or not _is_ready(seen.action, defer_refresh=defer_refresh) or self._wants_profile(policy):
-            return self._admission(token, seen, policy, now, defer_refresh=defer_refresh)
-        admit(seen.user, policy)
-        return Admitted(
-            seen.user, Presented(self, token, policy, in_threads=not defer_refresh), refresh=_to_refresh(seen)
-        )
+        found = self._judge(token, now, defer_refresh=defer_refresh)
+        if isinstance(found, _Pending) or self._wants_profile(policy):
+            return self._admission(token, found, policy, now, defer_refresh=defer_refresh)
+        admit(found.user, policy)
+        presented = Presented(self, token, policy, in_threads=not defer_refresh)
+        return Admitted(found.user, presented, refresh=_to_refresh(found))
 
     def _admission(
-        self, token: str, seen: _Seen | None, policy: Policy, now: Clocks, *, defer_refresh: bool
+        self, token: str, found: _Seen | _Pending, policy: Policy, now: Clocks, *, defer_refresh: bool
     ) -> Script[Admitted]:
         try:
-            if seen is None or not _is_ready(seen.action, defer_refresh=defer_refresh):
-                seen, now = yield from self._verified(token, now, defer_refresh=defer_refresh)
-            admit(seen.user, replace(policy, checks=()))
-            user = seen.user
+            if isinstance(found, _Pending):
+                found, now = yield from self._with_key(found, now, defer_refresh=defer_refresh)
+            user = found.user
             if self._wants_profile(policy):
-                profile = yield from self._profiles.profile(user, token, seen.digest, now)
+                admit(user, replace(policy, checks=()))
+                profile = yield from self._profiles.profile(user, token, found.digest, now)
                 user = with_profile(user, profile)
         except AuthServerError as error:
             if policy.access == "optional":
                 return Admitted(error=error.code)
             raise
         admit(user, policy)
-        return Admitted(user, Presented(self, token, policy, in_threads=not defer_refresh), refresh=_to_refresh(seen))
+        presented = Presented(self, token, policy, in_threads=not defer_refresh)
+        return Admitted(user, presented, refresh=_to_refresh(found))
 
     def _wants_profile(self, policy: Policy) -> bool:
         return policy.profile or self.config.mode == "rest"
@@ -171,15 +181,15 @@ class Flow:
             RefusedError: the token was refused.
             AuthServerError: the keys to judge it cannot be had.
         """
-        seen = self._seen(token, now)
-        if seen is None or seen.action is not Action.USE or self.config.mode == "rest":
-            return self._verification(token, seen, now)
-        admit(seen.user, self._default)
-        return seen.user
+        found = self._judge(token, now, defer_refresh=False)
+        if isinstance(found, _Pending) or self.config.mode == "rest":
+            return self._verification(token, found, now)
+        admit(found.user, self._default)
+        return found.user
 
-    def _verification(self, token: str, seen: _Seen | None, now: Clocks) -> Script[User]:
-        admitted = yield from self._admission(token, seen, self._default, now, defer_refresh=False)
-        assert admitted.user is not None  # noqa: S101 - access is required
+    def _verification(self, token: str, found: _Seen | _Pending, now: Clocks) -> Script[User]:
+        admitted = yield from self._admission(token, found, self._default, now, defer_refresh=False)
+        assert admitted.user is not None  # noqa: S101 - the default policy requires a user
         return admitted.user
 
     def authenticate(self, inbound: Inbound, now: Clocks) -> User | Script[User] | None:
@@ -201,44 +211,71 @@ class Flow:
             raise ConfigError(
                 "secret_server_key is not set; a profile cannot be asked for without one: set STACK_SECRET_SERVER_KEY"
             )
-        seen = self._seen(token, now)
-        if seen is None or seen.action is not Action.USE:
-            seen, now = yield from self._verified(token, now, defer_refresh=False)
-        profile = yield from self._profiles.profile(seen.user, token, seen.digest, now, fresh=fresh)
-        admit(with_profile(seen.user, profile), replace(policy or self._default, checks=()))
+        found = self._judge(token, now, defer_refresh=False)
+        if isinstance(found, _Pending):
+            found, now = yield from self._with_key(found, now, defer_refresh=False)
+        profile = yield from self._profiles.profile(found.user, token, found.digest, now, fresh=fresh)
+        admit(with_profile(found.user, profile), replace(policy or self._default, checks=()))
         return profile
 
-    def _seen(self, token: str, now: Clocks) -> _Seen | None:
-        """Return the user of a token that was verified before, by a key that is still published."""
+    def _judge(self, token: str, now: Clocks, *, defer_refresh: bool) -> _Seen | _Pending:
+        """Verify `token` by what is at hand: remembered, or else its form, its key, signature and claims.
+
+        Returns:
+            The user, or what is left to do where the key must be asked for first.
+        """
         if len(token) > MAX_OCTETS or not token.isascii():
             raise RefusedError(ErrorCode.INVALID_TOKEN, "not a token by form")
-        digest = _digest(token)
+        digest = hashlib.sha256(token.encode("ascii")).digest()
+        remembered = self._remembered(digest, now)
+        if remembered is not None:
+            user, kid, _ = remembered
+            record = self.keys.record(user.user_type)
+            action = Action.USE if record.is_fresh(now.mono) else record.action(kid, now.mono)
+            if _is_ready(action, defer_refresh=defer_refresh):
+                return _Seen(user, digest, action)
+        parsed = self._parsed(token, now)
+        record = self.keys.record(parsed.user_type)
+        action = record.action(parsed.kid, now.mono)
+        if _is_ready(action, defer_refresh=defer_refresh):
+            return self._first_sight(parsed, digest, record.keys[parsed.kid], action, now)
+        return _Pending(parsed, digest)
+
+    def _remembered(self, digest: bytes, now: Clocks) -> _Remembered | None:
+        """Return what is known of a token that was verified before, by a key that is still published."""
         remembered = self._tokens.get(digest)
         if remembered is None:
             return None
         user, kid, key = remembered
-        record = self.keys.record(user.user_type)
-        if record.keys.get(kid) is not key:
+        if self.keys.record(user.user_type).keys.get(kid) is not key:
             self._tokens.drop(digest)
             return None
         if user.expires_at <= now.wall - self.config.leeway:
             self._tokens.drop(digest)
             raise RefusedError(ErrorCode.EXPIRED_TOKEN, "expired")
-        return _Seen(user, digest, record.action(kid, now.mono))
+        return remembered
 
-    def _verified(self, token: str, now: Clocks, *, defer_refresh: bool) -> Script[tuple[_Seen, Clocks]]:
-        """Verify `token`: what can refuse without a key, then the key, the signature, the claims."""
+    def _parsed(self, token: str, now: Clocks) -> Token:
         try:
-            parsed = _tokens.parse(token, self.config.audiences, self.config.issuers)
-        except _tokens.ForeignToken:
+            return parse(token, self.config.audiences, self.config.issuers)
+        except ForeignToken:
             self._foreign(now.mono, "a token of another project or issuer was refused; is project_id right?")
             raise
-        key, action, now = yield from self.keys.key_for(parsed, now, defer_refresh=defer_refresh)
-        _tokens.check_signature(parsed, key.public)
-        user = _tokens.user_of(parsed, now.wall, self.config.leeway)
-        digest = _digest(token)
-        self._tokens.put(digest, _Remembered(user, parsed.kid, key))
-        return _Seen(user, digest, action), now
+
+    def _with_key(self, pending: _Pending, now: Clocks, *, defer_refresh: bool) -> Script[tuple[_Seen, Clocks]]:
+        key, action, now = yield from self.keys.key_for(pending.token, now, defer_refresh=defer_refresh)
+        return self._first_sight(pending.token, pending.digest, key, action, now), now
+
+    def _first_sight(self, token: Token, digest: bytes, key: Key, action: Action, now: Clocks) -> _Seen:
+        """Check the signature and the claims, and remember the user."""
+        check_signature(token, key.public)
+        user = user_of(token, now.wall, self.config.leeway)
+        self._tokens.put(digest, _Remembered(user, token.kid, key))
+        return _Seen(user, digest, action)
+
+    def unreadable(self) -> Response:
+        """Return the refusal for a scope or environ that is not of its specification's form."""
+        return self._refuse(_NOTHING, RefusedError(ErrorCode.INVALID_REQUEST, "no request that could be read"))
 
     # -- refusals ----------------------------------------------------------------------------------
 
@@ -274,10 +311,6 @@ def _is_ready(action: Action, *, defer_refresh: bool) -> bool:
 
 def _to_refresh(seen: _Seen) -> UserType | None:
     return seen.user.user_type if seen.action is Action.USE_AND_REFRESH else None
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("ascii")).digest()
 
 
 def _is_preflight(inbound: Inbound) -> bool:

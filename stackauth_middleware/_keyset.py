@@ -110,9 +110,12 @@ class KeySet:
     apart: float = APART
     failure: ErrorCode | None = None
 
+    def is_fresh(self, mono: float) -> bool:
+        return mono - self.fetched_at < self.fresh_for
+
     def age(self, mono: float) -> Age:
         since = mono - self.fetched_at
-        return Age.FRESH if since < self.fresh_for else Age.STALE if since < USABLE else Age.NONE
+        return Age.FRESH if self.is_fresh(mono) else Age.STALE if since < USABLE else Age.NONE
 
     def may_refresh(self, mono: float) -> bool:
         return mono - self.asked_at >= self.apart

@@ -27,6 +27,7 @@ class Responder:
     def __init__(self, config: StackAuthConfig) -> None:
         self._config = config
         self._challenges = {row: _challenge(row, config.realm) for row in ErrorCode}
+        self._made: dict[tuple[ErrorCode, bool], Response] = {}
 
     def __call__(self, error: RefusedError | AuthServerError, method: str, path: str, origin: str) -> Response:
         """Return the response for `error`.
@@ -37,12 +38,17 @@ class Responder:
             origin: the ``Origin`` header, or "".
         """
         row = error.code
-        info = RefusalInfo(
-            method,
-            path,
-            restricted_reason=error.restricted_reason if isinstance(error, RefusedError) else None,
-            retry_after=error.retry_after if isinstance(error, AuthServerError) else None,
-        )
+        reason = error.restricted_reason if isinstance(error, RefusedError) else None
+        retry_after = error.retry_after if isinstance(error, AuthServerError) else None
+        always_the_same = not (origin or reason or retry_after or callable(self._config.error_body))
+        if not always_the_same:
+            return self._make(row, RefusalInfo(method, path, reason, retry_after), origin)
+        key = (row, method == "HEAD")
+        if key not in self._made:
+            self._made[key] = self._make(row, RefusalInfo(method, path), origin)
+        return self._made[key]
+
+    def _make(self, row: ErrorCode, info: RefusalInfo, origin: str) -> Response:
         body = self._body(row, info)
         problem = self._config.error_body == "problem"
         headers = [
@@ -57,7 +63,7 @@ class Responder:
             headers.append(("Retry-After", str(info.retry_after)))
         if origin:
             headers.extend(self._cors(origin))
-        return Response(row.status, tuple(headers), b"" if method == "HEAD" else body)
+        return Response(row.status, tuple(headers), b"" if info.method == "HEAD" else body)
 
     def _body(self, row: ErrorCode, info: RefusalInfo) -> bytes:
         custom = self._config.error_body
