@@ -79,9 +79,11 @@ class KeyRing:
             if tick.answer is not FlightEnd.LANDED:
                 raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the keys did not come in time")
 
-    def refresh_if_stale(self, user_type: UserType) -> Script[None]:
-        """Fetch the key set of `user_type` unless another does; for a door whose app is done."""
-        yield self._flight(user_type, wait=0)
+    def refresh_if_stale(self, user_type: UserType, now: Clocks) -> Script[None]:
+        """Fetch the key set of `user_type`, unless another has or does; for a door whose app is done."""
+        record = self.record(user_type)
+        if record.age(now.mono) is not Age.FRESH and record.may_refresh(now.mono):
+            yield self._flight(user_type, wait=0)
 
     def warm_up(self) -> Script[None]:
         """Fetch the key set of normal users, or join those who do."""

@@ -102,7 +102,7 @@ class StackAuthASGIMiddleware:
     async def _refresh(self, verdict: Admitted) -> None:
         """Refresh a stale key set now that the app is done and nobody waits for this task."""
         if verdict.refresh is not None:
-            await self._edge.run(self._flow.keys.refresh_if_stale(verdict.refresh))
+            await self._edge.run(self._flow.keys.refresh_if_stale(verdict.refresh, clocks()))
 
     def _tell(self, scope: MutableMapping[str, Any], verdict: Admitted) -> None:
         """Write the verdict into the scope, in place: an outer layer that holds it must see what routers add."""
