@@ -7,8 +7,10 @@ from typing import Any
 
 from ._credentials import HEADERS
 from ._edge import clocks, in_event_loop
-from ._flow import Presented
+from ._flow import Flow
 from ._user import User, UserProfile
+from ._verdict import Presented
+from ._wire import Script
 from .errors import ConfigError, ErrorCode, RefusedError
 
 USER = "stackauth.user"
@@ -72,8 +74,7 @@ def load_profile(obj: Any, *, fresh: bool = False) -> UserProfile:
         raise RuntimeError("load_profile would block the event loop of this thread; use: await aload_profile(...)")
     from ._sync import SyncEdge
 
-    edge = presented.flow.config.own(SyncEdge)
-    return edge.run(presented.profile(clocks(), fresh=fresh))
+    return presented.config.own(SyncEdge).run(_asking(presented, fresh=fresh))
 
 
 async def aload_profile(obj: Any, *, fresh: bool = False) -> UserProfile:
@@ -83,16 +84,22 @@ async def aload_profile(obj: Any, *, fresh: bool = False) -> UserProfile:
     asks: connections that belong to such a loop could not be kept.
     """
     presented = _presented(obj)
-    script = presented.profile(clocks(), fresh=fresh)
+    script = _asking(presented, fresh=fresh)
     if presented.in_threads:
         from anyio import to_thread
 
         from ._sync import SyncEdge
 
-        return await to_thread.run_sync(presented.flow.config.own(SyncEdge).run, script)
+        return await to_thread.run_sync(presented.config.own(SyncEdge).run, script)
     from ._async import AsyncEdge
 
-    return await presented.flow.config.own(AsyncEdge).run(script)
+    return await presented.config.own(AsyncEdge).run(script)
+
+
+def _asking(presented: Presented, *, fresh: bool) -> Script[UserProfile]:
+    """Return the script that brings the profile, and refuses a user whom the rules would not let in."""
+    flow = presented.config.own(Flow)
+    return flow.profile(presented.token, clocks(), fresh=fresh, policy=presented.policy)
 
 
 def _presented(obj: Any) -> Presented:

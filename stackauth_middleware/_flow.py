@@ -23,45 +23,13 @@ from ._responses import Responder
 from ._rules import Policy, admit
 from ._tokens import ForeignToken, Token, check_signature, parse, user_of
 from ._user import User, UserProfile, UserType, with_profile
+from ._verdict import NOBODY, Admitted, Presented
 from ._wire import Clocks, Inbound, Response, Script
 from .errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError
 
 logger = logging.getLogger("stackauth_middleware")
 
 
-class Presented:
-    """A verified token, kept for the request that brought it so that its profile can be asked for."""
-
-    __slots__ = ("flow", "in_threads", "policy", "token")
-
-    def __init__(self, flow: Flow, token: str, policy: Policy, *, in_threads: bool) -> None:
-        self.flow = flow
-        self.token = token
-        self.policy = policy
-        self.in_threads = in_threads
-
-    def profile(self, now: Clocks, *, fresh: bool) -> Script[UserProfile]:
-        """Return the script that brings the profile, and refuses a user whom the rules would not let in."""
-        return self.flow.profile(self.token, now, fresh=fresh, policy=self.policy)
-
-
-class Admitted(NamedTuple):
-    """The verdict on a request that the app gets to see.
-
-    Attributes:
-        user: who is there, or None for nobody.
-        presented: the token behind `user`.
-        error: why nobody is there although somebody tried, on an optional route.
-        refresh: the user type whose key set is stale: for a door to see to once the app is done.
-    """
-
-    user: User | None = None
-    presented: Presented | None = None
-    error: ErrorCode | None = None
-    refresh: UserType | None = None
-
-
-NOBODY = Admitted()
 _NOTHING = Inbound("GET", "/", "", {})
 
 
@@ -139,7 +107,7 @@ class Flow:
         if isinstance(found, _Pending) or self._wants_profile(policy):
             return self._admission(token, found, policy, now, defer_refresh=defer_refresh)
         admit(found.user, policy)
-        presented = Presented(self, token, policy, in_threads=not defer_refresh)
+        presented = Presented(self.config, token, policy, in_threads=not defer_refresh)
         return Admitted(found.user, presented, refresh=_to_refresh(found))
 
     def _admission(
@@ -158,7 +126,7 @@ class Flow:
                 return Admitted(error=error.code)
             raise
         admit(user, policy)
-        presented = Presented(self, token, policy, in_threads=not defer_refresh)
+        presented = Presented(self.config, token, policy, in_threads=not defer_refresh)
         return Admitted(user, presented, refresh=_to_refresh(found))
 
     def _wants_profile(self, policy: Policy) -> bool:

@@ -11,8 +11,9 @@ from ._config import StackAuthConfig, config_of
 from ._credentials import SUBPROTOCOL
 from ._door import ERROR, HEADER_NAMES, PRESENTED, USER
 from ._edge import clocks
-from ._flow import Admitted, Flow
+from ._flow import Flow
 from ._user import GUEST, Permissions
+from ._verdict import Admitted
 from ._wire import Inbound, Response
 
 if TYPE_CHECKING:

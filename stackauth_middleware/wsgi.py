@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ._config import StackAuthConfig, config_of
 from ._door import ERROR, HEADER_NAMES, PRESENTED, USER
 from ._edge import clocks
-from ._flow import Admitted, Flow
+from ._flow import Flow
+from ._verdict import Admitted
 from ._wire import Inbound, Response
 
 if TYPE_CHECKING:
