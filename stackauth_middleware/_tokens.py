@@ -65,20 +65,27 @@ def parse(token: str, audiences: Mapping[str, UserType], issuers: Mapping[str, U
     Raises:
         RefusedError: INVALID_TOKEN.
     """
+    kid, payload, signing_input, signature = jws(token)
+    claims = _json_object(payload)
+    user_type = _audience_type(claims, audiences, issuers)
+    if not _is_time(claims.get("exp")):
+        _refuse("exp is not a finite number")
+    return Token(kid, user_type, claims, payload, signing_input, signature)
+
+
+def jws(token: str) -> tuple[str, bytes, bytes, bytes]:
+    """Take a JWS in the compact form apart: key id, payload, signing input and signature.
+
+    Raises:
+        RefusedError: INVALID_TOKEN, it is not the strict form of one that ES256 signed.
+    """
     if len(token) > MAX_OCTETS or not token.isascii():
         _refuse("over 8 KiB, or not ASCII")
     signing_input, _, signature_part = token.rpartition(".")
     header_part, _, payload_part = signing_input.partition(".")
     if len(signature_part) != _SIGNATURE_CHARACTERS or not header_part or not payload_part or "." in payload_part:
         _refuse("not the compact form of an ES256 JWS")
-    kid = _kid(header_part)
-    payload = _decode(payload_part)
-    claims = _json_object(payload)
-    user_type = _audience_type(claims, audiences, issuers)
-    exp = claims.get("exp")
-    if not _is_time(exp):
-        _refuse("exp is not a finite number")
-    return Token(kid, user_type, claims, payload, signing_input.encode("ascii"), _decode(signature_part))
+    return _kid(header_part), _decode(payload_part), signing_input.encode("ascii"), _decode(signature_part)
 
 
 def check_signature(token: Token, key: EllipticCurvePublicKey) -> None:

@@ -1,0 +1,185 @@
+"""Every hostile token through `Verifier`; a fixed sample, or all where asked for, through the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import os
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from stackauth_middleware import (
+    AsyncVerifier,
+    AuthServerError,
+    ErrorCode,
+    RefusedError,
+    StackAuthASGIMiddleware,
+    StackAuthConfig,
+    StackAuthWSGIMiddleware,
+    Verifier,
+)
+from stackauth_middleware._memory import forget_all
+from tests.core.helpers import PROJECT
+from tests.security.corpus import Case, cases
+from tests.security.issuer import CountingIssuer, issuer_in_place
+
+CASES = list(cases())
+SAMPLE = CASES if os.environ.get("STACKAUTH_ALL_CASES") else CASES[:: max(1, len(CASES) // 100)][:100]
+
+
+def name_of(case: Case) -> str:
+    return f"{case.threat}-{case.name}"
+
+
+@pytest.fixture(scope="module")
+def config() -> StackAuthConfig:
+    return StackAuthConfig(project_id=PROJECT)
+
+
+@pytest.fixture
+def issuer() -> Any:
+    with issuer_in_place() as issuer:
+        yield issuer
+
+
+def judge(case: Case, outcome: str, issuer: CountingIssuer) -> None:
+    """Hold `outcome`, "accept" or a row's code, against what the case expects."""
+    if case.expected == "accept":
+        assert outcome == "accept"
+    elif case.expected == "reject":
+        assert outcome == case.code.value
+    else:
+        assert outcome in ("accept", ErrorCode.INVALID_TOKEN.value)
+    if not case.needs_key:
+        assert issuer.calls == [], "a key was asked for where none was needed"
+    assert len(issuer.calls) <= 2
+
+
+def by_verifier(config: StackAuthConfig, token: str) -> str:
+    try:
+        Verifier(config).verify(token)
+    except (RefusedError, AuthServerError) as error:
+        return error.code.value
+    return "accept"
+
+
+async def by_async_verifier(config: StackAuthConfig, token: str) -> str:
+    try:
+        await AsyncVerifier(config).verify(token)
+    except (RefusedError, AuthServerError) as error:
+        return error.code.value
+    return "accept"
+
+
+def by_wsgi(config: StackAuthConfig, token: str) -> str:
+    called: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        called.append(environ["stackauth.user"])
+        start_response("200 OK", [])
+        return [b""]
+
+    seen: list[Any] = []
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/",
+        "HTTP_X_STACK_ACCESS_TOKEN": token,
+        "wsgi.input": io.BytesIO(),
+    }
+    door = StackAuthWSGIMiddleware(app, config)
+    body = b"".join(door(environ, lambda status, headers, *_: seen.append((status, dict(headers)))))
+    return outcome_of(int(seen[0][0][:3]), seen[0][1], body, called)
+
+
+def by_asgi(config: StackAuthConfig, token: str) -> str:
+    called: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        called.append(scope["stackauth.user"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    header = (b"x-stack-access-token", token.encode("latin-1"))
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [header]}
+    asyncio.run(StackAuthASGIMiddleware(app, config)(scope, None, send))  # type: ignore[arg-type]
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return outcome_of(
+        sent[0]["status"], {name.title(): value for name, value in headers.items()}, sent[1]["body"], called
+    )
+
+
+def outcome_of(status: int, headers: dict[str, str], body: bytes, called: list[Any]) -> str:
+    """Return the outcome of a door's answer, which must be whole and of the table."""
+    if status == 200:
+        assert len(called) == 1
+        assert called[0] is not None
+        return "accept"
+    assert called == []
+    code: str = json.loads(body)["code"]
+    row = ErrorCode(code)
+    assert status == row.status
+    assert headers["Content-Length"] == str(len(body))
+    assert headers["Cache-Control"] == "no-store"
+    names = {name.lower(): value for name, value in headers.items()}
+    error = f', error="{row.challenge}"' if row.challenge else ""
+    assert names["www-authenticate"] == f'Bearer realm="stack-auth"{error}'
+    return code
+
+
+def test_names_are_unique_and_there_are_hundreds() -> None:
+    names = Counter(case.name for case in CASES)
+    assert [name for name, count in names.items() if count > 1] == []
+    assert len(CASES) > 500
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_verifier(
+    case: Case, config: StackAuthConfig, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The verdict is the table's; no key is fetched in vain; nothing of the token is logged."""
+    with caplog.at_level(logging.DEBUG):
+        judge(case, by_verifier(config, case.token), issuer)
+    if len(case.token) > 40:
+        assert case.token not in caplog.text
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("case", SAMPLE, ids=name_of)
+def test_async_verifier(case: Case, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+    judge(case, asyncio.run(by_async_verifier(config, case.token)), issuer)
+
+
+def carried(case: Case) -> bool:
+    """Say whether a server could hand this over in a header: latin-1, no blank at an end, no line break."""
+    return case.token.isascii() and case.token.isprintable() and case.token == case.token.strip() and bool(case.token)
+
+
+def at_a_door(case: Case) -> Case:
+    """Return what a door says of the case: a comma, or more than 8 KiB, are no matter of the token."""
+    if "," in case.token or len(case.token) > 8192:
+        return Case(case.name, case.threat, case.token, code=ErrorCode.INVALID_REQUEST, needs_key=False)
+    return case
+
+
+@pytest.mark.parametrize("case", [case for case in SAMPLE if carried(case)], ids=name_of)
+@pytest.mark.parametrize("door", [by_wsgi, by_asgi], ids=["wsgi", "asgi"])
+def test_doors(case: Case, door: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+    judge(at_a_door(case), door(config, case.token), issuer)
+
+
+@pytest.mark.parametrize("door", [by_wsgi, by_asgi], ids=["wsgi", "asgi"])
+def test_refusals_look_alike(door: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+    """H9: an unknown key id, a bad signature and bad claims get the same row: nothing tells them apart."""
+    chosen = {"hdr-kid-unknown", "sig-stranger", "sub-missing", "sta-branch-other"}
+    outcomes = {door(config, case.token) for case in CASES if case.name in chosen}
+    forget_all()
+    assert outcomes == {"invalid_token"}
