@@ -46,6 +46,7 @@ Expected = Literal["accept", "reject", "either"]
 FIELD = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 """The prime of P-256's field."""
 SIGNER = SIGNERS[NORMAL][0]
+SECRET_PART = "9z6t5zf9b565wry17v6whrbg7hbkhzb53fa4yz1mwz8j8"
 
 
 @dataclass(frozen=True)
@@ -197,20 +198,39 @@ def _algorithms() -> Iterator[Case]:
             tag = hmac.new(secret, message.encode(), digest).digest()
             yield Case(f"hdr-hs{size}-{name}", "A2", f"{message}.{b64url(tag)}", needs_key=False)
     for name, alg in {
-        "none": "none", "None": "None", "NONE": "NONE", "nOnE": "nOnE", "null": None, "number": 0, "list": ["none"],
-        "empty": "", "false": False,
-    }.items():  # fmt: skip
+        "none": "none",
+        "None": "None",
+        "NONE": "NONE",
+        "nOnE": "nOnE",
+        "null": None,
+        "number": 0,
+        "list": ["none"],
+        "empty": "",
+        "false": False,
+    }.items():
         header = json.dumps({"alg": alg, "kid": SIGNER.kid}).encode()
         message = f"{b64url(header)}.{b64url(body)}"
         yield Case(f"hdr-alg-{name}-nosig", "A1", f"{message}.", needs_key=False)
         yield Case(f"hdr-alg-{name}-honest-sig", "A1", raw(header, body), needs_key=False)
         yield Case(f"hdr-alg-{name}-zero-sig", "A1", f"{message}.{b64url(bytes(64))}", needs_key=False)
     for name, alg in {
-        "missing": LEFT_OUT, "lower": "es256", "mixed": "Es256", "blank-after": "ES256 ", "blank-before": " ES256",
-        "list": ["ES256"], "object": {"a": "ES256"}, "nul": "ES256\0", "es384": "ES384", "es512": "ES512",
-        "es256k": "ES256K", "rs256": "RS256", "ps256": "PS256", "eddsa": "EdDSA", "fullwidth": "\uff25\uff33256",
+        "missing": LEFT_OUT,
+        "lower": "es256",
+        "mixed": "Es256",
+        "blank-after": "ES256 ",
+        "blank-before": " ES256",
+        "list": ["ES256"],
+        "object": {"a": "ES256"},
+        "nul": "ES256\0",
+        "es384": "ES384",
+        "es512": "ES512",
+        "es256k": "ES256K",
+        "rs256": "RS256",
+        "ps256": "PS256",
+        "eddsa": "EdDSA",
+        "fullwidth": "\uff25\uff33256",
         "dir": "dir",
-    }.items():  # fmt: skip
+    }.items():
         yield Case(f"hdr-alg-{name}-on-es256-sig", "A3", SIGNER.token(claims(), alg=alg), needs_key=False)
     yield from _really_other_algorithms(body)
 
@@ -261,36 +281,68 @@ def _header_keys() -> Iterator[Case]:
 
 def _header_parameters() -> Iterator[Case]:
     for name, parameters in {
-        "crit-unknown": {"crit": ["unknown"], "unknown": 1}, "crit-empty": {"crit": []},
-        "crit-registered": {"crit": ["alg"]}, "crit-string": {"crit": "exp"}, "crit-null": {"crit": None},
-        "crit-absent-name": {"crit": ["exp"]}, "crit-number": {"crit": 1}, "crit-b64": {"crit": ["b64"], "b64": True},
-        "enc": {"enc": "A256GCM"}, "zip": {"zip": "DEF"}, "b64-false": {"b64": False}, "b64-true": {"b64": True},
+        "crit-unknown": {"crit": ["unknown"], "unknown": 1},
+        "crit-empty": {"crit": []},
+        "crit-registered": {"crit": ["alg"]},
+        "crit-string": {"crit": "exp"},
+        "crit-null": {"crit": None},
+        "crit-absent-name": {"crit": ["exp"]},
+        "crit-number": {"crit": 1},
+        "crit-b64": {"crit": ["b64"], "b64": True},
+        "enc": {"enc": "A256GCM"},
+        "zip": {"zip": "DEF"},
+        "b64-false": {"b64": False},
+        "b64-true": {"b64": True},
         "b64-crit": {"b64": False, "crit": ["b64"]},
-    }.items():  # fmt: skip
+    }.items():
         threat = "A6" if name.startswith(("b64", "zip")) else "A12" if name == "enc" else "A5"
         yield Case(f"hdr-{name}", threat, SIGNER.token(claims(), **parameters), needs_key=False)
     header = json.dumps({"alg": "ES256", "kid": SIGNER.kid, "zip": "DEF"}).encode()
     yield Case("hdr-zip-bomb", "A6", raw(header, gzip.compress(bytes(1 << 20))), needs_key=False)
     for name, typ in {
-        "dpop": "dpop+jwt", "logout": "logout+jwt", "at": "at+jwt", "secevent": "secevent+jwt", "jose": "JOSE",
-        "empty": "", "null": None, "number": 1, "list": ["JWT"],
-    }.items():  # fmt: skip
+        "dpop": "dpop+jwt",
+        "logout": "logout+jwt",
+        "at": "at+jwt",
+        "secevent": "secevent+jwt",
+        "jose": "JOSE",
+        "empty": "",
+        "null": None,
+        "number": 1,
+        "list": ["JWT"],
+    }.items():
         yield Case(f"hdr-typ-{name}", "A12", SIGNER.token(claims(), typ=typ), needs_key=False)
     yield Case("hdr-cty-jwt", "A12", SIGNER.token(claims(), cty="JWT"), "either")
 
 
 def _header_kids() -> Iterator[Case]:
     for name, kid in {
-        "unknown": "unknown-kid1", "upper": SIGNER.kid.upper(), "blank-after": SIGNER.kid + " ",
-        "nul": SIGNER.kid + "\0", "newline": SIGNER.kid + "\n", "prefix": SIGNER.kid[:-1], "path": "../../etc/passwd",
-        "sql": "' or 1=1 --", "template": "{{7*7}}", "log": "a\r\nforged log line", "emoji": "\U0001f511",
-        "surrogate": "\ud800", "128": "k" * 128,
-    }.items():  # fmt: skip
+        "unknown": "unknown-kid1",
+        "upper": SIGNER.kid.upper(),
+        "blank-after": SIGNER.kid + " ",
+        "nul": SIGNER.kid + "\0",
+        "newline": SIGNER.kid + "\n",
+        "prefix": SIGNER.kid[:-1],
+        "path": "../../etc/passwd",
+        "sql": "' or 1=1 --",
+        "template": "{{7*7}}",
+        "log": "a\r\nforged log line",
+        "emoji": "\U0001f511",
+        "surrogate": "\ud800",
+        "128": "k" * 128,
+    }.items():
         yield Case(f"hdr-kid-{name}", "A7", SIGNER.token(claims(), kid=kid))
     for name, kid in {
-        "empty": "", "null": None, "number": 1, "float": 1.5, "true": True, "list": [SIGNER.kid],
-        "object": {"kid": SIGNER.kid}, "129": "k" * 129, "6kb": "k" * 6000, "missing": LEFT_OUT,
-    }.items():  # fmt: skip
+        "empty": "",
+        "null": None,
+        "number": 1,
+        "float": 1.5,
+        "true": True,
+        "list": [SIGNER.kid],
+        "object": {"kid": SIGNER.kid},
+        "129": "k" * 129,
+        "6kb": "k" * 6000,
+        "missing": LEFT_OUT,
+    }.items():
         threat = "A9" if name == "missing" else "A7" if name in ("empty", "129", "6kb") else "A8"
         yield Case(f"hdr-kid-{name}", threat, SIGNER.token(claims(), kid=kid), needs_key=False)
     yield Case("hdr-kid-of-other-key", "A9", SIGNER.token(claims(), kid=SIGNERS[NORMAL][1].kid))
@@ -300,18 +352,32 @@ def _header_kids() -> Iterator[Case]:
 def _header_text() -> Iterator[Case]:
     kid = SIGNER.kid
     texts = {
-        "array": b'["ES256"]', "string": b'"ES256"', "null": b"null", "number": b"1", "true": b"true", "empty": b"{}",
-        "bad-utf8": b'{"alg":"ES256","kid":"\xff"}', "utf16": HEADER.decode().encode("utf-16"),
-        "utf32": HEADER.decode().encode("utf-32"), "bom": b"\xef\xbb\xbf" + HEADER, "nan": HEADER[:-1] + b',"x":NaN}',
-        "infinity": HEADER[:-1] + b',"x":Infinity}', "trailing": HEADER + b"{}", "trailing-comma": HEADER[:-1] + b",}",
-        "truncated": HEADER[:-1], "single-quotes": HEADER.replace(b'"', b"'"), "comment": b"/**/" + HEADER,
-        "control": b'{"alg":"ES256","kid":"a\x01b"}', "deep": b'{"x":' + b"[" * 3000 + b"]" * 3000 + b"}",
-        "deep-open": b"[" * 5000, "bigint": b'{"x":' + b"9" * 5000 + b"}",
+        "array": b'["ES256"]',
+        "string": b'"ES256"',
+        "null": b"null",
+        "number": b"1",
+        "true": b"true",
+        "empty": b"{}",
+        "bad-utf8": b'{"alg":"ES256","kid":"\xff"}',
+        "utf16": HEADER.decode().encode("utf-16"),
+        "utf32": HEADER.decode().encode("utf-32"),
+        "bom": b"\xef\xbb\xbf" + HEADER,
+        "nan": HEADER[:-1] + b',"x":NaN}',
+        "infinity": HEADER[:-1] + b',"x":Infinity}',
+        "trailing": HEADER + b"{}",
+        "trailing-comma": HEADER[:-1] + b",}",
+        "truncated": HEADER[:-1],
+        "single-quotes": HEADER.replace(b'"', b"'"),
+        "comment": b"/**/" + HEADER,
+        "control": b'{"alg":"ES256","kid":"a\x01b"}',
+        "deep": b'{"x":' + b"[" * 3000 + b"]" * 3000 + b"}",
+        "deep-open": b"[" * 5000,
+        "bigint": b'{"x":' + b"9" * 5000 + b"}",
         "dup-alg": b'{"alg":"none","alg":"ES256","kid":"%s"}' % kid.encode(),
         "dup-alg-last": b'{"alg":"ES256","alg":"none","kid":"%s"}' % kid.encode(),
         "dup-kid": b'{"alg":"ES256","kid":"x","kid":"%s"}' % kid.encode(),
         "dup-escaped": b'{"alg":"ES256","kid":"%s","k\\u0069d":"%s"}' % (kid.encode(), kid.encode()),
-    }  # fmt: skip
+    }
     for name, text in texts.items():
         threat = "A11" if name.startswith(("deep", "bigint")) else "A10"
         yield Case(f"hdr-json-{name}", threat, raw(text, payload()), needs_key=False)
@@ -369,10 +435,12 @@ def _framing() -> Iterator[Case]:
         return Case(f"enc-{name}", threat, text, needs_key=False)
 
     for name, parts in {
-        "header": (header + "=", body, signature), "payload": (header, body + "=", signature),
-        "sig": (header, body, signature + "="), "sig-two": (header, body, signature + "=="),
+        "header": (header + "=", body, signature),
+        "payload": (header, body + "=", signature),
+        "sig": (header, body, signature + "="),
+        "sig-two": (header, body, signature + "=="),
         "all": (header + "==", body + "==", signature + "=="),
-    }.items():  # fmt: skip
+    }.items():
         yield no_key(f"padding-{name}", "B7", ".".join(parts))
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     at = alphabet.index(signature[-1])
@@ -383,10 +451,24 @@ def _framing() -> Iterator[Case]:
     standard = base64.b64encode(json.dumps(claims(name="???>>>")).encode()).decode().rstrip("=")
     yield no_key("payload-std-alphabet", "B8", f"{header}.{standard}/.{signature}")
     odd = {
-        "blank": " ", "tab": "\t", "newline": "\n", "crlf": "\r\n", "nul": "\0", "quote": '"', "comma": ",",
-        "semicolon": ";", "zero-width": "\u200b", "emoji": "\U0001f600", "surrogate": "\ud800", "latin1": "\xe9",
-        "percent": "%", "bom": "\ufeff", "dot": ".", "tilde": "~", "equals": "=",
-    }  # fmt: skip
+        "blank": " ",
+        "tab": "\t",
+        "newline": "\n",
+        "crlf": "\r\n",
+        "nul": "\0",
+        "quote": '"',
+        "comma": ",",
+        "semicolon": ";",
+        "zero-width": "\u200b",
+        "emoji": "\U0001f600",
+        "surrogate": "\ud800",
+        "latin1": "\xe9",
+        "percent": "%",
+        "bom": "\ufeff",
+        "dot": ".",
+        "tilde": "~",
+        "equals": "=",
+    }
     for name, text in odd.items():
         yield no_key(f"insert-{name}-sig", "B9", f"{header}.{body}.{signature[:40]}{text}{signature[40:]}")
         yield no_key(f"insert-{name}-payload", "B9", f"{header}.{body[:40]}{text}{body[40:]}.{signature}")
@@ -394,12 +476,21 @@ def _framing() -> Iterator[Case]:
         yield no_key(f"wrap-{name}-before", "B9", text + token)
         yield no_key(f"wrap-{name}-after", "B9", token + text)
     for name, text in {
-        "0": "", "1": header, "2": f"{header}.{body}", "4": f"{token}.{signature}", "6": f"{token}.{token}",
-        "leading": f".{token}", "trailing": f"{token}.", "double": f"{header}..{body}.{signature}",
-        "empty-header": f".{body}.{signature}", "empty-payload": f"{header}..{signature}",
-        "empty-signature": f"{header}.{body}.", "dots": "...", "two-dots": "..",
+        "0": "",
+        "1": header,
+        "2": f"{header}.{body}",
+        "4": f"{token}.{signature}",
+        "6": f"{token}.{token}",
+        "leading": f".{token}",
+        "trailing": f"{token}.",
+        "double": f"{header}..{body}.{signature}",
+        "empty-header": f".{body}.{signature}",
+        "empty-payload": f"{header}..{signature}",
+        "empty-signature": f"{header}.{body}.",
+        "dots": "...",
+        "two-dots": "..",
         "reversed": f"{signature}.{body}.{header}",
-    }.items():  # fmt: skip
+    }.items():
         yield no_key(f"parts-{name}", "B10", text)
     yield no_key("huge-dots", "B10", "." * 200_000)
     flattened = {"protected": header, "payload": body, "signature": signature}
@@ -408,15 +499,18 @@ def _framing() -> Iterator[Case]:
     yield no_key("json-general", "B10", json.dumps(general))
     yield no_key("json-polyglot", "B10", token + json.dumps(flattened))
     for name, parameters in {
-        "dir": {"alg": "dir", "enc": "A256GCM"}, "ecdh": {"alg": "ECDH-ES", "enc": "A256GCM", "kid": SIGNER.kid},
+        "dir": {"alg": "dir", "enc": "A256GCM"},
+        "ecdh": {"alg": "ECDH-ES", "enc": "A256GCM", "kid": SIGNER.kid},
         "pbes2": {"alg": "PBES2-HS256+A128KW", "enc": "A128GCM", "p2c": 2**31, "p2s": "AAAA"},
-    }.items():  # fmt: skip
+    }.items():
         jwe = b64url(json.dumps(parameters).encode())
         yield no_key(f"jwe-{name}", "B11", f"{jwe}.AAAA.AAAA.AAAA.AAAA")
     for name, text in {
-        "header": f"{header}{'A' * 1_000_000}.{body}.{signature}", "payload": f"{header}.{'A' * 1_000_000}.{signature}",
-        "sig": f"{header}.{body}.{'A' * 1_000_000}", "one": "A" * 1_000_000,
-    }.items():  # fmt: skip
+        "header": f"{header}{'A' * 1_000_000}.{body}.{signature}",
+        "payload": f"{header}.{'A' * 1_000_000}.{signature}",
+        "sig": f"{header}.{body}.{'A' * 1_000_000}",
+        "one": "A" * 1_000_000,
+    }.items():
         yield no_key(f"huge-{name}", "B12", text)
     yield no_key("just-over-the-cap", "B12", signed(name="x" * 6000))
 
@@ -425,17 +519,32 @@ def _payload_text() -> Iterator[Case]:
     honest = payload()
     aud = json.dumps(PROJECT).encode()
     texts = {
-        "array": b"[]", "string": b'"x"', "null": b"null", "number": b"1", "trailing": honest + b"x",
-        "trailing-object": honest + b"{}", "truncated": honest[:-1], "nested-jwt": signed().encode(),
-        "gzip": gzip.compress(honest), "utf16": honest.decode().encode("utf-16"),
-        "utf32": honest.decode().encode("utf-32-le"), "bom": b"\xef\xbb\xbf" + honest, "bad-utf8": honest[:-1] + b',"x":"\xff"}',
-        "overlong": honest[:-1] + b',"x":"\xc0\xaf"}', "nan": honest[:-1] + b',"x":NaN}', "deep": honest[:-1] + b',"x":' + b"[" * 2000 + b"]" * 2000 + b"}",
-        "deep-open": b"[" * 5000, "bigint": honest[:-1] + b',"x":' + b"9" * 5000 + b"}",
-        "dup-aud": honest[:-1] + b',"aud":' + aud + b"}", "dup-sub": honest[:-1] + b',"sub":"' + helpers.USER_ID.encode() + b'"}',
-        "dup-exp": honest[:-1] + b',"exp":9999999999}', "dup-flag": honest[:-1] + b',"is_anonymous":false}',
-        "dup-unknown": honest[:-1] + b',"z":1,"z":1}', "dup-nested": honest[:-1] + b',"z":{"a":1,"a":1}}',
+        "array": b"[]",
+        "string": b'"x"',
+        "null": b"null",
+        "number": b"1",
+        "trailing": honest + b"x",
+        "trailing-object": honest + b"{}",
+        "truncated": honest[:-1],
+        "nested-jwt": signed().encode(),
+        "gzip": gzip.compress(honest),
+        "utf16": honest.decode().encode("utf-16"),
+        "utf32": honest.decode().encode("utf-32-le"),
+        "bom": b"\xef\xbb\xbf" + honest,
+        "bad-utf8": honest[:-1] + b',"x":"\xff"}',
+        "overlong": honest[:-1] + b',"x":"\xc0\xaf"}',
+        "nan": honest[:-1] + b',"x":NaN}',
+        "deep": honest[:-1] + b',"x":' + b"[" * 2000 + b"]" * 2000 + b"}",
+        "deep-open": b"[" * 5000,
+        "bigint": honest[:-1] + b',"x":' + b"9" * 5000 + b"}",
+        "dup-aud": honest[:-1] + b',"aud":' + aud + b"}",
+        "dup-sub": honest[:-1] + b',"sub":"' + helpers.USER_ID.encode() + b'"}',
+        "dup-exp": honest[:-1] + b',"exp":9999999999}',
+        "dup-flag": honest[:-1] + b',"is_anonymous":false}',
+        "dup-unknown": honest[:-1] + b',"z":1,"z":1}',
+        "dup-nested": honest[:-1] + b',"z":{"a":1,"a":1}}',
         "control": honest[:-1] + b',"x":"\x00"}',
-    }  # fmt: skip
+    }
     for name, text in texts.items():
         threat = "C2" if name.startswith("dup") else "C1"
         yield Case(f"pay-{name}", threat, raw(HEADER, text), needs_key=False)
@@ -455,9 +564,14 @@ def _times() -> Iterator[Case]:
     for name, exp in {"missing": LEFT_OUT, "null": None}.items():
         yield Case(f"exp-{name}", "C3", signed(exp=exp), needs_key=False)
     for name, exp in {
-        "string": str(now + 500), "underscored": "9_999_999_999", "arabic": "\u0669\u0669\u0669\u0669\u0669\u0669\u0669\u0669\u0669\u0669",
-        "true": True, "list": [now + 500], "object": {}, "empty": "",
-    }.items():  # fmt: skip
+        "string": str(now + 500),
+        "underscored": "9_999_999_999",
+        "arabic": "\u0669\u0669\u0669\u0669\u0669\u0669\u0669\u0669\u0669\u0669",
+        "true": True,
+        "list": [now + 500],
+        "object": {},
+        "empty": "",
+    }.items():
         yield Case(f"exp-{name}", "C4", signed(exp=exp), needs_key=False)
     honest = payload(exp=LEFT_OUT)[:-1]
     for name, text in {"nan": b"NaN", "infinity": b"Infinity", "1e999": b"1e999", "hex": b"0x7fffffff"}.items():
@@ -477,27 +591,59 @@ def _times() -> Iterator[Case]:
 
 def _audiences() -> Iterator[Case]:
     for name, aud in {
-        "missing": LEFT_OUT, "null": None, "empty": "", "number": 1, "list": [PROJECT], "list-two": [PROJECT, OTHER_PROJECT],
-        "list-empty": [], "object": {PROJECT: True}, "prefix": PROJECT[:-1], "suffix": PROJECT + "0", "upper": PROJECT.upper(),
-        "blank": PROJECT + " ", "nul": PROJECT + "\0", "unknown-kind": PROJECT + ":admin", "colon": PROJECT + ":",
-        "double": PROJECT + ":anon:anon", "anonymous-long": PROJECT + ":anonymous", "braced": "{" + PROJECT + "}",
-        "undashed": PROJECT.replace("-", ""), "true": True,
-    }.items():  # fmt: skip
+        "missing": LEFT_OUT,
+        "null": None,
+        "empty": "",
+        "number": 1,
+        "list": [PROJECT],
+        "list-two": [PROJECT, OTHER_PROJECT],
+        "list-empty": [],
+        "object": {PROJECT: True},
+        "prefix": PROJECT[:-1],
+        "suffix": PROJECT + "0",
+        "upper": PROJECT.upper(),
+        "blank": PROJECT + " ",
+        "nul": PROJECT + "\0",
+        "unknown-kind": PROJECT + ":admin",
+        "colon": PROJECT + ":",
+        "double": PROJECT + ":anon:anon",
+        "anonymous-long": PROJECT + ":anonymous",
+        "braced": "{" + PROJECT + "}",
+        "undashed": PROJECT.replace("-", ""),
+        "true": True,
+    }.items():
         yield Case(f"aud-{name}", "C8", signed(aud=aud), needs_key=False)
 
 
 def _issuers() -> Iterator[Case]:
     iss = f"https://api.stack-auth.com/api/v1/projects/{PROJECT}"
     for name, value in {
-        "missing": LEFT_OUT, "null": None, "empty": "", "number": 1, "list": [iss], "slash": iss + "/",
-        "http": iss.replace("https", "http"), "host-suffix": iss.replace(".com", ".com.evil.example"),
-        "host-prefix": iss.replace("api.", "evil-api."), "userinfo": iss.replace("//", "//api.stack-auth.com@evil.example/"),
-        "port": iss.replace(".com", ".com:443"), "percent": iss.replace("api/v1", "api%2fv1"),
-        "traversal": iss.replace("v1/", "v1/../v1/"), "homoglyph": iss.replace("a", "\u0430", 1), "upper-host": iss.replace("api.s", "API.S"),
-        "substring": iss[:-1], "trailing-dot": iss.replace(".com", ".com."), "query": iss + "?x=1", "fragment": iss + "#x",
-        "no-scheme": iss.removeprefix("https:"), "other-project": iss.replace(PROJECT, OTHER_PROJECT), "latest": iss.replace("v1", "latest"),
-        "legacy": "https://access-token.jwt-signature.stack-auth.com", "dev-host": iss.replace("api.", "api.dev."), "newline": iss + "\n",
-    }.items():  # fmt: skip
+        "missing": LEFT_OUT,
+        "null": None,
+        "empty": "",
+        "number": 1,
+        "list": [iss],
+        "slash": iss + "/",
+        "http": iss.replace("https", "http"),
+        "host-suffix": iss.replace(".com", ".com.evil.example"),
+        "host-prefix": iss.replace("api.", "evil-api."),
+        "userinfo": iss.replace("//", "//api.stack-auth.com@evil.example/"),
+        "port": iss.replace(".com", ".com:443"),
+        "percent": iss.replace("api/v1", "api%2fv1"),
+        "traversal": iss.replace("v1/", "v1/../v1/"),
+        "homoglyph": iss.replace("a", "\u0430", 1),
+        "upper-host": iss.replace("api.s", "API.S"),
+        "substring": iss[:-1],
+        "trailing-dot": iss.replace(".com", ".com."),
+        "query": iss + "?x=1",
+        "fragment": iss + "#x",
+        "no-scheme": iss.removeprefix("https:"),
+        "other-project": iss.replace(PROJECT, OTHER_PROJECT),
+        "latest": iss.replace("v1", "latest"),
+        "legacy": "https://access-token.jwt-signature.stack-auth.com",
+        "dev-host": iss.replace("api.", "api.dev."),
+        "newline": iss + "\n",
+    }.items():
         yield Case(f"iss-{name}", "C9", signed(iss=value), needs_key=False)
 
 
@@ -512,9 +658,16 @@ def _subjects() -> Iterator[Case]:
     }.items():
         yield Case(f"sub-{name}", "C10", signed(sub=sub))
     for name, sub in {
-        "me": "me", "slash": "../teams", "crlf": helpers.USER_ID + "\r\nx: y", "nul": helpers.USER_ID + "\0", "surrogate": "\ud800",
-        "3kb": "x" * 3000, "upper": "AAAAAAAA-AAAA-4AAA-8AAA-AAAAAAAAAAAA", "blank": helpers.USER_ID + " ", "query": helpers.USER_ID + "?x=1",
-    }.items():  # fmt: skip
+        "me": "me",
+        "slash": "../teams",
+        "crlf": helpers.USER_ID + "\r\nx: y",
+        "nul": helpers.USER_ID + "\0",
+        "surrogate": "\ud800",
+        "3kb": "x" * 3000,
+        "upper": "AAAAAAAA-AAAA-4AAA-8AAA-AAAAAAAAAAAA",
+        "blank": helpers.USER_ID + " ",
+        "query": helpers.USER_ID + "?x=1",
+    }.items():
         yield Case(f"sub-{name}", "C11", signed(sub=sub))
 
 
@@ -525,12 +678,18 @@ def _stack() -> Iterator[Case]:
         token = signed(RESTRICTED, signer=restricted, restricted_reason={"type": reason})
         yield Case(f"sta-restricted-{reason}", "D2", token, code=ErrorCode.RESTRICTED_NOT_ALLOWED)
     for name, changes in {
-        "anonymous": {"is_anonymous": True}, "restricted": {"is_restricted": True},
-        "both": {"is_anonymous": True, "is_restricted": True}, "reason": {"restricted_reason": {"type": "email_not_verified"}},
-        "anonymous-string": {"is_anonymous": "false"}, "anonymous-number": {"is_anonymous": 0}, "anonymous-null": {"is_anonymous": None},
-        "restricted-string": {"is_restricted": "false"}, "restricted-number": {"is_restricted": 0},
-        "reason-string": {"restricted_reason": "email_not_verified"}, "reason-empty": {"restricted_reason": {}},
-    }.items():  # fmt: skip
+        "anonymous": {"is_anonymous": True},
+        "restricted": {"is_restricted": True},
+        "both": {"is_anonymous": True, "is_restricted": True},
+        "reason": {"restricted_reason": {"type": "email_not_verified"}},
+        "anonymous-string": {"is_anonymous": "false"},
+        "anonymous-number": {"is_anonymous": 0},
+        "anonymous-null": {"is_anonymous": None},
+        "restricted-string": {"is_restricted": "false"},
+        "restricted-number": {"is_restricted": 0},
+        "reason-string": {"restricted_reason": "email_not_verified"},
+        "reason-empty": {"restricted_reason": {}},
+    }.items():
         yield Case(f"sta-flags-{name}", "D3", signed(**changes))
     for name, changes in {
         "no-reason": {"restricted_reason": None},
@@ -559,10 +718,15 @@ def _stack() -> Iterator[Case]:
     internal = {"aud": "internal", "iss": "https://api.stack-auth.com/api/v1/projects/internal"}
     yield Case("sta-internal-project", "D5", signed(**internal), needs_key=False)
     for name, changes in {
-        "other": {"branch_id": "dev"}, "missing": {"branch_id": LEFT_OUT}, "null": {"branch_id": None}, "upper": {"branch_id": "Main"},
-        "list": {"branch_id": ["main"]}, "legacy-other": {"branch_id": LEFT_OUT, "branchId": "dev"}, "both": {"branch_id": "dev", "branchId": "main"},
+        "other": {"branch_id": "dev"},
+        "missing": {"branch_id": LEFT_OUT},
+        "null": {"branch_id": None},
+        "upper": {"branch_id": "Main"},
+        "list": {"branch_id": ["main"]},
+        "legacy-other": {"branch_id": LEFT_OUT, "branchId": "dev"},
+        "both": {"branch_id": "dev", "branchId": "main"},
         "blank": {"branch_id": "main "},
-    }.items():  # fmt: skip
+    }.items():
         yield Case(f"sta-branch-{name}", "D6", signed(**changes))
 
 
@@ -583,11 +747,21 @@ def _matrix() -> Iterator[Case]:
 
 def _no_tokens() -> Iterator[Case]:
     for name, text in {
-        "undefined": "undefined", "null": "null", "none": "None", "bearer": "Bearer " + signed(), "quoted": f'"{signed()}"',
-        "refresh": "0123456789abcdefghijklmnopqrstuvwxyz012345678", "secret-key": "ssk_0000000000000000000000000000000000000000000",
-        "publishable-key": "pck_0000000000000000000000000000000000000000000", "cookie": f'["refresh","{signed()}"]',
-        "json": json.dumps({"accessToken": signed()}), "wrapped": "stackauth_" + base64.b64encode(b'{"accessToken":"x"}').decode(),
-        "api-key": "sk_9z6t5zf9b565wry17v6whrbg7hbkhzb53fa4yz1mwz8j83a1f0c1e0000400080000123456789abuser0574ck4u7hf2210f81",
-        "blank": " ", "surrogate": "\ud800", "nul": "\0", "url": f"https://example.com/?token={signed()}",
-    }.items():  # fmt: skip
+        "undefined": "undefined",
+        "null": "null",
+        "none": "None",
+        "bearer": "Bearer " + signed(),
+        "quoted": f'"{signed()}"',
+        "refresh": "0123456789abcdefghijklmnopqrstuvwxyz012345678",
+        "secret-key": "ssk_0000000000000000000000000000000000000000000",
+        "publishable-key": "pck_0000000000000000000000000000000000000000000",
+        "cookie": f'["refresh","{signed()}"]',
+        "json": json.dumps({"accessToken": signed()}),
+        "wrapped": "stackauth_" + base64.b64encode(b'{"accessToken":"x"}').decode(),
+        "api-key": f"sk_{SECRET_PART}83a1f0c1e0000400080000123456789abuser0574ck4u7hf2210f81",
+        "blank": " ",
+        "surrogate": "\ud800",
+        "nul": "\0",
+        "url": f"https://example.com/?token={signed()}",
+    }.items():
         yield Case(f"tok-{name}", "D7", text, needs_key=False)
