@@ -29,7 +29,7 @@ ES256 = jwt.get_algorithm_by_name("ES256")
 _SIGNATURE_CHARACTERS = 86
 """64 octets, r and s of 32 each (RFC 7518 section 3.4), in base64url."""
 _USER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_FORBIDDEN_HEADERS = ("crit", "b64", "zip", "enc", "jku", "jwk", "x5u", "x5c")
+_FORBIDDEN_HEADERS = ("crit", "b64", "zip", "cty", "enc", "jku", "jwk", "x5u", "x5c")
 _MAX_KID = 128
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
@@ -123,6 +123,8 @@ def user_of(token: Token, wall: float, leeway: float) -> User:
     for name in ("iat", "nbf"):
         if name in claims and not _is_time(claims[name]):
             _refuse(f"{name} is not a finite number")
+    if not isinstance(claims.get("jti", ""), str):
+        _refuse("jti is not a string")
     if claims.get("nbf", -math.inf) > wall + leeway:
         _refuse("not valid yet")
     if claims["exp"] <= wall - leeway:
