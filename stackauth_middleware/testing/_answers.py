@@ -1,0 +1,228 @@
+"""How the real server words and wraps its answers (contract.md section 3; recorded).
+
+A known error is JSON, indented by two, with its code in a header as well; any other is plain text.
+Headers go out under both brands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ._accounts import opaque
+
+_DOCS = "https://docs.stack-auth.com/rest-api/overview#authentication"
+_KNOWN: dict[str, tuple[int, str]] = {
+    "ACCESS_TYPE_REQUIRED": (
+        400,
+        (
+            "You must specify an access level for this Stack project. Make sure project API keys are provided"
+            " (eg. x-stack-publishable-client-key) and you set the x-stack-access-type header to 'client', 'server',"
+            f" or 'admin'.\n\nFor more information, see the docs on REST API authentication: {_DOCS}"
+        ),
+    ),
+    "PROJECT_KEY_WITHOUT_ACCESS_TYPE": (
+        400,
+        (
+            "Either an API key or an admin access token was provided, but the x-stack-access-type header is missing."
+            " Set it to 'client', 'server', or 'admin' as appropriate."
+        ),
+    ),
+    "INVALID_ACCESS_TYPE": (
+        400,
+        "The x-stack-access-type header must be 'client', 'server', or 'admin', but was '{access_type}'.",
+    ),
+    "ACCESS_TYPE_WITHOUT_PROJECT_ID": (
+        400,
+        (
+            "The x-stack-access-type header was '{request_type}', but the x-stack-project-id header was not provided."
+            f"\n\nFor more information, see the docs on REST API authentication: {_DOCS}"
+        ),
+    ),
+    "INSUFFICIENT_ACCESS_TYPE": (
+        401,
+        "The x-stack-access-type header must be 'server' or 'admin', but was '{actual_access_type}'.",
+    ),
+    "CANNOT_GET_OWN_USER_WITHOUT_USER": (
+        400,
+        "You have specified 'me' as a userId, but did not provide authentication for a user.",
+    ),
+    "USER_AUTHENTICATION_REQUIRED": (401, "User authentication required for this endpoint."),
+    "USER_NOT_FOUND": (404, "User not found."),
+    "UNPARSABLE_ACCESS_TOKEN": (401, "Access token is not parsable."),
+    "ACCESS_TOKEN_EXPIRED": (
+        401,
+        (
+            "Access token has expired. Please refresh it and try again. (The access token expired at {expired_at}.)"
+            " Project ID: {project_id}. User ID: {user_id}. Refresh token ID: {refresh_token_id}.\n\n"
+            "Debug info: Most likely, you fetched the access token before it expired (for example, in a server"
+            " component, pre-rendered page, or on page load), but then didn't refresh it before it expired. If this is"
+            " the case, and you're using the SDK, make sure you call getAccessToken() every time you need to use the"
+            " access token. If you're not using the SDK, make sure you refresh the access token with the refresh"
+            " endpoint."
+        ),
+    ),
+    "INVALID_PROJECT_FOR_ACCESS_TOKEN": (
+        401,
+        (
+            'Access token not valid for this project. Expected project ID "{expected_project_id}", but the token is for'
+            ' project ID "{actual_project_id}".'
+        ),
+    ),
+    "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED": (
+        401,
+        (
+            "X-Stack-Access-Token is for an anonymous user, but anonymous users are not enabled. Set the"
+            " X-Stack-Allow-Anonymous-User header of this request to 'true' to allow anonymous users."
+        ),
+    ),
+    "RESTRICTED_USER_NOT_ALLOWED": (
+        403,
+        (
+            "The user in the access token is in restricted state. Reason: {reason}. Please pass the"
+            " X-Stack-Allow-Restricted-User header if this is intended."
+        ),
+    ),
+    "CURRENT_PROJECT_NOT_FOUND": (
+        400,
+        (
+            "The current project with ID {project_id} was not found. Please check the value of the x-stack-project-id"
+            " header."
+        ),
+    ),
+    "BRANCH_DOES_NOT_EXIST": (400, "The branch with ID {branch_id} does not exist."),
+    "PUBLISHABLE_CLIENT_KEY_REQUIRED_FOR_PROJECT": (
+        401,
+        (
+            "Publishable client keys are required for this project. Create one in Project Keys, or disable this"
+            " requirement there to allow keyless client access."
+        ),
+    ),
+    "INVALID_PUBLISHABLE_CLIENT_KEY": (
+        401,
+        'The publishable key is not valid for the project "{project_id}". Does the project and/or the key exist?',
+    ),
+    "SERVER_AUTHENTICATION_REQUIRED": (401, "The secret server key must be provided."),
+    "INVALID_SECRET_SERVER_KEY": (
+        401,
+        'The secret server key is not valid for the project "{project_id}". Does the project and/or the key exist?',
+    ),
+    "ADMIN_AUTHENTICATION_REQUIRED": (401, "The super secret admin key must be provided."),
+    "INVALID_SUPER_SECRET_ADMIN_KEY": (
+        401,
+        (
+            'The super secret admin key is not valid for the project "{project_id}". Does the project and/or the key'
+            " exist?"
+        ),
+    ),
+    "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED": (
+        401,
+        "Refresh token not found for this project, or the session has expired/been revoked.",
+    ),
+    "INVALID_OAUTH_CLIENT_ID_OR_SECRET": (
+        400,
+        (
+            "The OAuth client ID or secret is invalid. The client ID must be equal to the project ID (potentially with"
+            " a hash and a branch ID), and the client secret must be a publishable client key."
+        ),
+    ),
+    "SCHEMA_ERROR": (400, "{message}"),
+    "BODY_PARSING_ERROR": (400, "{message}"),
+}
+
+CORS = ("access-control-allow-origin", "*")
+NO_STORE = "no-store, max-age=0"
+
+
+class Answer(NamedTuple):
+    """A whole response. Header names in lower case."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class KnownError(Exception):
+    """A refusal that has a code.
+
+    Args:
+        code: one of Stack Auth's.
+        details: the member ``details``, if it has one; the message is filled in from it, and from `values`.
+        values: what else the message holds.
+    """
+
+    def __init__(self, code: str, details: Mapping[str, Any] | None = None, **values: object) -> None:
+        self.code = code
+        self.details = details
+        self.status, template = _KNOWN[code]
+        self.message = template.format(**{**(details or {}), **values})
+        super().__init__(code)
+
+
+class PlainError(Exception):
+    """A failure without a code: a status and a text."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status = status
+        self.text = text
+        super().__init__(text)
+
+
+def server_fault() -> PlainError:
+    """Return what a fault inside the server looks like from outside, in production."""
+    return PlainError(
+        500,
+        "Something went wrong. Please make sure the data you entered is correct.\n\nRequest ID: " + opaque(16),
+    )
+
+
+def json_answer(members: Mapping[str, Any], *, pretty: bool, cache_control: str = NO_STORE) -> Answer:
+    """Return a 200 with a JSON body."""
+    layout: dict[str, Any] = {"indent": 2} if pretty else {"separators": (",", ":")}
+    return _answer(
+        200, "application/json; charset=utf-8", json.dumps(members, ensure_ascii=False, **layout), cache_control
+    )
+
+
+def error_answer(error: KnownError | PlainError) -> Answer:
+    """Return the answer that tells of `error`."""
+    if isinstance(error, PlainError):
+        return _answer(error.status, "text/plain; charset=utf-8", error.text)
+    members: dict[str, Any] = {"code": error.code}
+    if error.details is not None:
+        members["details"] = error.details
+    members["error"] = error.message
+    text = json.dumps(members, ensure_ascii=False, indent=2)
+    return _answer(error.status, "application/json; charset=utf-8", text, **{"known-error": error.code})
+
+
+def bare_answer(status: int, *headers: tuple[str, str], body: bytes = b"") -> Answer:
+    """Return what comes from in front of the server, without its headers: a 405, 429, 308 or preflight."""
+    return Answer(status, (*headers, ("content-length", str(len(body)))), body)
+
+
+def with_status_hidden(answer: Answer) -> Answer:
+    """Return a refusal as a 200 that names its true status; anything else as it is."""
+    if not 400 <= answer.status < 500:
+        return answer
+    return Answer(200, (*answer.headers, *_branded("actual-status", str(answer.status))), answer.body)
+
+
+def _answer(status: int, content_type: str, text: str, cache_control: str = NO_STORE, **told: str) -> Answer:
+    body = text.encode("utf-8", "replace")
+    headers = [
+        CORS,
+        ("access-control-expose-headers", "content-type, x-stack-actual-status, x-stack-known-error"),
+        ("cache-control", cache_control),
+        ("content-type", content_type),
+        ("content-length", str(len(body))),
+        *_branded("request-id", opaque(16)),
+    ]
+    for name, value in told.items():
+        headers += _branded(name, value)
+    return Answer(status, tuple(headers), body)
+
+
+def _branded(name: str, value: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (f"x-stack-{name}", value), (f"x-hexclave-{name}", value)

@@ -1,0 +1,190 @@
+"""What a token says: the full claim set of the real one, and every way to bend it.
+
+The names, their order, issuers and audiences are those of contract.md sections 1 and 13.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from .._user import UserType
+from ._account import LONG_AGO_MILLIS, Account, team
+from ._accounts import Accounts
+from ._issuer import AUDIENCE_SUFFIXES, ISSUER_PATHS
+
+LIFETIME = 600
+"""Seconds from issue to expiry of a token that does not say otherwise."""
+
+
+class Omit:
+    """The type of `OMIT`."""
+
+    def __repr__(self) -> str:
+        return "OMIT"
+
+
+OMIT: Final = Omit()
+"""As the value of a claim or header parameter: it is left out."""
+
+_DEFAULTS = {
+    UserType.NORMAL: Account(
+        id="11111111-1111-4111-8111-111111111111",
+        primary_email="jane@example.com",
+        primary_email_verified=True,
+        primary_email_auth_enabled=True,
+        has_password=True,
+        display_name="Jane Doe",
+    ),
+    UserType.RESTRICTED: Account(
+        id="22222222-2222-4222-8222-222222222222",
+        primary_email="john@example.com",
+        primary_email_auth_enabled=True,
+        has_password=True,
+        must_verify_email=True,
+        display_name="John Doe",
+    ),
+    UserType.ANONYMOUS: Account(id="33333333-3333-4333-8333-333333333333", is_anonymous=True),
+}
+
+
+def default_account(user_type: UserType) -> Account:
+    """Return who a token is for that names nobody: the same user for the same type, each time."""
+    return _DEFAULTS[user_type]
+
+
+def subject_of(
+    accounts: Accounts, user: Account | str | None, user_type: UserType | str | None, claims: Mapping[str, Any]
+) -> tuple[Account, UserType]:
+    """Return whom a token is for, and of which type it is. The arguments are those of `LocalStackAuth.token`.
+
+    Raises:
+        KeyError: `user` is an id that no account has.
+        ValueError: there is no such user type.
+    """
+    subject = claims.get("sub")
+    account = accounts.get(user) if isinstance(user, str) else user
+    if isinstance(user, str) and account is None:
+        raise KeyError(user)
+    if account is None and isinstance(subject, str):
+        account = accounts.chosen(subject)
+    user_type = None if user_type is None else UserType(user_type)
+    kind = user_type or _type_of(claims, account)
+    if account is not None:
+        return account, kind
+    usual = default_account(kind)
+    if isinstance(subject, str):
+        return replace(usual, id=subject), kind
+    chosen = accounts.chosen(usual.id)
+    return (usual, kind) if chosen is None else (chosen, user_type or _type_of(claims, chosen))
+
+
+def _type_of(claims: Mapping[str, Any], account: Account | None) -> UserType:
+    """Return the user type that the given flags ask for; else the account's; else normal."""
+    if claims.get("is_anonymous") is True:
+        return UserType.ANONYMOUS
+    if claims.get("is_restricted") is True:
+        return UserType.RESTRICTED
+    told = UserType.NORMAL if account is None else account.user_type
+    denied = claims.get("is_restricted") is False or (
+        claims.get("is_anonymous") is False and told is UserType.ANONYMOUS
+    )
+    return UserType.NORMAL if denied else told
+
+
+def full_claims(  # the claims stand in the order in which the real server writes them
+    account: Account,
+    user_type: UserType,
+    *,
+    project_id: str,
+    issuer_url: str,
+    session_id: str | None,
+    now: float,
+    expires_in: float,
+) -> dict[str, Any]:
+    """Return every claim of a token for `account`.
+
+    Args:
+        account: the user.
+        user_type: decides issuer, audience and flags, whatever the account is.
+        project_id: the project.
+        issuer_url: base URL of the issuer, without a slash at its end.
+        session_id: the claim ``refresh_token_id``; else one that goes with the user's id.
+        now: seconds since the epoch.
+        expires_in: seconds from now to the expiry; where negative, the token was issued `LIFETIME` before it.
+    """
+    expires_at = math.floor(now) + math.floor(expires_in)
+    anonymous = user_type is UserType.ANONYMOUS
+    return {
+        "sub": account.id,
+        "project_id": project_id,
+        "branch_id": "main",
+        "refresh_token_id": session_id or str(uuid.uuid5(uuid.NAMESPACE_URL, account.id)),
+        "role": "authenticated",
+        "name": None if anonymous else account.display_name,
+        "email": None if anonymous else account.primary_email,
+        "email_verified": not anonymous and account.primary_email_verified,
+        "selected_team_id": account.selected_team_id,
+        "signed_up_at": account.signed_up_at_millis // 1000,
+        "is_anonymous": anonymous,
+        "is_restricted": user_type is not UserType.NORMAL,
+        "restricted_reason": _reason(account, user_type),
+        "requires_totp_mfa": account.requires_totp_mfa,
+        "iss": issuer_url + ISSUER_PATHS[user_type] + project_id,
+        "iat": math.floor(now) if expires_in > 0 else expires_at - LIFETIME,
+        "aud": project_id + AUDIENCE_SUFFIXES[user_type],
+        "exp": expires_at,
+    }
+
+
+def _reason(account: Account, user_type: UserType) -> dict[str, str] | None:
+    if user_type is UserType.NORMAL:
+        return None
+    if user_type is UserType.ANONYMOUS:
+        return {"type": "anonymous"}
+    if account.user_type is UserType.RESTRICTED:
+        return account.restricted_reason
+    return {"type": "restricted_by_administrator" if account.primary_email_verified else "email_not_verified"}
+
+
+def overridden(members: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `members` with those of `by` in their place, and without those that it says to omit."""
+    return {name: value for name, value in {**members, **by}.items() if not isinstance(value, Omit)}
+
+
+def implied_account(claims: Mapping[str, Any]) -> Account | None:
+    """Return the account that a token with these claims leads one to expect; None where it has no subject."""
+    user_id = claims.get("sub")
+    if not isinstance(user_id, str) or not user_id:
+        return None
+    reason = claims.get("restricted_reason")
+    reason_type = reason.get("type") if isinstance(reason, dict) else None
+    anonymous = claims.get("is_anonymous") is True
+    team_id = claims.get("selected_team_id")
+    millis = _millis(claims.get("signed_up_at"))
+    return Account(
+        id=user_id,
+        primary_email=_text(claims.get("email")),
+        primary_email_verified=claims.get("email_verified") is True,
+        primary_email_auth_enabled=not anonymous,
+        has_password=not anonymous,
+        display_name=_text(claims.get("name")),
+        signed_up_at_millis=millis,
+        last_active_at_millis=millis,
+        requires_totp_mfa=claims.get("requires_totp_mfa") is True,
+        selected_team=team(team_id) if isinstance(team_id, str) else None,
+        is_anonymous=anonymous,
+        must_verify_email=reason_type == "email_not_verified",
+        restricted_by_admin=reason_type == "restricted_by_administrator",
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _millis(seconds: object) -> int:
+    return int(seconds * 1000) if isinstance(seconds, int | float) and math.isfinite(seconds) else LONG_AGO_MILLIS

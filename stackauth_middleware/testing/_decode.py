@@ -1,0 +1,132 @@
+"""How the server reads an access token: in the backend's own way, and with none of the package's verifier.
+
+The backend verifies the signature, then the issuer, then the expiry, and only then asks whether the
+claims agree; where they do not it breaks, with a 500 (contract.md sections 1 and 3). It allows for
+no clock that differs from its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+import jwt
+from jwt.exceptions import PyJWTError
+
+from ._answers import KnownError, server_fault
+from ._issuer import AUDIENCE_SUFFIXES, ISSUER_PATHS, Issuer
+
+_SIGNATURE_ONLY = {
+    "verify_signature": True,
+    **{f"verify_{name}": False for name in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")},
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_TYPES_BY_SUFFIX = {suffix[1:]: user_type for user_type, suffix in AUDIENCE_SUFFIXES.items()}
+
+
+class Seen(NamedTuple):
+    """What the backend takes from a token."""
+
+    project_id: str
+    user_id: str
+    session_id: str | None
+    is_anonymous: bool
+    is_restricted: bool
+    restricted_reason: Any
+
+
+def decode(token: str, issuer: Issuer, issuer_urls: Collection[str], now: float) -> Seen:
+    """Read an access token.
+
+    Args:
+        token: as sent.
+        issuer: holds the keys.
+        issuer_urls: base URLs of the issuers that are ours.
+        now: seconds since the epoch.
+
+    Raises:
+        KnownError: the token is not one of ours, or has expired.
+        PlainError: its claims do not agree with each other.
+    """
+    claims, audience = _verified(token, issuer)
+    project_id = audience.split(":")[0]
+    if claims.get("iss") not in {url + path + project_id for url in issuer_urls for path in ISSUER_PATHS.values()}:
+        raise KnownError("UNPARSABLE_ACCESS_TOKEN")
+    for name in ("iat", "nbf", "exp"):
+        if name in claims and not _is_number(claims[name]):
+            raise KnownError("UNPARSABLE_ACCESS_TOKEN")
+    # the backend's clock is cut down to the second
+    if claims.get("nbf", 0) > math.floor(now):
+        raise KnownError("UNPARSABLE_ACCESS_TOKEN")
+    if claims.get("exp", math.inf) <= math.floor(now):
+        raise _expired(claims, project_id)
+    return _consistent(claims, audience, project_id)
+
+
+def _verified(token: str, issuer: Issuer) -> tuple[dict[str, Any], str]:
+    """Return the claims, whose signature held, and their audience, which says by which keys to judge it."""
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+        unverified: Any = json.loads(_unb64url(token.split(".")[1]))
+        audience = unverified["aud"]
+        project_id, _, suffix = audience.partition(":")
+        keys = {key.kid: key for key in issuer.keys(project_id, _TYPES_BY_SUFFIX[suffix])}
+        public = keys[str(kid)].private.public_key()
+        claims: dict[str, Any] = jwt.decode(token, public, algorithms=["ES256"], options=_SIGNATURE_ONLY)  # type: ignore[arg-type]
+    except (PyJWTError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise KnownError("UNPARSABLE_ACCESS_TOKEN") from None
+    return claims, audience
+
+
+def _expired(claims: Mapping[str, Any], project_id: str) -> KnownError:
+    """Return the refusal, with what the backend tells of the token; a moment that is no date breaks it."""
+    try:
+        millis = int(claims["exp"] * 1000)
+        moment = _EPOCH + timedelta(milliseconds=millis)
+    except (OverflowError, ValueError):
+        raise server_fault() from None
+    told = {
+        "expired_at_millis": millis,
+        "project_id": project_id,
+        "user_id": claims.get("sub"),
+        "refresh_token_id": claims.get("refresh_token_id", claims.get("refreshTokenId")),
+    }
+    expired_at = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return KnownError("ACCESS_TOKEN_EXPIRED", told, expired_at=expired_at)
+
+
+def _consistent(claims: Mapping[str, Any], audience: str, project_id: str) -> Seen:
+    """Return what the claims say, the older forms of them included, if they agree."""
+    anonymous = claims.get("is_anonymous")
+    restricted = claims.get("is_restricted", anonymous)
+    reason = claims.get("restricted_reason", {"type": "anonymous"} if anonymous else None)
+    session_id = claims.get("refresh_token_id", claims.get("refreshTokenId"))
+    user_id = claims.get("sub")
+    agree = (
+        isinstance(user_id, str)
+        and isinstance(session_id, str | None)
+        and isinstance(anonymous, bool)
+        and isinstance(restricted, bool)
+        and "exp" in claims
+        and (restricted or not anonymous)
+        and restricted is (reason is not None)
+        and (reason is None or (isinstance(reason, dict) and "type" in reason))
+        and audience.endswith(":anon") is anonymous
+        and audience.endswith(":restricted") is (restricted and not anonymous)
+        and claims.get("branch_id", claims.get("branchId")) == "main"
+    )
+    if not agree:
+        raise server_fault()
+    return Seen(project_id, str(user_id), session_id, bool(anonymous), bool(restricted), reason)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _unb64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
