@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from importlib import import_module
+from itertools import count
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -23,6 +25,14 @@ from ._memory import register
 from ._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
 
 T = TypeVar("T")
+
+_RENEWALS = count()
+
+# What both libraries import only at the first call, which would stop the event loop for a tenth of a second.
+import_module("httpcore")
+for _backend in ("asyncio", "trio"):
+    with contextlib.suppress(ImportError):
+        import_module(f"anyio._backends._{_backend}")
 
 
 class _OfLoop:
@@ -39,7 +49,8 @@ class AsyncEdge:
     def __init__(self, config: StackAuthConfig) -> None:
         self._timeout = config.timeout
         self._proxied = config.trust_env_proxies
-        # Made here and not at the first call, which would stop the event loop for a tenth of a second.
+        _edge.check_environment(config)
+        # Made here and not at the first call, for the same reason.
         self._tls = _edge.tls_context()
         self.after_fork()
         register(self)
@@ -49,7 +60,8 @@ class AsyncEdge:
 
     def after_fork(self) -> None:
         """Leave flights and sockets to the parent."""
-        self._of_loop: RunVar[_OfLoop] = RunVar("stackauth_middleware")
+        # A name of its own: older releases of anyio tell such variables apart by nothing else.
+        self._of_loop: RunVar[_OfLoop] = RunVar(f"stackauth_middleware {next(_RENEWALS)}")
 
     async def aclose(self) -> None:
         """Close the pooled connections of this event loop. The next call opens new ones."""
@@ -121,14 +133,14 @@ class AsyncEdge:
             return NoReply.BROKEN
 
     def _transport(self, url: str) -> httpx.AsyncHTTPTransport:
-        proxy = _edge.proxy_for(url) if self._proxied else None
+        named = _edge.proxy_for(url) if self._proxied else None
         transports = self._here().transports
-        if proxy not in transports:
+        if named not in transports:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30)
-            transports[proxy] = httpx.AsyncHTTPTransport(
-                verify=self._tls, trust_env=False, limits=limits, proxy=httpx.Proxy(proxy) if proxy else None
-            )
-        return transports[proxy]
+            tls = self._tls if named and named.startswith("https:") else None
+            proxy = httpx.Proxy(named, ssl_context=tls) if named else None
+            transports[named] = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits, proxy=proxy)
+        return transports[named]
 
     def _here(self) -> _OfLoop:
         try:
@@ -144,11 +156,13 @@ async def _read(response: httpx.Response, max_octets: int) -> Reply | NoReply:
     if _edge.is_encoded(headers):
         return NoReply.ENCODED
     body = bytearray()
-    async for chunk in cast("httpx.AsyncByteStream", response.stream):
-        body += chunk
-        if len(body) > max_octets:
-            return NoReply.TOO_LARGE
-    return Reply(response.status_code, headers, bytes(body))
+    # Leaving the loop would leave four generators behind, one in the other; cancelling ends them inside out.
+    with anyio.CancelScope() as scope:
+        async for chunk in cast("httpx.AsyncByteStream", response.stream):
+            body += chunk
+            if len(body) > max_octets:
+                scope.cancel()
+    return NoReply.TOO_LARGE if len(body) > max_octets else Reply(response.status_code, headers, bytes(body))
 
 
 async def while_waiting(wait: Callable[[], Awaitable[T]], do: Callable[[], Coroutine[Any, Any, None]]) -> T:

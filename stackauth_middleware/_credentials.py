@@ -47,8 +47,7 @@ def extract(headers: Mapping[str, str], carriers: Container[Carrier]) -> str | N
         carriers: those that are looked at.
 
     Raises:
-        RefusedError: INVALID_REQUEST for a carrier that is repeated, malformed or over 8 KiB;
-            INVALID_TOKEN for a header of Stack Auth's own that holds no token.
+        RefusedError: INVALID_REQUEST for a carrier that is repeated, malformed or over 8 KiB.
     """
     if "x-stack-access-token" in carriers:
         value = _one_of(headers, _TOKEN_HEADERS)
@@ -56,12 +55,12 @@ def extract(headers: Mapping[str, str], carriers: Container[Carrier]) -> str | N
             return _plain(value)
     bearer = _bearer(headers) if "bearer" in carriers else None
     if bearer is not None and bearer.startswith(_PREFIXES):
-        return _wrapped(bearer.partition("_")[2])
+        return _wrapped(_once(bearer).partition("_")[2])
     if "x-stack-auth" in carriers:
         value = _one_of(headers, _JSON_HEADERS)
         if value is not None:
             return _member(value)
-    if bearer is not None and _JWT_FORM.fullmatch(bearer):
+    if bearer is not None and _JWT_FORM.fullmatch(_once(bearer)):
         return bearer
     if "websocket" in carriers and "sec-websocket-protocol" in headers:
         return _subprotocol(headers["sec-websocket-protocol"])
@@ -98,8 +97,10 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
     if match is None:
         return None
     bearer = match[1]
-    if not (bearer.startswith(_PREFIXES) or _JWT_FORM.match(bearer)):
-        return None
+    return bearer if bearer.startswith(_PREFIXES) or _JWT_FORM.match(bearer) else None
+
+
+def _once(bearer: str) -> str:
     if len(bearer) > MAX_OCTETS:
         raise _malformed("a carrier over 8 KiB")
     if "," in bearer:

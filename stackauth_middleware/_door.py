@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, NoReturn, TypeAlias
 
 from ._credentials import HEADERS
 from ._edge import clocks, in_event_loop
@@ -11,7 +11,7 @@ from ._flow import Flow
 from ._user import User, UserProfile
 from ._verdict import Presented
 from ._wire import Script
-from .errors import ConfigError, ErrorCode, RefusedError
+from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
 USER = "stackauth.user"
 ERROR = "stackauth.error"
@@ -21,7 +21,21 @@ HEADER_NAMES = HEADERS - {"sec-websocket-protocol"} | {"origin", "access-control
 """The headers that the flow looks at, in lower case."""
 
 
-def get_user(obj: Any) -> User | None:
+class _Whole:
+    """Keeps FastAPI from reading the request out of the query: building such a route fails, and says what to use."""
+
+    def __get_pydantic_core_schema__(self, *_: object) -> NoReturn:
+        raise ConfigError(
+            "get_user, require_user and load_profile take any framework's request, which Depends() cannot pass; "
+            "use get_user, require_user, CurrentUser or CurrentProfile of stackauth_middleware.contrib.fastapi"
+        )
+
+
+RequestLike: TypeAlias = Annotated[Any, _Whole()]
+"""What has a scope or environ, or is one. No common type would take every framework's."""
+
+
+def get_user(obj: RequestLike) -> User | None:
     """Return the verified user of a request, or None for nobody.
 
     Args:
@@ -37,11 +51,12 @@ def get_user(obj: Any) -> User | None:
     return user
 
 
-def require_user(obj: Any) -> User:
+def require_user(obj: RequestLike) -> User:
     """Return the verified user of a request. Takes what `get_user` takes.
 
     Raises:
         RefusedError: MISSING_TOKEN where nobody is.
+        AuthServerError: nobody is, on an optional route, since Stack Auth could not be asked.
         ConfigError: no Stack Auth middleware saw this request.
         TypeError: `obj` is no request, scope or environ.
     """
@@ -53,10 +68,13 @@ def require_user(obj: Any) -> User:
         raise ConfigError(
             "no Stack Auth middleware saw this request; wrap the app in StackAuthASGIMiddleware or its twin"
         )
-    raise RefusedError(written.get(ERROR) or ErrorCode.MISSING_TOKEN, "nobody is signed in")
+    error: ErrorCode | None = written.get(ERROR)
+    if error is not None:
+        raise AuthServerError(error, 1 if error is ErrorCode.SERVER_ERROR else None, "somebody may be signed in")
+    raise RefusedError(ErrorCode.MISSING_TOKEN, "nobody is signed in")
 
 
-def load_profile(obj: Any, *, fresh: bool = False) -> UserProfile:
+def load_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
     """Return the whole profile of the user of a request; for plain functions, in any thread.
 
     Args:
@@ -77,7 +95,7 @@ def load_profile(obj: Any, *, fresh: bool = False) -> UserProfile:
     return presented.config.own(SyncEdge).run(_asking(presented, fresh=fresh))
 
 
-async def aload_profile(obj: Any, *, fresh: bool = False) -> UserProfile:
+async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
     """Do as `load_profile` does, from a coroutine.
 
     Under the WSGI door, where a framework runs each coroutine in a loop of its own, a worker thread

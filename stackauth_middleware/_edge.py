@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from ._wire import Call, Clocks, NoReply, Reply
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     import ssl
+
+    from ._config import StackAuthConfig
 
 REQUEST_HEADERS = {"accept-encoding": "identity", "user-agent": "stackauth-middleware"}
 """Sent with every call. A compressed answer could not be capped before it is inflated."""
@@ -34,25 +37,49 @@ stand_in: StandIn | None = None
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return a context that trusts certifi's authorities, or those that ``SSL_CERT_FILE`` names instead."""
+    """Return a context that trusts certifi's authorities, or those that ``SSL_CERT_FILE`` names instead.
+
+    Raises:
+        ConfigError: there are no certificates in what is named.
+    """
     import ssl
 
     import certifi
 
-    return ssl.create_default_context(
-        cafile=os.environ.get("SSL_CERT_FILE") or certifi.where(), capath=os.environ.get("SSL_CERT_DIR")
-    )
+    named = os.environ.get("SSL_CERT_FILE")
+    try:
+        return ssl.create_default_context(cafile=named or certifi.where(), capath=os.environ.get("SSL_CERT_DIR"))
+    except OSError as error:
+        raise ConfigError(f"SSL_CERT_FILE is {named!r}; it must be a file of PEM certificates: {error}") from None
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for `url`, if any."""
+    """Return the proxy that the environment names for `url`, if any.
+
+    Raises:
+        ConfigError: it is no http proxy. What else there is, SOCKS say, would hold no deadline here.
+    """
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or ""):
+    if proxy_bypass(parts.hostname or "") or proxy_bypass(parts.netloc):
         return None
     proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    scheme, _, rest = proxy.rpartition("://")
+    if scheme.lower() not in ("", "http", "https"):
+        raise ConfigError(f"the proxy for {parts.scheme} in the environment is {scheme}://…; it must be an http proxy")
+    return f"{scheme.lower() or 'http'}://{rest}"
+
+
+def check_environment(config: StackAuthConfig) -> None:
+    """Raise a ConfigError now for what the environment names and no call could use."""
+    if config.trust_env_proxies:
+        proxy_for(config.key_set_url)
+    if os.environ.get("SSL_CERT_FILE"):
+        tls_context()
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:

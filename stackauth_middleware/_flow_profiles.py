@@ -17,14 +17,24 @@ from ._version import __version__
 from ._wire import Clocks, Flight, FlightEnd, Script, Tick
 from .errors import AuthServerError, ErrorCode, RefusedError
 
+AT_ONCE = 1000
+"""Users of whom the last answer is kept, whatever `profile_memory` says, for those who wait for it together."""
+
 
 class Heard(NamedTuple):
-    """A profile, when it was asked for and heard of (monotonic), and the end of its token (wall)."""
+    """A profile, when it was asked for (monotonic), and the end of its token (wall)."""
 
     profile: UserProfile
     asked_at: float
-    heard_at: float
     until: float
+
+
+class Landed(NamedTuple):
+    """What the last call for a user came to, when it was asked for and when it was back (monotonic)."""
+
+    reading: UserProfile | Failure
+    asked_at: float
+    landed_at: float
 
 
 class ProfileDesk:
@@ -33,8 +43,8 @@ class ProfileDesk:
     def __init__(self, config: StackAuthConfig) -> None:
         self._config = config
         self._heard: Memory[str, Heard] = Memory(config.profile_memory)
-        self._refused: Memory[bytes, tuple[Refusal, float]] = Memory(config.profile_memory)
-        self._failed: Memory[str, tuple[Failure, float]] = Memory(config.profile_memory)
+        self._landed: Memory[str, Landed] = Memory(max(config.profile_memory, AT_ONCE))
+        self._refused: Memory[bytes, tuple[Refusal, float]] = Memory(max(config.profile_memory, AT_ONCE))
         self._breaker: Cell[Breaker] = Cell(Breaker())
         self._faults = Notice(logging.ERROR)
         self._outages = Notice(logging.WARNING)
@@ -57,36 +67,33 @@ class ProfileDesk:
         """
         started, clocks = now.mono, now
         while True:
-            heard = self._heard.get(user.user_id)
-            if heard is not None and self._will_do(heard, started, clocks, fresh=fresh):
-                return heard.profile
-            self._raise_what_is_known(user, digest, started, clocks)
+            known = self._known(user, digest, started, clocks, fresh=fresh)
+            if known is not None:
+                return _profile(known, self._breaker.record, clocks.mono)
             mine: list[Reading] = []
             tick = yield Flight(("profile", user.user_id), self._asking(user, token, digest, clocks, mine.append))
+            clocks = tick.clocks
             if mine:
-                return _profile(mine[0], self._breaker.record, tick.clocks.mono)
+                return _profile(mine[0], self._breaker.record, clocks.mono)
             if tick.answer is not FlightEnd.LANDED:
                 raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the profile did not come in time")
-            clocks = tick.clocks
 
-    def _will_do(self, heard: Heard, started: float, now: Clocks, *, fresh: bool) -> bool:
-        if now.wall >= heard.until:
-            return False
-        if fresh:
-            return heard.asked_at >= started
-        return heard.heard_at >= started or now.mono - heard.asked_at < self._config.profile_ttl
-
-    def _raise_what_is_known(self, user: User, digest: bytes, started: float, now: Clocks) -> None:
-        """Raise the refusal of this very token, the failure that we waited for, or that nobody may ask."""
+    def _known(self, user: User, digest: bytes, started: float, now: Clocks, *, fresh: bool) -> Reading | None:
+        """Return what can be said without asking; None where Stack Auth must be asked."""
         refused = self._refused.get(digest)
         if refused is not None and now.mono - refused[1] < _profiles.REFUSED_FOR:
-            raise _error(refused[0], self._breaker.record, now.mono)
-        failed = self._failed.get(user.user_id)
-        if failed is not None and failed[1] >= started:
-            raise _error(failed[0], self._breaker.record, now.mono)
+            return refused[0]
+        heard = self._heard.get(user.user_id)
+        if heard is not None and not fresh and self._lasts(heard, now):
+            return heard.profile
+        landed = self._landed.get(user.user_id)
+        if landed is not None and _answers(landed, started, now.mono, fresh=fresh):
+            return landed.reading
         breaker = self._breaker.record
-        if breaker.is_open(now.mono):
-            raise _error(Failure(breaker.code, "Stack Auth is left alone for a while"), breaker, now.mono)
+        return Failure(breaker.code, "Stack Auth is left alone for a while") if breaker.is_open(now.mono) else None
+
+    def _lasts(self, heard: Heard, now: Clocks) -> bool:
+        return now.mono - heard.asked_at < self._config.profile_ttl and now.wall < heard.until
 
     def _asking(
         self, user: User, token: str, digest: bytes, now: Clocks, tell: Callable[[Reading], None]
@@ -97,7 +104,11 @@ class ProfileDesk:
             if not self._breaker.swap(lambda breaker: breaker.tried(now.mono)):
                 tell(Failure(self._breaker.record.code, "Stack Auth is left alone for a while"))
                 return
-            tick = yield from ask(_profiles.call(self._config, token, __version__))
+            try:
+                tick = yield from ask(_profiles.call(self._config, token, __version__))
+            except GeneratorExit:
+                self._breaker.swap(lambda breaker: (breaker.given_up(now.mono), None))
+                raise
             reading = _profiles.read(tick.answer, user.user_id, tick.clocks)
             self._keep(reading, user, digest, now.mono, tick)
             tell(reading)
@@ -106,18 +117,28 @@ class ProfileDesk:
 
     def _keep(self, reading: Reading, user: User, digest: bytes, asked_at: float, tick: Tick) -> None:
         mono = tick.clocks.mono
-        if isinstance(reading, Failure):
-            notice = self._faults if reading.code is ErrorCode.MISCONFIGURED else self._outages
-            notice(mono, f"no profile from {self._config.users_me_url}: {reading.detail}")
-            self._failed.put(user.user_id, (reading, mono))
-            self._breaker.swap(lambda breaker: (breaker.failed(reading, user.user_id, mono), None))
-            return
-        self._breaker.put(Breaker())
         if isinstance(reading, Refusal):
             self._refused.put(digest, (reading, mono))
             self._heard.drop(user.user_id)
+            self._landed.drop(user.user_id)
         else:
-            self._heard.put(user.user_id, Heard(reading, asked_at, mono, user.expires_at))
+            self._landed.put(user.user_id, Landed(reading, asked_at, mono))
+        if isinstance(reading, UserProfile):
+            self._heard.put(user.user_id, Heard(reading, asked_at, user.expires_at))
+        if isinstance(reading, Failure):
+            notice = self._faults if reading.code is ErrorCode.MISCONFIGURED else self._outages
+            notice(mono, f"no profile from {self._config.users_me_url}: {reading.detail}")
+            self._breaker.swap(lambda breaker: (breaker.failed(reading, user.user_id, mono), None))
+        else:
+            self._breaker.swap(lambda breaker: (breaker.succeeded(asked_at), None))
+
+
+def _answers(landed: Landed, started: float, mono: float, *, fresh: bool) -> bool:
+    """Say whether what landed answers one who asks since `started`."""
+    if isinstance(landed.reading, Failure):
+        just_now = landed.reading.for_user and mono - landed.landed_at < _profiles.REFUSED_FOR
+        return just_now or landed.landed_at >= started
+    return landed.asked_at > started if fresh else landed.landed_at >= started
 
 
 def _profile(reading: Reading, breaker: Breaker, mono: float) -> UserProfile:

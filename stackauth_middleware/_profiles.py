@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 
 from ._config import StackAuthConfig
 from ._user import UserProfile, profile_from_json
-from ._wire import Answer, Call, Clocks, Reply
+from ._wire import Answer, Call, Clocks, NoReply, Reply
 from .errors import ErrorCode
 
 MAX_OCTETS = 1024 * 1024
 REFUSED_FOR = 1.0
-"""Seconds for which a token that users/me refused is not sent again."""
+"""Seconds for which a token that users/me refused, or a user whose account it cannot tell, is not asked for again."""
 OPENS_AFTER = 5
 """Failures in a row that open the breaker."""
 OPEN_FOR = 10.0
@@ -102,15 +102,17 @@ def call(config: StackAuthConfig, token: str, version: str) -> Call:
 def read(answer: Answer, user_id: str, clocks: Clocks) -> Reading:
     """Return what `answer` says of the user `user_id`."""
     if not isinstance(answer, Reply):
-        return Failure(ErrorCode.SERVER_ERROR, str(answer.value))
+        # Metadata is the user's own to write: one user's overgrown profile says nothing about Stack Auth.
+        return Failure(ErrorCode.SERVER_ERROR, str(answer.value), for_user=answer is NoReply.TOO_LARGE)
     status, body = answer.meant_status, _object(answer.body)
     code = body.get("code")
-    if isinstance(code, str):
-        return _by_code(code, body, status)
+    if isinstance(code, str) and (code in _JUDGED or code in _OUR_FAULT):
+        return _by_code(code, body)
     if status == 200:
         return _by_body(body, user_id)
     retry_after = answer.retry_after(clocks.wall)
-    return Failure(ErrorCode.SERVER_ERROR, f"status {status}", retry_after, for_user=status >= 500 and not retry_after)
+    odd = status >= 500 or isinstance(code, str)
+    return Failure(ErrorCode.SERVER_ERROR, f"status {status}", retry_after, for_user=odd and not retry_after)
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
@@ -121,15 +123,13 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _by_code(code: str, body: Mapping[str, Any], status: int) -> Refusal | Failure:
-    if code in _JUDGED:
-        details = body.get("details")
-        reason = details.get("restricted_reason") if isinstance(details, dict) else None
-        kind = reason.get("type") if isinstance(reason, dict) else None
-        return Refusal(_JUDGED[code], f"users/me says {code}", kind if isinstance(kind, str) else None)
+def _by_code(code: str, body: Mapping[str, Any]) -> Refusal | Failure:
     if code in _OUR_FAULT:
         return Failure(ErrorCode.MISCONFIGURED, f"users/me says {code}")
-    return Failure(ErrorCode.SERVER_ERROR, f"status {status} with an unknown code", for_user=True)
+    details = body.get("details")
+    reason = details.get("restricted_reason") if isinstance(details, dict) else None
+    kind = reason.get("type") if isinstance(reason, dict) else None
+    return Refusal(_JUDGED[code], f"users/me says {code}", kind if isinstance(kind, str) else None)
 
 
 def _by_body(body: Mapping[str, Any], user_id: str) -> UserProfile | Failure:
@@ -139,6 +139,8 @@ def _by_body(body: Mapping[str, Any], user_id: str) -> UserProfile | Failure:
         return profile_from_json(body)
     except ValueError:
         return Failure(ErrorCode.SERVER_ERROR, "a profile whose flags are no booleans", for_user=True)
+    except RecursionError:
+        return Failure(ErrorCode.SERVER_ERROR, "a profile nested too deeply", for_user=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +150,15 @@ class Breaker:
     Attributes:
         failures: how many calls in a row failed; one user's 5xx counts once.
         users: whose 5xx are among them.
-        open_until: when the next call may be tried.
+        open_until: when the next call may be tried; it goes alone. -inf while all may call.
+        told_at: when Stack Auth last told us to stay away, by a Retry-After or for our key.
         code: the row to answer with until then.
     """
 
     failures: int = 0
     users: frozenset[str] = frozenset()
     open_until: float = -math.inf
+    told_at: float = -math.inf
     code: ErrorCode = ErrorCode.SERVER_ERROR
 
     def is_open(self, mono: float) -> bool:
@@ -168,17 +172,27 @@ class Breaker:
         """Return the record after asking to make a call, and whether it may be made."""
         if self.is_open(mono):
             return self, False
-        if self.failures < OPENS_AFTER:
+        if self.open_until == -math.inf:
             return self, True
         return replace(self, open_until=mono + OPEN_FOR), True  # the one probe: until it is back, no other
 
+    def given_up(self, asked_at: float) -> Breaker:
+        """Return the record after a call whose caller left: if it was the probe, the next may be one."""
+        return replace(self, open_until=asked_at) if self.open_until == asked_at + OPEN_FOR else self
+
+    def succeeded(self, asked_at: float) -> Breaker:
+        """Return the record after an answer about a user, asked for at `asked_at`."""
+        return self if asked_at < self.told_at else Breaker()
+
     def failed(self, failure: Failure, user_id: str, mono: float) -> Breaker:
-        """Return the record after a call that failed."""
+        """Return the record after a call that failed. What is open stays so for as long as was said before."""
         if failure.code is ErrorCode.MISCONFIGURED:
-            return Breaker(open_until=mono + OPEN_FOR, code=failure.code)
-        counts = not (failure.for_user and user_id in self.users)
-        failures = self.failures + counts
+            return Breaker(open_until=max(self.open_until, mono + OPEN_FOR), told_at=mono, code=failure.code)
+        if failure.for_user and user_id in self.users:
+            return self
+        failures = self.failures + 1
         users = self.users | {user_id} if failure.for_user and failures <= OPENS_AFTER else self.users
-        pause = OPEN_FOR if failures >= OPENS_AFTER else 0.0
-        open_until = mono + max(pause, failure.retry_after or 0.0)
-        return Breaker(failures, users, open_until) if counts or failure.retry_after else self
+        told_at = mono if failure.retry_after else self.told_at
+        pause = max(failure.retry_after or 0.0, OPEN_FOR if failures >= OPENS_AFTER else 0.0)
+        open_until = max(self.open_until, mono + pause) if pause else self.open_until
+        return Breaker(failures, users, open_until, told_at)

@@ -3,7 +3,8 @@
 Frameworks route on other readings of a path than a middleware sees: some drop empty segments, some
 cut the root path out of the middle, some decode once more. So a plain path is matched as it stands
 and once more in its normal form, and the stricter policy holds; a doubtful path gets at least
-``required``, and must satisfy the check of every rule that some reading of it could reach.
+``required``, no leave that the default does not give, and all that any rule demands which some
+reading of it could reach.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import unquote
@@ -69,9 +70,9 @@ class Rule:
             "path": _valid_path(path),
             "access": _valid_access("access of a Rule", access),
             "methods": _valid_methods(methods),
-            "profile": profile,
-            "allow_restricted": allow_restricted,
-            "allow_anonymous": allow_anonymous,
+            "profile": _valid_flag("profile", profile, (True, False)),
+            "allow_restricted": _valid_flag("allow_restricted", allow_restricted, (True, False, None)),
+            "allow_anonymous": _valid_flag("allow_anonymous", allow_anonymous, (True, False, None)),
             "check": plain_function("check of a Rule", check) if check is not None else None,
         }
         if access == "public" and (profile or allow_restricted or allow_anonymous or check):
@@ -104,8 +105,6 @@ class Policy:
         )
 
 
-_AT_LEAST_REQUIRED = Policy("required", profile=False, allow_restricted=True, allow_anonymous=True)
-
 Matcher: TypeAlias = Callable[[str, str, str], Policy]
 
 
@@ -119,6 +118,8 @@ def matcher(rules: tuple[Rule, ...], default: Policy) -> Matcher:
     policies = [_policy(rule, default) for rule in rules]
     as_written = list(zip((_pattern(rule.path) for rule in rules), rules, policies, strict=True))
     in_normal_form = list(zip((_pattern(_normal(rule.path)) for rule in rules), rules, policies, strict=True))
+    at_any_depth = [(_at_any_depth(pattern), rule, policy) for pattern, rule, policy in in_normal_form]
+    when_in_doubt = replace(default, access="required")
 
     def first(compiled: list[tuple[re.Pattern[str], Rule, Policy]], method: str, path: str) -> Policy:
         for pattern, rule, policy in compiled:
@@ -129,15 +130,12 @@ def matcher(rules: tuple[Rule, ...], default: Policy) -> Matcher:
     def match(method: str, path: str, root_path: str) -> Policy:
         method, path = method.upper(), path or "/"
         inner = below(path, root_path)
-        policy = first(as_written, method, inner)
-        normal = _normal(inner)
-        if normal != inner:
-            policy = policy.stricter(first(in_normal_form, method, normal))
+        policy = first(as_written, method, inner).stricter(first(in_normal_form, method, _normal(inner)))
         if is_doubtful(path, root_path):
-            policy = policy.stricter(_AT_LEAST_REQUIRED)
-            reached = list(_readings(inner, root_path))
-            for pattern, rule, candidate in in_normal_form:
-                if rule.check and _holds_for(rule, method) and any(map(pattern.fullmatch, reached)):
+            policy = policy.stricter(when_in_doubt)
+            reached = set(_readings(inner, root_path)) if len(path) <= _LONG else None
+            for pattern, rule, candidate in at_any_depth:
+                if _holds_for(rule, method) and (reached is None or any(map(pattern.fullmatch, reached))):
                     policy = policy.stricter(candidate)
         return policy
 
@@ -179,6 +177,8 @@ def below(path: str, root_path: str) -> str:
     return path
 
 
+_LONG = 2048
+"""Characters above which a doubtful path is not read: it could reach every rule."""
 _DOUBTFUL = re.compile(
     r"""
       \A(?!/)                             # does not start with a slash
@@ -205,17 +205,28 @@ def _normal(path: str) -> str:
 
 
 def _readings(path: str, root_path: str) -> Iterator[str]:
-    """Yield the plain paths that some router could take a doubtful one for."""
-    decoded = unquote(unquote(path))
-    for text in {path, decoded}:
+    """Yield the plain paths that some router could take a doubtful one, or the end of it, for.
+
+    Its ends are left to `_at_any_depth`: written out, they would be of the square of its length.
+    """
+    yield "/"
+    for text in _spellings(path):
         cuts = {text}
         if root_path.strip("/"):
             cuts |= {text.replace(root_path.rstrip("/"), ""), *text.split(root_path.rstrip("/"))}
         for cut in cuts:
-            segments = [each for each in re.split(r"[/\\\0\ufffd]", cut) if each not in ("", ".")]
+            segments = [each for each in cut.split("/") if each not in ("", ".")]
             for chain in (segments, _resolved(segments)):
-                for start in range(len(chain) + 1):
-                    yield "/" + "/".join(chain[start:])
+                yield "/" + "/".join(chain)
+
+
+def _spellings(path: str) -> set[str]:
+    """Return what decoding once more, other separators, and dropping octets that are no UTF-8 make of `path`."""
+    texts = {path, unquote(unquote(path))}
+    texts |= {text.partition("\0")[0] for text in texts}
+    texts |= {text.replace("\ufffd", "") for text in texts}  # Bottle decodes so
+    texts |= {re.sub(r"[\\\0\ufffd]", "/", text) for text in texts}
+    return texts
 
 
 def _resolved(segments: list[str]) -> list[str]:
@@ -239,20 +250,21 @@ def _holds_for(rule: Rule, method: str) -> bool:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    if path.endswith("/**"):
-        return re.compile(re.escape(path[:-3]) + r"(?:/.*)?", re.DOTALL)
-    segments = ["[^/]+" if each == "*" else re.escape(each) for each in path.split("/")]
-    return re.compile("/".join(segments))
+    segments = ["[^/]+" if each == "*" else re.escape(each) for each in path.removesuffix("/**").split("/")]
+    return re.compile("/".join(segments) + ("(?:/.*)?" if path.endswith("/**") else ""), re.DOTALL)
+
+
+def _at_any_depth(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    return re.compile("(?:/[^/]+)*" + pattern.pattern, pattern.flags)
 
 
 def _valid_path(path: str) -> str:
-    middle = path.removesuffix("/**")
-    if not path.startswith("/") or is_doubtful(path, "") or "**" in middle:
+    if not isinstance(path, str) or is_doubtful(path, "") or "**" in path.removesuffix("/**"):
         raise ConfigError(
             f"path of a Rule is {path!r}; it must start with '/', hold no empty or dot segment, no '\\' "
             "and no percent-encoded separator, and '**' may only be its last segment"
         )
-    if any("*" in each and each != "*" for each in middle.split("/")):
+    if any("*" in each and each != "*" for each in path.removesuffix("/**").split("/")):
         raise ConfigError(f"path of a Rule is {path!r}; '*' stands for one whole segment, as in '/users/*'")
     return path
 
@@ -263,10 +275,17 @@ def _valid_access(name: str, access: Access) -> Access:
     return access
 
 
+def _valid_flag(name: str, value: object, choices: tuple[object, ...]) -> object:
+    if not any(value is each for each in choices):
+        raise ConfigError(f"{name} of a Rule is {value!r}; it must be {' or '.join(map(repr, choices))}")
+    return value
+
+
 def _valid_methods(methods: Collection[str] | None) -> frozenset[str] | None:
     if methods is None:
         return None
-    if isinstance(methods, str) or not methods or not all(isinstance(m, str) and m.isalpha() for m in methods):
+    some = isinstance(methods, Collection) and not isinstance(methods, str) and bool(methods)
+    if not some or not all(isinstance(method, str) and method.isalpha() for method in methods):
         raise ConfigError(f"methods of a Rule is {methods!r}; it must be a list such as ['GET', 'POST']")
     upper = {method.upper() for method in methods}
     return frozenset(upper | {"HEAD"} if "GET" in upper else upper)

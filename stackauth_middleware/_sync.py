@@ -44,6 +44,7 @@ class SyncEdge:
     def __init__(self, config: StackAuthConfig) -> None:
         self._timeout = config.timeout
         self._proxied = config.trust_env_proxies
+        _edge.check_environment(config)
         self.after_fork()
         register(self)
 
@@ -82,21 +83,18 @@ class SyncEdge:
         return self._send(effect, deadline) if isinstance(effect, Call) else self._join(effect, deadline)
 
     def _join(self, flight: Flight, deadline: float) -> FlightEnd:
+        """Carry `flight`, or wait for it. Whatever becomes of its carrier, those who wait are let go to look again."""
         now = time.monotonic()
-        with self._lock:
-            aloft = self._flights.get(flight.key)
-            if aloft is not None:
-                if not flight.wait:
-                    return FlightEnd.TIMED_OUT
-                if flight.max_waiters is not None and aloft.waiters >= flight.max_waiters:
-                    return FlightEnd.FULL
-                aloft.waiters += 1
-                carrying = False
-            else:
-                aloft = self._flights[flight.key] = _Aloft()
-                carrying = True
-        if carrying:
-            return self._carry(flight, aloft, min(deadline, now + flight.carry))
+        mine = _Aloft()
+        try:  # entered before others can see the flight: a signal may raise anywhere
+            aloft = self._board(flight, mine)
+            if aloft is mine:
+                self._drive(flight.script(), min(deadline, now + flight.carry))
+                return FlightEnd.LANDED
+        finally:
+            self._land(flight, mine)
+        if isinstance(aloft, FlightEnd):
+            return aloft
         try:
             landed = aloft.landed.wait(max(0.0, min(deadline, now + flight.wait) - now))
         finally:
@@ -104,16 +102,23 @@ class SyncEdge:
                 aloft.waiters -= 1
         return FlightEnd.LANDED if landed else FlightEnd.TIMED_OUT
 
-    def _carry(self, flight: Flight, aloft: _Aloft, deadline: float) -> FlightEnd:
-        """Run the flight's script. Whatever becomes of us, those who wait are let go to look again."""
-        try:
-            self._drive(flight.script(), deadline)
-        finally:
-            with self._lock:
-                if self._flights.get(flight.key) is aloft:
-                    del self._flights[flight.key]
-            aloft.landed.set()
-        return FlightEnd.LANDED
+    def _board(self, flight: Flight, mine: _Aloft) -> _Aloft | FlightEnd:
+        """Return the one aloft, which is `mine` where there was none, or why it is not waited for."""
+        with self._lock:
+            aloft = self._flights.setdefault(flight.key, mine)
+            if aloft is not mine:
+                if not flight.wait:
+                    return FlightEnd.TIMED_OUT
+                if flight.max_waiters is not None and aloft.waiters >= flight.max_waiters:
+                    return FlightEnd.FULL
+                aloft.waiters += 1
+            return aloft
+
+    def _land(self, flight: Flight, mine: _Aloft) -> None:
+        with self._lock:
+            if self._flights.get(flight.key) is mine:
+                del self._flights[flight.key]
+        mine.landed.set()
 
     def _send(self, call: Call, deadline: float) -> Reply | NoReply:
         left = deadline - time.monotonic()
@@ -121,16 +126,12 @@ class SyncEdge:
             return NoReply.TIMED_OUT
         if _edge.stand_in is not None:
             return _edge.stand_in.send(call, left)
-        request = requests.Request("GET", call.url, headers={**_edge.REQUEST_HEADERS, **call.headers}).prepare()
-        proxy = _edge.proxy_for(call.url) if self._proxied else None
-        proxies = {"http": proxy, "https": proxy} if proxy else {}
         try:
-            response = self._pool().send(
-                request,
-                stream=True,
-                timeout=cast("Any", urllib3.Timeout(total=left)),
-                proxies=proxies,
-            )
+            request = requests.Request("GET", call.url, headers={**_edge.REQUEST_HEADERS, **call.headers}).prepare()
+            proxy = _edge.proxy_for(call.url) if self._proxied else None
+            proxies = {"http": proxy, "https": proxy} if proxy else {}
+            timeout = cast("Any", _Until(deadline))
+            response = self._pool().send(request, stream=True, timeout=timeout, proxies=proxies)
         except requests.exceptions.Timeout:
             return NoReply.TIMED_OUT
         except requests.exceptions.SSLError:
@@ -150,6 +151,8 @@ class SyncEdge:
 
 
 def _read(response: requests.Response, max_octets: int, deadline: float) -> Reply | NoReply:
+    if response.status_code < 200:
+        return NoReply.BROKEN  # http.client takes a 103 for the answer, and the answer for that of the next call
     headers = {name.lower(): value for name, value in response.headers.items()}
     if _edge.is_encoded(headers):
         return NoReply.ENCODED
@@ -164,6 +167,31 @@ def _read(response: requests.Response, max_octets: int, deadline: float) -> Repl
     return Reply(response.status_code, headers, bytes(body))
 
 
+class _Until(urllib3.Timeout):
+    """Whatever is left until a deadline, asked at any time: urllib3's own counts a proxy's part for nothing."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def clone(self) -> _Until:
+        return _Until(self._deadline)
+
+    @property
+    def connect_timeout(self) -> float:
+        return max(_SHORTEST, self._deadline - time.monotonic())
+
+    @property
+    def read_timeout(self) -> float:
+        return self.connect_timeout
+
+
+_SHORTEST = 0.001
+"""Seconds. To a socket 0 would mean not to wait, and less is an error."""
+_MOST_OCTETS = 2 * 1024 * 1024
+"""Of one answer as it comes over the wire, with what `_read` does not see: header, chunk sizes, trailer."""
+
+
 class _TimedReader(io.RawIOBase):
     """Reads from a socket for as long as a deadline allows: the timeouts of requests hold for each read alone."""
 
@@ -171,6 +199,7 @@ class _TimedReader(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._deadline = deadline
+        self._octets = 0
 
     def readable(self) -> bool:
         return True
@@ -179,8 +208,12 @@ class _TimedReader(io.RawIOBase):
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("the time budget was spent")
+        if self._octets > _MOST_OCTETS:
+            raise OSError("the answer has no end")
         self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
+        count = self._raw.readinto(buffer)
+        self._octets += count or 0
+        return count
 
     def close(self) -> None:
         self._raw.close()
@@ -204,34 +237,44 @@ class _Timed:
     response_class: Any
     _dns_host: str
     port: int
-    source_address: Any
-    socket_options: Any
 
     def _new_conn(self) -> socket.socket:
-        """Try each address of the host in the time that is left: urllib3 grants each the whole of it."""
-        deadline = time.monotonic() + float(self.timeout)
+        """Try each address of the host for its share of the time: urllib3 grants each the whole of it."""
+        deadline = self._keep_to_deadline()  # a proxy's answer to CONNECT is read before `getresponse`
+        addresses = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
         failure = OSError("the host has no address")
-        for address in socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise urllib3.exceptions.ConnectTimeoutError(self, "the time budget was spent")
-            sock = socket.socket(*address[:3])
+        for to_go, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.settimeout(left)
-                sock.connect(address[4])
+                sock = _connected(address, max(_SHORTEST, deadline - time.monotonic()) / to_go)
             except OSError as error:
-                sock.close()
                 failure = error
             else:
+                sock.settimeout(max(_SHORTEST, deadline - time.monotonic()))  # for the TLS handshake
                 return sock
         kind = urllib3.exceptions.ConnectTimeoutError if isinstance(failure, TimeoutError) else _NotConnected
         raise kind(cast("Any", self), "no address of the host answered") from failure
 
     def getresponse(self) -> Any:
+        self._keep_to_deadline()
+        return super().getresponse()  # type: ignore[misc]
+
+    def _keep_to_deadline(self) -> float:
         deadline = time.monotonic() + float(self.timeout)
         self.response_class = partial(_TimedResponse, deadline)
-        return super().getresponse()  # type: ignore[misc]
+        return deadline
+
+
+def _connected(address: Any, seconds: float) -> socket.socket:
+    family, kind, protocol, _, place = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(seconds)
+        sock.connect(place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 class _HTTPConnection(_Timed, HTTPConnection):
@@ -254,11 +297,12 @@ class _Transport(HTTPAdapter):
     """requests' transport over connections that keep to a deadline, with our own TLS context."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=_edge.tls_context(), **kwargs)
+        self._tls = _edge.tls_context()
+        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, ssl_context=_edge.tls_context(), **kwargs)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._tls, proxy_ssl_context=self._tls, **kwargs)
         manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
         return manager
 

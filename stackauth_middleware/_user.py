@@ -8,6 +8,7 @@ restricted too, for the reason ``anonymous``; ``role`` says ``authenticated`` fo
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -255,7 +256,9 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if -math.inf < value < math.inf else None
 
 
 def _whole(value: object) -> int | None:

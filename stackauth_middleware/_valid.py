@@ -42,15 +42,13 @@ def settled(given: dict[str, Any]) -> dict[str, Any]:
     allow_http = _flag(given, "allow_http")
     for name in ("allow_restricted", "allow_anonymous", "trust_env_proxies", "request_user", "warm_up"):
         _flag(given, name)
-    issuer_url = given["issuer_url"]
-    bases = [issuer_url] if isinstance(issuer_url, str) and issuer_url else list(issuer_url or ())
     return given | {
         "project_id": _project_id(given["project_id"]),
         "secret_server_key": _key(given, "secret_server_key", "ssk_", ("pck_", "sak_")),
         "publishable_client_key": _key(given, "publishable_client_key", "pck_", ("ssk_", "sak_")),
         "mode": _one_of(given, "mode", ("jwt", "rest")),
         "api_url": _api_url(given["api_url"] or HOSTED_API_URL, allow_http=allow_http),
-        "issuer_url": tuple(_issuer_base("issuer_url", base) for base in bases),
+        "issuer_url": _issuer_urls(given["issuer_url"]),
         "leeway": _number(given, "leeway", 0, 300),
         "timeout": _number(given, "timeout", 0.05, 60),
         "profile_ttl": _number(given, "profile_ttl", 0, 3600),
@@ -65,7 +63,7 @@ def settled(given: dict[str, Any]) -> dict[str, Any]:
         "realm": _realm(given["realm"]),
         "root_path": _root_path(given["root_path"]),
         "websocket_refusal": _one_of(given, "websocket_refusal", ("close", "accept")),
-        "observers": tuple(plain_function("observers", each) for each in given["observers"]),
+        "observers": _observers(given["observers"]),
     }
 
 
@@ -122,6 +120,14 @@ def _api_url(value: object, *, allow_http: bool) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
+def _issuer_urls(value: object) -> tuple[str, ...]:
+    if value is None or isinstance(value, str):
+        value = [value] if value else []
+    if not isinstance(value, Collection):
+        raise ConfigError(f"issuer_url is {value!r}; it must be a base URL, or a list of them")
+    return tuple(_issuer_base("issuer_url", base) for base in value)
+
+
 def _issuer_base(name: str, value: object) -> str:
     """Return scheme, lower-case host and the port that is not the default, as JavaScript's URL does."""
     parts = _base(name, value)
@@ -141,8 +147,9 @@ def _base(name: str, value: object) -> SplitResult:
         if not good or "@" in parts.netloc or "?" in value or "#" in value or "\\" in value:
             raise ValueError
     except ValueError:
+        shown = re.sub("//.*@", "//***@", repr(value))  # a password may stand there
         raise ConfigError(
-            f"{name} is {value!r}; it must be a base URL such as 'https://api.stack-auth.com', "
+            f"{name} is {shown}; it must be a base URL such as 'https://api.stack-auth.com', "
             "without user, query or fragment"
         ) from None
     if re.search(r"/api(?:/v\d+|/latest)?/*\Z", parts.path):
@@ -173,14 +180,15 @@ def _one_of(given: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> st
 
 def _some_of(given: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
     value = given[name]
-    if isinstance(value, str) or not isinstance(value, Collection) or not value or not set(value) <= set(choices):
+    some = isinstance(value, Collection) and not isinstance(value, str) and bool(value)
+    if not some or not all(each in choices for each in value):
         raise ConfigError(f"{name} is {value!r}; it must name some of {', '.join(map(repr, choices))}")
     return tuple(value)
 
 
 def _number(given: Mapping[str, Any], name: str, least: float, most: float) -> float:
     value = given[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
         raise ConfigError(f"{name} is {value!r}; it must be a number of seconds")
     if not least <= value <= most:
         raise ConfigError(f"{name} is {value!r}; it must be from {least} to {most} seconds")
@@ -198,6 +206,12 @@ def _rules(value: object) -> tuple[Rule, ...]:
     if isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(r, Rule) for r in value):
         return tuple(value)
     raise ConfigError(f"rules is {value!r}; it must be a list of Rule")
+
+
+def _observers(value: object) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise ConfigError(f"observers is {value!r}; it must be a list of functions")
+    return tuple(plain_function("observers", each) for each in value)
 
 
 def _error_body(value: Any) -> Any:

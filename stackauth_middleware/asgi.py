@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ._config import StackAuthConfig, config_of
@@ -15,6 +15,7 @@ from ._flow import Flow
 from ._user import GUEST, Permissions
 from ._verdict import Admitted
 from ._wire import Inbound, Response
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -77,7 +78,7 @@ class StackAuthASGIMiddleware:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Any, receive: Any, send: Any) -> None:
-        verdict = await self._verdict(_inbound(scope, self._config.root_path))
+        verdict = await self._verdict(scope)
         if isinstance(verdict, Response):
             await _respond(send, "http.response", verdict)
             return
@@ -86,7 +87,7 @@ class StackAuthASGIMiddleware:
         await self._refresh(verdict)
 
     async def _websocket(self, scope: Any, receive: Any, send: Any) -> None:
-        verdict = await self._verdict(_inbound(scope, self._config.root_path))
+        verdict = await self._verdict(scope)
         if isinstance(verdict, Response):
             await self._refuse_websocket(scope, receive, send, verdict)
             return
@@ -96,7 +97,11 @@ class StackAuthASGIMiddleware:
         await self.app(scope, receive, send)
         await self._refresh(verdict)
 
-    async def _verdict(self, inbound: Inbound) -> Admitted | Response:
+    async def _verdict(self, scope: Any) -> Admitted | Response:
+        try:
+            inbound = _inbound(scope, self._config.root_path)
+        except Exception:  # any: what is no scope can fail in any way
+            return self._flow.unreadable()
         step = self._flow.gate(inbound, clocks(), defer_refresh=True)
         return step if isinstance(step, Admitted | Response) else await self._edge.run(step)
 
@@ -114,12 +119,10 @@ class StackAuthASGIMiddleware:
         key = self._config.state_key
         if key is not None:
             state = scope.get("state")
-            if state is None:
-                scope["state"] = {key: user}
-            elif key in state:
+            if state is None or (isinstance(state, MutableMapping) and key in state):
                 # Some servers hand one dict to all requests: a second user must not show through it.
-                scope["state"] = {**state, key: user}
-            else:
+                scope["state"] = {**(state or {}), key: user}
+            elif isinstance(state, MutableMapping):
                 state[key] = user
         if self._config.request_user:
             scope["user"] = GUEST if user is None else user
@@ -130,7 +133,7 @@ class StackAuthASGIMiddleware:
         await receive()
         close = {"type": "websocket.close", "code": _CLOSE_CODES.get(response.status, 1013)}
         if self._config.websocket_refusal == "accept":
-            offered = list(scope.get("subprotocols") or ())
+            offered = _offered(scope)
             chosen = SUBPROTOCOL if SUBPROTOCOL in offered else next(iter(offered), None)
             await send({"type": "websocket.accept", "subprotocol": chosen})
             await send(close)
@@ -172,15 +175,29 @@ class StackAuthASGIMiddleware:
 
 
 def _single_callable(app: Callable[..., Any]) -> Callable[[Any, Any, Any], Awaitable[None]]:
-    """Return `app` as an ASGI 3 app."""
-    try:
-        inspect.signature(app).bind({}, None, None)
-    except (TypeError, ValueError):
-        from asgiref.compatibility import guarantee_single_callable
+    """Return `app` as an ASGI 3 app.
 
-        adapted: Callable[[Any, Any, Any], Awaitable[None]] = cast("Any", guarantee_single_callable)(app)
-        return adapted
-    return app
+    Raises:
+        ConfigError: it is none, nor an ASGI 2 one.
+    """
+    if _takes(app, 3):
+        return app
+    if not _takes(app, 1):
+        raise ConfigError(f"app is {app!r}; it must be an ASGI app (for a WSGI app there is StackAuthWSGIMiddleware)")
+    from asgiref.compatibility import guarantee_single_callable
+
+    adapted: Callable[[Any, Any, Any], Awaitable[None]] = cast("Any", guarantee_single_callable)(app)
+    return adapted
+
+
+def _takes(app: Any, count: int) -> bool:
+    try:
+        inspect.signature(app).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # written in C, without a signature to be had
+    return True
 
 
 def _inbound(scope: Any, root_path: str | None) -> Inbound:
@@ -195,7 +212,16 @@ def _inbound(scope: Any, root_path: str | None) -> Inbound:
         method = "WEBSOCKET"
         if scope.get("subprotocols"):
             headers["sec-websocket-protocol"] = ",".join(scope["subprotocols"])
-    return Inbound(method, scope.get("path") or "/", root_path or scope.get("root_path") or "", headers)
+    path, root_path = scope.get("path") or "/", root_path or scope.get("root_path") or ""
+    if not (isinstance(method, str) and isinstance(path, str) and isinstance(root_path, str)):
+        raise TypeError("a method or path that is no text")
+    return Inbound(method, path, root_path, headers)
+
+
+def _offered(scope: Any) -> list[str]:
+    """Return the sub-protocols that the client offers; those alone that can be echoed."""
+    offered = scope.get("subprotocols")
+    return [each for each in offered if isinstance(each, str)] if isinstance(offered, Iterable) else []
 
 
 async def _respond(send: Any, event: Literal["http.response", "websocket.http.response"], response: Response) -> None:
@@ -205,17 +231,22 @@ async def _respond(send: Any, event: Literal["http.response", "websocket.http.re
 
 
 def _hide_token(scope: Any) -> bool:
-    """Take ``stackauth, <token>`` out of what the app sees; say whether nothing else was offered."""
-    offered = list(scope.get("subprotocols") or ())
+    """Take each ``stackauth, <token>`` out of what the app sees; say whether nothing else was offered."""
+    offered = _offered(scope)
     if SUBPROTOCOL not in offered:
         return False
-    at = offered.index(SUBPROTOCOL)
-    rest = offered[:at] + offered[at + 2 :]
+    rest: list[str] = []
+    left = iter(offered)
+    for each in left:
+        if each == SUBPROTOCOL:
+            next(left, None)
+        else:
+            rest.append(each)
     scope["subprotocols"] = rest
     header = b"sec-websocket-protocol"
     scope["headers"] = [pair for pair in scope.get("headers") or () if pair[0] != header]
     if rest:
-        scope["headers"].append((header, ", ".join(rest).encode("latin-1")))
+        scope["headers"].append((header, ", ".join(rest).encode("latin-1", "replace")))
     return not rest
 
 

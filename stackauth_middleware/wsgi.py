@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from ._edge import clocks
 from ._flow import Flow
 from ._verdict import Admitted
 from ._wire import Inbound, Response
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -49,14 +51,13 @@ class StackAuthWSGIMiddleware:
     ) -> None:
         from ._sync import SyncEdge
 
-        self.app = app
+        self.app = _checked(app)
         self._config = config_of(config, settings)
         self._flow = self._config.own(Flow)
         self._edge = self._config.own(SyncEdge)
 
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        step = self._flow.gate(_inbound(environ, self._config.root_path), clocks(), defer_refresh=False)
-        verdict = step if isinstance(step, Admitted | Response) else self._edge.run(step)
+        verdict = self._verdict(environ)
         if isinstance(verdict, Response):
             status = HTTPStatus(verdict.status)
             start_response(f"{status.value} {status.phrase}", list(verdict.headers))
@@ -66,10 +67,37 @@ class StackAuthWSGIMiddleware:
         environ[PRESENTED] = verdict.presented
         return self.app(environ, start_response)
 
+    def _verdict(self, environ: Any) -> Admitted | Response:
+        try:
+            inbound = _inbound(environ, self._config.root_path)
+        except Exception:  # any: what is no environ can fail in any way
+            return self._flow.unreadable()
+        step = self._flow.gate(inbound, clocks(), defer_refresh=False)
+        return step if isinstance(step, Admitted | Response) else self._edge.run(step)
+
+
+def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """Return `app`.
+
+    Raises:
+        ConfigError: it is no WSGI app.
+    """
+    try:
+        inspect.signature(app).bind({}, None)
+    except TypeError:
+        raise ConfigError(
+            f"app is {app!r}; it must be a WSGI app (for an ASGI app there is StackAuthASGIMiddleware)"
+        ) from None
+    except ValueError:
+        return app  # written in C, without a signature to be had
+    return app
+
 
 def _inbound(environ: Any, root_path: str | None) -> Inbound:
     headers = {name: environ[key] for key, name in _WANTED if key in environ}
-    path = environ.get("PATH_INFO") or "/"
+    method, path = environ.get("REQUEST_METHOD") or "GET", environ.get("PATH_INFO") or "/"
+    if not all(isinstance(each, str) for each in (method, path, *headers.values())):
+        raise TypeError("a method, path or header that is no text")
     if not path.isascii():
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-    return Inbound(environ.get("REQUEST_METHOD") or "GET", path, root_path or "", headers)
+    return Inbound(method, path, root_path or "", headers)

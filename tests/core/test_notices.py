@@ -1,0 +1,73 @@
+"""Log lines that come once a minute at most, and tell how often their reason came."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from stackauth_middleware._memory import forget_all
+from stackauth_middleware._notices import EVERY, Notice
+
+from .helpers import MONO
+
+LOGGER = "stackauth_middleware"
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, str]]:
+    return [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR])
+def test_the_first_is_said_at_once_at_its_level(caplog: pytest.LogCaptureFixture, level: int) -> None:
+    Notice(level)(MONO, "wrong again")
+    assert lines(caplog) == [(LOGGER, level, "wrong again [1 times since the last such line]")]
+
+
+def test_ten_thousand_in_a_minute_are_one_line_and_then_counted(caplog: pytest.LogCaptureFixture) -> None:
+    notice = Notice(logging.WARNING)
+    for at in range(10_000):
+        notice(MONO + at * EVERY / 10_001, "flood")
+    assert len(caplog.records) == 1
+    notice(MONO + EVERY, "flood")
+    assert caplog.records[1].getMessage() == "flood [10000 times since the last such line]"
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(EVERY - 0.001, 1), (EVERY, 2)])
+def test_the_minute_is_over_at_its_end(caplog: pytest.LogCaptureFixture, seconds: float, said: int) -> None:
+    notice = Notice(logging.WARNING)
+    notice(MONO, "one")
+    notice(MONO + seconds, "two")
+    assert len(caplog.records) == said
+
+
+def test_the_count_starts_anew_with_each_line(caplog: pytest.LogCaptureFixture) -> None:
+    notice = Notice(logging.WARNING)
+    for mono in (0.0, 1.0, EVERY, 2 * EVERY):
+        notice(mono, "x")
+    assert [record.getMessage().split("[")[1] for record in caplog.records] == [
+        "1 times since the last such line]",
+        "2 times since the last such line]",
+        "1 times since the last such line]",
+    ]
+
+
+def test_two_notices_do_not_silence_each_other(caplog: pytest.LogCaptureFixture) -> None:
+    Notice(logging.WARNING)(MONO, "a")
+    Notice(logging.WARNING)(MONO, "b")
+    assert len(caplog.records) == 2
+
+
+def test_a_percent_sign_is_text(caplog: pytest.LogCaptureFixture) -> None:
+    """Addresses are part of the messages, and can hold one."""
+    Notice(logging.WARNING)(MONO, "at 100%s %d")
+    assert caplog.records[0].getMessage().startswith("at 100%s %d [")
+
+
+def test_what_one_test_learnt_is_no_business_of_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    notice = Notice(logging.WARNING)
+    notice(MONO, "x")
+    forget_all()
+    notice(MONO, "x")
+    assert len(caplog.records) == 2

@@ -1,0 +1,436 @@
+"""The users/me call, the reading of its answers, and the breaker: what is asked, what it means, when to stop."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stackauth_middleware import StackAuthConfig
+from stackauth_middleware._profiles import (
+    MAX_OCTETS,
+    OPEN_FOR,
+    OPENS_AFTER,
+    Breaker,
+    Failure,
+    Refusal,
+    call,
+    read,
+)
+from stackauth_middleware._user import UserProfile
+from stackauth_middleware._version import __version__
+from stackauth_middleware._wire import FlightEnd, NoReply
+from stackauth_middleware.errors import ErrorCode
+
+from .helpers import API, MONO, NOW, PROJECT, USER_ID, bounded, reply
+
+SECRET = "ssk_canary"
+PUBLISHABLE = "pck_canary"
+OUTAGE = Failure(ErrorCode.SERVER_ERROR, "an outage")
+ODD = Failure(ErrorCode.SERVER_ERROR, "an odd account", for_user=True)
+OUR_FAULT = Failure(ErrorCode.MISCONFIGURED, "our key")
+
+
+def throttled(seconds: int) -> Failure:
+    return Failure(ErrorCode.SERVER_ERROR, "throttled", seconds)
+
+
+def known(code: str, status: int, details: Any = None, **headers: str) -> Any:
+    """Return a known error as Stack Auth sends it (contract.md section 3)."""
+    body = {"code": code, "error": "words", **({"details": details} if details is not None else {})}
+    return reply(json.dumps(body, indent=2).encode(), status, **headers)
+
+
+def reading(answer: Any) -> Any:
+    return read(answer, USER_ID, NOW)
+
+
+# -- the call -----------------------------------------------------------------------------------------
+
+
+def test_server_access_sends_these_headers_and_no_other() -> None:
+    config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET, publishable_client_key=PUBLISHABLE)
+    made = call(config, "to.ke.n", "1.2.3")
+    assert made.url == f"{API}/api/v1/users/me"
+    assert made.max_octets == MAX_OCTETS == 1_048_576
+    assert made.headers == {
+        "accept": "application/json",
+        "x-stack-project-id": PROJECT,
+        "x-stack-access-token": "to.ke.n",
+        "x-stack-allow-anonymous-user": "true",
+        "x-stack-client-version": "python @stackauth/middleware@1.2.3",
+        "x-stack-access-type": "server",
+        "x-stack-secret-server-key": SECRET,
+    }
+
+
+def test_client_access_is_for_where_there_is_no_secret() -> None:
+    config = StackAuthConfig(project_id=PROJECT, publishable_client_key=PUBLISHABLE)
+    assert call(config, "to.ke.n", "1.2.3").headers == {
+        "accept": "application/json",
+        "x-stack-project-id": PROJECT,
+        "x-stack-access-token": "to.ke.n",
+        "x-stack-allow-anonymous-user": "true",
+        "x-stack-client-version": "python @stackauth/middleware@1.2.3",
+        "x-stack-access-type": "client",
+        "x-stack-publishable-client-key": PUBLISHABLE,
+    }
+
+
+def test_the_client_version_is_of_the_form_that_the_back_end_reads() -> None:
+    """What does not match is ignored without a word (contract.md section 10)."""
+    config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET)
+    sent = call(config, "to.ke.n", __version__).headers["x-stack-client-version"]
+    assert re.fullmatch(r"(\w+)\s+(@[\w/]+)@([\d.]+)", sent, re.ASCII)
+
+
+def test_the_call_shows_neither_key_nor_token() -> None:
+    shown = repr(call(StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET), "to.ke.n", "1"))
+    assert SECRET not in shown
+    assert "to.ke.n" not in shown
+
+
+# -- the reading --------------------------------------------------------------------------------------
+
+JUDGED = {
+    "UNPARSABLE_ACCESS_TOKEN": (401, ErrorCode.INVALID_TOKEN),
+    "ACCESS_TOKEN_EXPIRED": (401, ErrorCode.EXPIRED_TOKEN),
+    "INVALID_PROJECT_FOR_ACCESS_TOKEN": (401, ErrorCode.INVALID_TOKEN),
+    "CANNOT_GET_OWN_USER_WITHOUT_USER": (400, ErrorCode.INVALID_TOKEN),
+    "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED": (401, ErrorCode.ANONYMOUS_NOT_ALLOWED),
+    "RESTRICTED_USER_NOT_ALLOWED": (403, ErrorCode.RESTRICTED_NOT_ALLOWED),
+}
+OUR_FAULTS = {
+    "INVALID_SECRET_SERVER_KEY": 401,
+    "SERVER_AUTHENTICATION_REQUIRED": 401,
+    "INVALID_PUBLISHABLE_CLIENT_KEY": 401,
+    "PUBLISHABLE_CLIENT_KEY_REQUIRED_FOR_PROJECT": 401,
+    "INSUFFICIENT_ACCESS_TYPE": 401,
+    "CURRENT_PROJECT_NOT_FOUND": 400,
+    "BRANCH_DOES_NOT_EXIST": 400,
+    "ACCESS_TYPE_REQUIRED": 400,
+    "ACCESS_TYPE_WITHOUT_PROJECT_ID": 400,
+    "PROJECT_KEY_WITHOUT_ACCESS_TYPE": 400,
+    "INVALID_ACCESS_TYPE": 400,
+    "SCHEMA_ERROR": 400,
+}
+
+
+@pytest.mark.parametrize("code", JUDGED)
+@pytest.mark.parametrize("disguise", ["as it is", "hidden behind a 200", "under any status"])
+def test_a_judgement_is_read_by_its_code(code: str, disguise: str) -> None:
+    status, row = JUDGED[code]
+    answer = {
+        "as it is": known(code, status),
+        "hidden behind a 200": known(code, 200, x_stack_actual_status=str(status)),
+        "under any status": known(code, 500),
+    }[disguise]
+    assert reading(answer) == Refusal(row, f"users/me says {code}")
+
+
+@pytest.mark.parametrize("code", OUR_FAULTS)
+def test_a_fault_of_ours_is_never_the_users(code: str) -> None:
+    for answer in (known(code, OUR_FAULTS[code]), known(code, 200, x_hexclave_actual_status="401")):
+        assert reading(answer) == Failure(ErrorCode.MISCONFIGURED, f"users/me says {code}")
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        ({"restricted_reason": {"type": "email_not_verified"}}, "email_not_verified"),
+        ({"restricted_reason": {"type": 1}}, None),
+        ({"restricted_reason": "email_not_verified"}, None),
+        ({}, None),
+        ([], None),
+        ("text", None),
+    ],
+)
+def test_the_reason_of_a_restriction_is_passed_on_where_it_is_one(details: Any, reason: str | None) -> None:
+    answer = known("RESTRICTED_USER_NOT_ALLOWED", 403, details)
+    assert reading(answer).restricted_reason == reason
+
+
+def test_a_200_with_the_users_id_is_the_profile() -> None:
+    made = reading(reply({"id": USER_ID, "display_name": "Jane", "is_restricted": True}))
+    assert isinstance(made, UserProfile)
+    assert (made.id, made.display_name, made.is_restricted, made.is_anonymous) == (USER_ID, "Jane", True, False)
+
+
+def test_a_profile_may_have_a_member_that_is_called_code() -> None:
+    """A later Stack Auth may add what it likes: only the codes that it answers with today are read as such."""
+    made = reading(reply({"id": USER_ID, "code": "SOMETHING_NEW"}))
+    assert isinstance(made, UserProfile)
+    assert made.raw == {"code": "SOMETHING_NEW"}
+
+
+NO_PROFILE = [
+    b"",
+    b"{}",
+    b"[]",
+    b"null",
+    b"<html>200 OK</html>",
+    b'{"id": "' + USER_ID.encode(),
+    b"\xff\xfe{}",
+    json.dumps({"id": "33333333-3333-4333-8333-333333333333"}).encode(),
+    json.dumps({"id": f"{USER_ID} "}).encode(),
+    json.dumps({"id": [USER_ID]}).encode(),
+    json.dumps({"code": ["RESTRICTED_USER_NOT_ALLOWED"]}).encode(),
+    json.dumps([{"id": USER_ID}]).encode(),
+    b'{"id": "' + USER_ID.encode() + b'", "n": ' + b"1" * 5000 + b"}",
+    b'{"id": "' + USER_ID.encode() + b'", "client_metadata": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+]
+
+
+@pytest.mark.parametrize("body", NO_PROFILE, ids=range(len(NO_PROFILE)))
+def test_a_200_that_is_not_the_profile_of_this_user_judges_nobody(body: bytes) -> None:
+    made = reading(reply(body))
+    assert isinstance(made, Failure)
+    assert (made.code, made.for_user, made.retry_after) == (ErrorCode.SERVER_ERROR, True, None)
+
+
+@pytest.mark.parametrize("flag", ["is_restricted", "is_anonymous"])
+def test_a_flag_that_is_no_boolean_judges_nobody(flag: str) -> None:
+    made = reading(reply({"id": USER_ID, flag: "false"}))
+    assert made == Failure(ErrorCode.SERVER_ERROR, "a profile whose flags are no booleans", for_user=True)
+
+
+def test_metadata_too_deep_to_hold_judges_nobody() -> None:
+    """Metadata is the user's own to write; json reads deeper than Python code may call."""
+    nested = b"[" * 600 + b"]" * 600
+    made = reading(reply(b'{"id": "%b", "client_metadata": %b}' % (USER_ID.encode(), nested)))
+    assert made == Failure(ErrorCode.SERVER_ERROR, "a profile nested too deeply", for_user=True)
+
+
+@pytest.mark.parametrize("answer", [each for each in NoReply if each is not NoReply.TOO_LARGE])
+def test_no_answer_is_an_outage_for_all(answer: NoReply) -> None:
+    assert reading(answer) == Failure(ErrorCode.SERVER_ERROR, answer.value)
+
+
+def test_a_profile_over_the_limit_is_its_users_own() -> None:
+    """Else whoever can write metadata could open the breaker for everybody."""
+    assert reading(NoReply.TOO_LARGE) == Failure(ErrorCode.SERVER_ERROR, NoReply.TOO_LARGE.value, for_user=True)
+
+
+def test_a_flight_is_no_answer() -> None:
+    assert reading(FlightEnd.FULL).code is ErrorCode.SERVER_ERROR
+
+
+@pytest.mark.parametrize(
+    ("status", "for_user"),
+    [(204, False), (302, False), (403, False), (404, False), (429, False), (500, True), (502, True), (503, True)],
+)
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"message": "words"}'])
+def test_without_a_code_the_status_tells_whose_trouble_it_is(status: int, for_user: bool, body: bytes) -> None:
+    assert reading(reply(body, status)) == Failure(ErrorCode.SERVER_ERROR, f"status {status}", for_user=for_user)
+
+
+def test_an_unknown_code_judges_nobody() -> None:
+    for status in (400, 401, 403, 500):
+        made = reading(known("A_CODE_OF_TOMORROW", status))
+        assert made == Failure(ErrorCode.SERVER_ERROR, f"status {status}", for_user=True)
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"code": "rate_limited"}'])
+@pytest.mark.parametrize(("said", "held"), [("5", 5), ("0", 1), ("60", 60), ("86400", 60)])
+def test_retry_after_is_honoured_whoever_sent_it(status: int, body: bytes, said: str, held: int) -> None:
+    """A firewall in front of Stack Auth has bodies, and codes, of its own."""
+    made = reading(reply(body, status, retry_after=said))
+    assert made == Failure(ErrorCode.SERVER_ERROR, f"status {status}", held)
+
+
+def test_a_failure_holds_nothing_of_the_answers_text() -> None:
+    for answer in (known("CANARY", 500), reply(b"CANARY", 500), reply({"id": "CANARY"}), reply(b"CANARY")):
+        assert "CANARY" not in repr(reading(answer))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+members = st.dictionaries(
+    st.sampled_from(["id", "code", "is_restricted", "is_anonymous", "details", "restricted_reason", "selected_team"]),
+    json_values | st.sampled_from([USER_ID, *JUDGED, *OUR_FAULTS]),
+)
+
+
+@bounded
+@given(st.binary(max_size=40) | members.map(lambda body: json.dumps(body).encode()), st.integers(100, 599), st.data())
+def test_whatever_is_answered_a_user_comes_only_of_a_200_with_the_users_id(
+    body: bytes, status: int, data: st.DataObject
+) -> None:
+    """And a refusal only of a code that says so: no status and no text makes either."""
+    made = reading(reply(body, status))
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = None
+    told = value if isinstance(value, dict) else {}
+    code = told.get("code") if isinstance(told.get("code"), str) else None
+    if isinstance(made, UserProfile):
+        assert status == 200
+        assert told["id"] == USER_ID
+    elif isinstance(made, Refusal):
+        assert made.code is JUDGED[str(code)][1]
+    else:
+        assert (made.code is ErrorCode.MISCONFIGURED) == (code in OUR_FAULTS)
+
+
+# -- the breaker --------------------------------------------------------------------------------------
+
+
+def failing(breaker: Breaker, *failures: tuple[Failure, str, float]) -> Breaker:
+    for failure, user_id, mono in failures:
+        breaker = breaker.failed(failure, user_id, mono)
+    return breaker
+
+
+def opened(mono: float = MONO) -> Breaker:
+    return failing(Breaker(), *[(OUTAGE, "jane", mono)] * OPENS_AFTER)
+
+
+def test_a_new_breaker_lets_calls_through() -> None:
+    assert Breaker().tried(MONO) == (Breaker(), True)
+    assert not Breaker().is_open(MONO)
+    assert Breaker().retry_after(MONO) == 1
+
+
+def test_five_failures_in_a_row_open_it_for_ten_seconds() -> None:
+    four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
+    assert not four.is_open(MONO)
+    assert four.tried(MONO) == (four, True)
+    five = four.failed(OUTAGE, "jane", MONO)
+    assert five.is_open(MONO + 9.9)
+    assert five.tried(MONO + 9.9) == (five, False)
+    assert not five.is_open(MONO + 10)
+    assert five.retry_after(MONO) == 10
+    assert five.retry_after(MONO + 9.9) == 1
+    assert five.code is ErrorCode.SERVER_ERROR
+
+
+def test_a_success_starts_the_count_anew() -> None:
+    four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
+    assert four.succeeded(MONO) == Breaker()
+    assert opened().succeeded(MONO - 1) == Breaker()
+
+
+def test_one_probe_at_a_time() -> None:
+    breaker, may = opened().tried(MONO + 10)
+    assert may
+    assert breaker.tried(MONO + 10) == (breaker, False)
+    assert breaker.tried(MONO + 19.9) == (breaker, False)
+    assert breaker.tried(MONO + 20)[1]
+
+
+def test_a_probe_that_succeeds_closes_it() -> None:
+    breaker, _ = opened().tried(MONO + 10)
+    assert breaker.succeeded(MONO + 10) == Breaker()
+
+
+def test_a_probe_that_fails_keeps_it_open() -> None:
+    breaker, _ = opened().tried(MONO + 10)
+    for failure, until in ((OUTAGE, 22), (ODD, 22), (throttled(60), 72), (throttled(1), 22), (OUR_FAULT, 22)):
+        again = breaker.failed(failure, "john", MONO + 12)
+        assert again.open_until == MONO + until
+        assert again.tried(MONO + until - 0.1) == (again, False)
+
+
+def test_a_probe_whose_caller_left_gives_its_place_to_another() -> None:
+    breaker, _ = opened().tried(MONO + 10)
+    left = breaker.given_up(MONO + 10)
+    probing, may = left.tried(MONO + 10.5)
+    assert may
+    assert probing.tried(MONO + 10.5)[1] is False
+
+
+@pytest.mark.parametrize("breaker", [Breaker(), opened(), Breaker().failed(throttled(30), "jane", MONO)])
+def test_another_caller_that_leaves_opens_nothing(breaker: Breaker) -> None:
+    assert breaker.given_up(MONO - 1) == breaker
+
+
+def test_one_users_faults_count_once() -> None:
+    breaker = failing(Breaker(), *[(ODD, "jane", MONO)] * 50)
+    assert (breaker.failures, breaker.is_open(MONO)) == (1, False)
+    others = failing(breaker, *[(ODD, f"user {n}", MONO) for n in range(4)])
+    assert others.is_open(MONO)
+
+
+def test_a_connection_failure_counts_each_time_also_for_a_user_with_faults() -> None:
+    assert failing(Breaker(), (ODD, "jane", MONO), *[(OUTAGE, "jane", MONO)] * 4).is_open(MONO)
+
+
+def test_the_users_are_not_collected_without_end() -> None:
+    breaker = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(1000)])
+    assert len(breaker.users) <= OPENS_AFTER
+
+
+@pytest.mark.parametrize("seconds", [1, 7, 60])
+def test_retry_after_opens_it_for_as_long_as_is_said(seconds: int) -> None:
+    breaker = Breaker().failed(throttled(seconds), "jane", MONO)
+    assert breaker.tried(MONO + seconds - 0.01) == (breaker, False)
+    assert breaker.retry_after(MONO) == seconds
+    assert breaker.tried(MONO + seconds)[1]
+
+
+@pytest.mark.parametrize("late", [OUTAGE, ODD, throttled(1), OUR_FAULT])
+def test_a_late_failure_does_not_cut_a_pause_short(late: Failure) -> None:
+    """Calls that were on their way when Stack Auth asked for a pause come back after it did."""
+    breaker = Breaker().failed(throttled(60), "jane", MONO).failed(late, "john", MONO + 0.1)
+    assert breaker.open_until == MONO + 60
+
+
+def test_a_late_success_does_not_end_a_pause_that_was_asked_for_after_it() -> None:
+    for told in (throttled(60), OUR_FAULT):
+        breaker = Breaker().failed(told, "jane", MONO)
+        assert breaker.succeeded(MONO - 0.1) == breaker
+        assert breaker.succeeded(MONO) == Breaker()
+
+
+def test_a_later_outage_does_not_let_an_early_success_end_a_pause() -> None:
+    breaker = Breaker().failed(throttled(60), "jane", MONO).failed(OUTAGE, "john", MONO + 0.1)
+    assert breaker.succeeded(MONO - 0.1) == breaker
+
+
+def test_after_any_pause_one_call_goes_first() -> None:
+    """A pause that ends for all at once would send everybody at once."""
+    for told, seconds in ((throttled(3), 3.0), (OUR_FAULT, OPEN_FOR)):
+        breaker = Breaker().failed(told, "jane", MONO)
+        probing, may = breaker.tried(MONO + seconds)
+        assert may
+        assert probing.tried(MONO + seconds)[1] is False
+
+
+def test_a_fault_of_ours_opens_it_at_once_under_its_own_row() -> None:
+    breaker = Breaker().failed(OUR_FAULT, "jane", MONO)
+    assert breaker.tried(MONO + 9.9) == (breaker, False)
+    assert breaker.code is ErrorCode.MISCONFIGURED
+    assert opened().code is ErrorCode.SERVER_ERROR
+
+
+outcomes = st.sampled_from([OUTAGE, ODD, throttled(1), throttled(60), OUR_FAULT, None])
+steps = st.lists(st.tuples(outcomes, st.floats(0, 30), st.sampled_from("abc")), max_size=40)
+
+
+@bounded
+@given(steps)
+def test_in_any_course_an_open_breaker_stays_open_for_as_long_as_it_said(course: Any) -> None:
+    """A model of one caller after another: nothing is sent while it is open, and it always opens again in time."""
+    breaker, mono, promised = Breaker(), MONO, -math.inf
+    for outcome, passes, user_id in course:
+        mono += passes
+        breaker, may = breaker.tried(mono)
+        assert may == (mono >= promised)
+        if not may:
+            continue
+        breaker = breaker.succeeded(mono) if outcome is None else breaker.failed(outcome, user_id, mono)
+        promised = breaker.open_until
+        assert promised <= mono + 60
+        if outcome is not None and outcome.retry_after:
+            assert promised >= mono + outcome.retry_after
+    assert breaker.tried(mono + 60)[1]

@@ -1,0 +1,797 @@
+"""The threaded edge, against servers that behave and servers that do not."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackauth_middleware import ConfigError, Verifier, _edge, _memory, _sync
+from stackauth_middleware._sync import SyncEdge
+from stackauth_middleware._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
+from tests.edges import authority, hostile
+from tests.edges.loopback import Exchange, Issuer, Loopback, config_for, deaf_address, live_token
+
+SECRET = "ssk_this_is_never_to_be_seen"
+
+
+@pytest.fixture
+def make_edge() -> Iterator[Callable[..., SyncEdge]]:
+    """Make edges, and close them when the test is done."""
+    with contextlib.ExitStack() as stack:
+
+        def make(url: str = "http://127.0.0.1:9", **settings: Any) -> SyncEdge:
+            edge = SyncEdge(config_for(url, **settings))
+            stack.callback(edge.close)
+            return edge
+
+        yield make
+
+
+def asking(*calls: Call) -> Script[list[Answer]]:
+    """Send each call, and return the answers."""
+    answers = []
+    for call in calls:
+        tick = yield call
+        answers.append(tick.answer)
+    return answers
+
+
+def ask(edge: SyncEdge, url: str, **headers: str) -> Answer:
+    return edge.run(asking(Call(url, hostile.MAX_OCTETS, headers)))[0]
+
+
+def brief(answer: Answer) -> Any:
+    return (answer.status, answer.body) if isinstance(answer, Reply) else answer
+
+
+def joining(flight: Flight) -> Script[FlightEnd]:
+    tick = yield flight
+    assert isinstance(tick.answer, FlightEnd)
+    return tick.answer
+
+
+class Gate:
+    """A flight's script that stays aloft until it is let go.
+
+    Attributes:
+        carried: how many carriers there were.
+    """
+
+    def __init__(self) -> None:
+        self.carried = 0
+        self.aloft = threading.Event()
+        self.go = threading.Event()
+        self.end: BaseException | None = None
+
+    def __call__(self) -> Script[None]:
+        self.carried += 1
+        self.aloft.set()
+        assert self.go.wait(10)
+        if self.end is not None:
+            end, self.end = self.end, None
+            raise end
+        yield from ()
+
+    def flight(self, **limits: Any) -> Flight:
+        return Flight("key", self, **limits)
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(40) as pool:
+        yield pool
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for another thread to get somewhere."""
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, "another thread did not get there"
+        time.sleep(0.001)
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", hostile.CASES, ids=hostile.IDS)
+def test_conduct_of_a_server(case: hostile.Case, make_edge: Callable[..., SyncEdge]) -> None:
+    """Whatever a server does ends in the answer that is due, within the budget and the cap."""
+    with Loopback(case.conduct) as server:
+        edge = make_edge(server.url, timeout=0.3)
+        began = time.monotonic()
+        answer = brief(ask(edge, server.url))
+        took = time.monotonic() - began
+    assert answer == case.outcome
+    assert len(server.requests) == 1
+    assert took < 2
+
+
+def test_two_lengths_are_no_answer(make_edge: Callable[..., SyncEdge]) -> None:
+    with Loopback(hostile.two_lengths) as server:
+        assert ask(make_edge(server.url), server.url) in (NoReply.BROKEN, NoReply.UNSENT)
+
+
+def test_an_early_hint_is_not_taken_for_the_answer(make_edge: Callable[..., SyncEdge]) -> None:
+    """http.client returns a 103 as the answer, and leaves the real one in the pipe for the next call."""
+
+    def conduct(exchange: Exchange) -> None:
+        exchange.send("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        exchange.hold(0.05)
+        exchange.reply(exchange.target.encode())
+
+    with Loopback(conduct) as server:
+        edge = make_edge(server.url)
+        assert [ask(edge, f"{server.url}/{at}") for at in range(3)] == [NoReply.BROKEN] * 3
+        assert server.connections == 3
+
+
+def test_a_redirect_is_not_followed(make_edge: Callable[..., SyncEdge]) -> None:
+    """Nothing of the call reaches the server that it is redirected to."""
+    with Loopback(hostile.whole) as second:
+        for status in (301, 302, 303, 307, 308):
+            with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:  # type: ignore[misc]
+                answer = ask(make_edge(first.url), first.url, **{"x-stack-secret-server-key": SECRET})
+            assert isinstance(answer, Reply)
+            assert (answer.status, answer.headers["location"]) == (status, second.url)
+    assert second.connections == 0
+
+
+def test_no_cookie_is_kept(make_edge: Callable[..., SyncEdge]) -> None:
+    with Loopback(lambda e: e.reply(b"{}", Set_Cookie="session=of-another; Path=/")) as server:
+        edge = make_edge(server.url)
+        for _ in range(3):
+            ask(edge, server.url)
+    assert len(server.requests) == 3
+    assert not any("cookie" in each.headers for each in server.requests)
+
+
+def test_what_is_sent(make_edge: Callable[..., SyncEdge]) -> None:
+    """The headers of the call and of every call, and none that a library adds."""
+    with Loopback(hostile.whole) as server:
+        ask(make_edge(server.url), f"{server.url}/jwks?a=b", **{"x-stack-project-id": "internal"})
+    [sent] = server.requests
+    assert (sent.method, sent.target) == ("GET", "/jwks?a=b")
+    assert sent.headers == {
+        "host": f"127.0.0.1:{server.port}",
+        "accept-encoding": "identity",
+        "user-agent": "stackauth-middleware",
+        "x-stack-project-id": "internal",
+    }
+
+
+def test_headers_come_in_lower_case_and_repeated_ones_joined(make_edge: Callable[..., SyncEdge]) -> None:
+    text = hostile.OK + "X-A: 1\r\nx-a: 2\r\nCACHE-Control: max-age=1\r\nContent-Length: 0\r\n\r\n"
+    with Loopback(lambda e: e.send(text)) as server:
+        answer = ask(make_edge(server.url), server.url)
+    assert isinstance(answer, Reply)
+    assert dict(answer.headers) == {"x-a": "1, 2", "cache-control": "max-age=1", "content-length": "0"}
+
+
+def test_netrc_is_never_read(
+    make_edge: Callable[..., SyncEdge], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Loopback(hostile.whole) as server:
+        ask(make_edge(server.url), server.url)
+        ask(make_edge(server.url, trust_env_proxies=True), server.url)
+    assert [each.headers.get("authorization") for each in server.requests] == [None, None]
+
+
+def test_no_header_comes_into_a_log(make_edge: Callable[..., SyncEdge], caplog: pytest.LogCaptureFixture) -> None:
+    """Neither ours nor the clients' loggers tell a key, not even at DEBUG and when the call fails."""
+    caplog.set_level(logging.DEBUG)
+    with Loopback(hostile.whole) as server:
+        edge = make_edge(server.url)
+        assert isinstance(ask(edge, server.url, **{"x-stack-secret-server-key": SECRET}), Reply)
+        assert ask(edge, server.url, **{"x-stack-secret-server-key": SECRET + "\n"}) is NoReply.BROKEN
+    assert server.connections == 1
+    assert SECRET not in caplog.text
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+def test_one_budget_for_all_calls_of_a_script(make_edge: Callable[..., SyncEdge]) -> None:
+    """The second call is cut short by what the first one took; the third is not even begun."""
+
+    def slowly(exchange: Exchange) -> None:
+        exchange.hold(0.2)
+        exchange.reply()
+
+    with Loopback(slowly) as server:
+        edge = make_edge(server.url, timeout=0.3)
+        began = time.monotonic()
+        answers = edge.run(asking(*[Call(server.url, 10)] * 3))
+        took = time.monotonic() - began
+    assert [brief(each) for each in answers] == [(200, b""), NoReply.TIMED_OUT, NoReply.TIMED_OUT]
+    assert len(server.requests) == 2
+    assert took < 1
+
+
+def test_connecting_and_the_tls_handshake_share_the_budget(
+    make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow connection leaves the handshake only the rest, where the socket's timeout would grant it all again."""
+    connect = _sync._connected
+
+    def slowly(address: Any, seconds: float) -> socket.socket:
+        time.sleep(0.8)  # the timeout is the subject
+        return connect(address, seconds)
+
+    monkeypatch.setattr(_sync, "_connected", slowly)
+    with Loopback(hostile.whole) as silent:  # it waits for the end of an HTTP header, which no handshake has
+        began = time.monotonic()
+        answer = ask(make_edge(silent.url, timeout=1), silent.url.replace("http:", "https:"))
+        took = time.monotonic() - began
+    assert answer is NoReply.TIMED_OUT
+    assert took < 1.5
+
+
+def test_nothing_is_read_when_the_time_is_up() -> None:
+    """A peer whose octets are always there already must not outrun the deadline."""
+    near, far = socket.socketpair()
+    with near, far, near.makefile("rb", buffering=0) as raw:
+        far.sendall(b"there already")
+        reader = _sync._TimedReader(raw, near, time.monotonic())
+        with pytest.raises(TimeoutError):
+            reader.read(1)
+        reader.close()
+
+
+# -- addresses -------------------------------------------------------------------------------------
+
+
+def addresses(*places: Any, family: int = socket.AF_INET) -> Any:
+    return lambda *_: [(family, socket.SOCK_STREAM, 6, "", place) for place in places]
+
+
+def closed_address() -> Any:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()
+
+
+def test_each_address_of_a_host_is_tried(make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loopback(hostile.whole) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", addresses(closed_address(), ("127.0.0.1", server.port)))
+        assert brief(ask(make_edge(server.url), "http://two.example/")) == hostile.WHOLE
+
+
+def test_an_address_of_a_family_that_the_host_does_not_have(
+    make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the kernel has no IPv6 even making the socket fails."""
+    with Loopback(hostile.whole) as server:
+        found = addresses(("::1", server.port), family=9999)() + addresses(("127.0.0.1", server.port))()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
+        assert brief(ask(make_edge(server.url), "http://two.example/")) == hostile.WHOLE
+
+
+def test_an_address_that_never_answers_takes_its_share_only(
+    make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Loopback(hostile.whole) as server, deaf_address() as deaf:
+        monkeypatch.setattr(socket, "getaddrinfo", addresses(deaf, ("127.0.0.1", server.port)))
+        assert brief(ask(make_edge(server.url, timeout=0.6), "http://two.example/")) == hostile.WHOLE
+
+
+def test_no_address_that_answers(make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch) -> None:
+    with deaf_address() as deaf:
+        monkeypatch.setattr(socket, "getaddrinfo", addresses(deaf, deaf))
+        began = time.monotonic()
+        assert ask(make_edge(timeout=0.2), "http://two.example/") is NoReply.TIMED_OUT
+        assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("found", [[], [closed_address()]], ids=["none", "closed"])
+def test_no_address_to_connect_to(
+    found: list[Any], make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", addresses(*found))
+    assert ask(make_edge(), "http://none.example/") is NoReply.UNSENT
+
+
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
+def test_a_name_that_does_not_resolve(
+    error: Exception, make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    assert ask(make_edge(), "http://none.example/") in (NoReply.UNSENT, NoReply.BROKEN)
+
+
+def test_an_interrupted_connection_is_closed(
+    make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal during connect leaves no socket behind, which would be a ResourceWarning here."""
+
+    def interrupted(sock: socket.socket, _: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(socket.socket, "connect", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ask(make_edge(), "http://127.0.0.1:9/")
+
+
+# -- TLS -------------------------------------------------------------------------------------------
+
+
+def test_certificates_of_the_environment(
+    make_edge: Callable[..., SyncEdge], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSL_CERT_FILE is believed; the variables that requests would read are not."""
+    mine = authority.make(tmp_path)
+    with Loopback(hostile.whole, mine.server_context()) as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(mine.file))
+        monkeypatch.setenv("CURL_CA_BUNDLE", str(mine.file))
+        assert ask(make_edge(server.url), server.url) is NoReply.BROKEN
+        monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
+        assert brief(ask(make_edge(server.url), server.url)) == hostile.WHOLE
+        assert ask(make_edge(server.url), server.url.replace("127.0.0.1", "localhost")) is NoReply.BROKEN
+    assert len(server.requests) == 1
+
+
+def test_a_certificate_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said where the edge is made, not 503 for 503 later."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with pytest.raises(ConfigError, match=r"SSL_CERT_FILE is '.*missing\.pem'; it must be a file of PEM"):
+        SyncEdge(config_for("https://api.example.com"))
+
+
+# -- proxies ---------------------------------------------------------------------------------------
+
+
+def tunnel(exchange: Exchange) -> None:
+    """Do as a proxy does that is asked to CONNECT."""
+    host, _, port = exchange.target.rpartition(":")
+    with socket.create_connection((host, int(port))) as far:
+        exchange.send("HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=pump, args=(far, exchange.sock))
+        back.start()
+        pump(exchange.sock, far)
+        back.join()
+    exchange.close()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while octets := source.recv(65536):
+            target.sendall(octets)
+    for each in (source, target):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_proxy_is_used_only_where_asked_for(
+    make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Loopback(lambda e: e.reply(b"proxy")) as proxy, Loopback(hostile.whole) as server:
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{proxy.port}")
+        assert brief(ask(make_edge(server.url), server.url)) == hostile.WHOLE
+        assert proxy.connections == 0
+        assert brief(ask(make_edge(server.url, trust_env_proxies=True), f"{server.url}/x")) == (200, b"proxy")
+        assert proxy.targets == [f"{server.url}/x"]
+        monkeypatch.setenv("no_proxy", f"127.0.0.1:{server.port}")
+        assert brief(ask(make_edge(server.url, trust_env_proxies=True), server.url)) == hostile.WHOLE
+
+
+def test_a_tunnel_through_a_proxy_is_opened_again(
+    make_edge: Callable[..., SyncEdge], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later than the first deadline and after the tunnel was closed: the new one has a deadline of its own."""
+    mine = authority.make(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
+    made = []
+    context = _edge.tls_context
+    with Loopback(hostile.whole, mine.server_context()) as server, Loopback(tunnel) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://somebody:word@127.0.0.1:{proxy.port}")
+        edge = make_edge(server.url, trust_env_proxies=True, timeout=0.5)
+
+        def counted() -> ssl.SSLContext:
+            made.append(True)
+            return context()
+
+        monkeypatch.setattr(_edge, "tls_context", counted)
+        assert brief(ask(edge, server.url)) == hostile.WHOLE
+        assert brief(ask(edge, server.url)) == hostile.WHOLE
+        proxy.drop_connections()
+        time.sleep(0.6)  # the budget is the subject
+        assert brief(ask(edge, server.url)) == hostile.WHOLE
+    assert [each.method for each in proxy.requests] == ["CONNECT", "CONNECT"]
+    assert proxy.requests[0].headers["proxy-authorization"].startswith("Basic ")
+    assert not any("proxy-authorization" in each.headers for each in server.requests)
+    assert len(made) == 1
+
+
+def test_a_proxy_that_drips_its_answer_to_connect(
+    make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Loopback(hostile.header_drip) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        began = time.monotonic()
+        edge = make_edge("https://127.0.0.1:9", trust_env_proxies=True, timeout=0.3)
+        assert ask(edge, "https://127.0.0.1:9/") is NoReply.TIMED_OUT
+        assert time.monotonic() - began < 1
+
+
+def test_a_tunnel_takes_its_time_out_of_the_budget(
+    make_edge: Callable[..., SyncEdge], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """urllib3 starts its clock only when the tunnel is there."""
+    mine = authority.make(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
+
+    def slowly(exchange: Exchange) -> None:
+        exchange.hold(0.7)
+        tunnel(exchange)
+
+    with Loopback(hostile.silence, mine.server_context()) as server, Loopback(slowly) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        edge = make_edge(server.url, trust_env_proxies=True, timeout=1)
+        began = time.monotonic()
+        assert ask(edge, server.url) is NoReply.TIMED_OUT
+        assert time.monotonic() - began < 1.5
+
+
+# -- the pool --------------------------------------------------------------------------------------
+
+
+def test_a_thousand_calls_over_one_connection(make_edge: Callable[..., SyncEdge]) -> None:
+    with Loopback(hostile.whole) as server:
+        edge = make_edge(server.url)
+        for _ in range(1000):
+            assert brief(ask(edge, server.url)) == hostile.WHOLE
+    assert len(server.requests) == 1000
+    assert server.connections == 1
+
+
+def test_threads_open_a_handful_of_connections(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
+    with Loopback(hostile.whole) as server:
+        edge = make_edge(server.url)
+        answers = list(threads.map(lambda _: brief(ask(edge, server.url)), range(400)))
+    assert answers == [hostile.WHOLE] * 400
+    assert server.connections <= 40
+
+
+def test_a_pooled_connection_that_was_closed_meanwhile(make_edge: Callable[..., SyncEdge]) -> None:
+    with Loopback(hostile.whole) as server:
+        edge = make_edge(server.url)
+        assert brief(ask(edge, server.url)) == hostile.WHOLE
+        server.drop_connections()
+        time.sleep(0.02)
+        assert brief(ask(edge, server.url)) == hostile.WHOLE
+    assert server.connections == 2
+
+
+def test_a_pooled_connection_that_breaks_under_the_call() -> None:
+    """The server closes while the call is under way: one more try, over a new connection, succeeds."""
+    issuer = Issuer()
+
+    def conduct(exchange: Exchange) -> None:
+        if exchange.number == 2:
+            exchange.reset()
+        issuer(exchange)
+
+    with Loopback(conduct) as server, Verifier(config_for(server.url)) as verifier:
+        assert verifier.verify(live_token()).is_authenticated
+        _memory.forget_all()
+        assert verifier.verify(live_token()).is_authenticated
+    assert (len(server.requests), server.connections) == (3, 2)
+
+
+def test_closing_opens_again_on_demand(make_edge: Callable[..., SyncEdge]) -> None:
+    with Loopback(hostile.whole) as server:
+        edge = make_edge(server.url)
+        edge.close()
+        for _ in range(2):
+            assert brief(ask(edge, server.url)) == hostile.WHOLE
+            edge.close()
+    assert server.connections == 2
+
+
+def test_with_a_stand_in_no_socket_is_made(make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch) -> None:
+    class StandIn:
+        def send(self, call: Call, seconds: float) -> Reply:
+            assert 0 < seconds <= 5
+            return Reply(200, {}, call.url.encode())
+
+    def no_socket(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a socket was made")
+
+    monkeypatch.setattr(socket, "socket", no_socket)
+    monkeypatch.setattr(_edge, "stand_in", StandIn())
+    edge = make_edge()
+    assert brief(ask(edge, "http://127.0.0.1:9/")) == (200, b"http://127.0.0.1:9/")
+    edge.forget()
+
+
+# -- the pump --------------------------------------------------------------------------------------
+
+
+def test_what_a_script_raises_comes_out(make_edge: Callable[..., SyncEdge]) -> None:
+    def script() -> Script[None]:
+        yield Flight("key", asking)  # type: ignore[arg-type]
+        raise LookupError("of the script")
+
+    with pytest.raises(LookupError, match="of the script"):
+        make_edge().run(script())
+
+
+def test_a_script_is_closed_when_its_caller_is_killed(
+    make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    class StandIn:
+        def send(self, call: Call, seconds: float) -> Reply:
+            raise SystemExit
+
+    def script() -> Script[None]:
+        try:
+            yield Call("http://127.0.0.1:9/", 1)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(_edge, "stand_in", StandIn())
+    with pytest.raises(SystemExit):
+        make_edge().run(script())
+    assert closed == [True]
+
+
+def test_both_clocks_come_with_every_answer(make_edge: Callable[..., SyncEdge]) -> None:
+    def script() -> Script[Tick]:
+        return (yield Flight("key", asking))  # type: ignore[arg-type]
+
+    tick = make_edge().run(script())
+    assert abs(tick.clocks.wall - time.time()) < 5
+    assert abs(tick.clocks.mono - time.monotonic()) < 5
+
+
+# -- flights ---------------------------------------------------------------------------------------
+
+
+def test_equal_flights_are_carried_once(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
+    edge, gate = make_edge(), Gate()
+    ends = [threads.submit(edge.run, joining(gate.flight())) for _ in range(32)]
+    until(lambda: gate.aloft.is_set() and edge._flights["key"].waiters == 31)
+    assert edge.run(joining(Flight("another", asking))) is FlightEnd.LANDED  # type: ignore[arg-type]
+    gate.go.set()
+    assert [each.result(10) for each in ends] == [FlightEnd.LANDED] * 32
+    assert gate.carried == 1
+    assert edge._flights == {}
+
+
+def test_who_does_not_wait_goes_on(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
+    edge, gate = make_edge(), Gate()
+    carrier = threads.submit(edge.run, joining(gate.flight(wait=0)))
+    until(gate.aloft.is_set)
+    assert edge.run(joining(gate.flight(wait=0))) is FlightEnd.TIMED_OUT
+    gate.go.set()
+    assert carrier.result(10) is FlightEnd.LANDED
+
+
+def test_at_most_so_many_wait(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
+    edge, gate = make_edge(), Gate()
+    carrier = threads.submit(edge.run, joining(gate.flight(max_waiters=4)))
+    until(gate.aloft.is_set)
+    waiting = [threads.submit(edge.run, joining(gate.flight(max_waiters=4))) for _ in range(4)]
+    until(lambda: edge._flights["key"].waiters == 4)
+    assert [edge.run(joining(gate.flight(max_waiters=4))) for _ in range(10)] == [FlightEnd.FULL] * 10
+    gate.go.set()
+    assert [each.result(10) for each in (carrier, *waiting)] == [FlightEnd.LANDED] * 5
+
+
+def test_a_waiter_has_limits_of_its_own(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
+    """It gives up after what it can spend on waiting, or when its own budget is spent; its place is free again."""
+    edge, gate = make_edge(timeout=0.2), Gate()
+    carrier = threads.submit(edge.run, joining(gate.flight()))
+    until(gate.aloft.is_set)
+    began = time.monotonic()
+    assert edge.run(joining(gate.flight(wait=0.05))) is FlightEnd.TIMED_OUT
+    assert edge.run(joining(gate.flight())) is FlightEnd.TIMED_OUT
+    assert 0.25 <= time.monotonic() - began < 2
+    assert edge._flights["key"].waiters == 0
+    gate.go.set()
+    assert carrier.result(10) is FlightEnd.LANDED
+
+
+def test_a_carrier_spends_what_it_can_and_no_more(make_edge: Callable[..., SyncEdge]) -> None:
+    with Loopback(hostile.silence) as server:
+        edge = make_edge(server.url, timeout=5)
+        answers: list[Answer] = []
+
+        def fetching() -> Script[None]:
+            answers.append((yield Call(server.url, 10)).answer)
+
+        began = time.monotonic()
+        assert edge.run(joining(Flight("key", fetching, carry=0.1))) is FlightEnd.LANDED
+        assert time.monotonic() - began < 2
+    assert answers == [NoReply.TIMED_OUT]
+
+
+@pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_a_killed_carrier_harms_nobody(
+    death: type[BaseException], make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor
+) -> None:
+    """Those who waited are let go to look again, and one of them takes over."""
+    edge, gate = make_edge(), Gate()
+
+    def looking_again() -> Script[int]:
+        looks = 0
+        while gate.end is not None or not looks:
+            yield gate.flight()
+            looks += 1
+        return looks
+
+    gate.end = death()
+    carrier: Future[Any] = threads.submit(edge.run, joining(gate.flight()))
+    until(gate.aloft.is_set)
+    followers = [threads.submit(edge.run, looking_again()) for _ in range(8)]
+    until(lambda: edge._flights["key"].waiters == 8)
+    gate.go.set()
+    assert isinstance(carrier.exception(10), death)
+    assert [each.result(10) for each in followers] == [1] * 8
+    assert edge._flights == {}
+    assert edge.run(joining(gate.flight())) is FlightEnd.LANDED
+
+
+def test_a_signal_between_taking_a_flight_and_carrying_it(
+    make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flight that nobody carries must not stay: all who came later would wait for it in vain."""
+    edge = make_edge()
+
+    class Interrupted:
+        left = 1
+
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            if self.left:
+                self.left -= 1
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(edge, "_lock", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        edge.run(joining(Gate().flight()))
+    assert edge._flights == {}
+
+
+# -- cold starts, floods, rotations: the edge under a verifier --------------------------------------
+
+
+def test_threads_on_a_cold_start_cause_one_flight(threads: ThreadPoolExecutor) -> None:
+    """1,000 verifications by 32 threads, each with a token of its own."""
+    issuer = Issuer()
+    issuer.held = threading.Event()
+    tokens = [live_token(sub=f"22222222-2222-4222-8222-{at:012x}") for at in range(1000)]
+    with Loopback(issuer) as server, Verifier(config_for(server.url)) as verifier, ThreadPoolExecutor(32) as pool:
+        users = [pool.submit(verifier.verify, each) for each in tokens]
+        until(lambda: any(each.waiters == 31 for each in verifier._edge._flights.values()))
+        issuer.held.set()
+        assert len({each.result(30).user_id for each in users}) == 1000
+    assert len(server.requests) == 1
+
+
+def test_the_last_waiter_of_a_dead_carrier_has_its_own_deadline(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The carrier dies in its send late in its own budget; who takes over still has the rest of its own."""
+    issuer = Issuer()
+    dying = threading.Event()
+    sends = iter(range(100))
+    send = SyncEdge._send
+
+    def mortal(self: SyncEdge, call: Call, deadline: float) -> Reply | NoReply:
+        if next(sends) == 0:
+            dying.wait(10)
+            raise KeyboardInterrupt
+        return send(self, call, deadline)
+
+    monkeypatch.setattr(SyncEdge, "_send", mortal)
+    with Loopback(issuer) as server, Verifier(config_for(server.url, timeout=0.5)) as verifier:
+        carrier = threads.submit(verifier.verify, live_token())
+        until(lambda: bool(verifier._edge._flights))
+        time.sleep(0.1)
+        followers = [threads.submit(verifier.verify, live_token(sub=sub(at))) for at in range(5)]
+        until(lambda: any(each.waiters == 5 for each in verifier._edge._flights.values()))
+        dying.set()
+        assert isinstance(carrier.exception(10), KeyboardInterrupt)
+        assert {each.result(10).user_id for each in followers} == {sub(at) for at in range(5)}
+    assert len(server.requests) == 1
+
+
+def sub(at: int) -> str:
+    return f"22222222-2222-4222-8222-{at:012x}"
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+# A process with threads may deadlock in a child, says Python 3.12; that ours does not is the subject.
+with_threads = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+
+def in_a_child(work: Callable[[], bool]) -> bool:
+    """Say whether `work` is true in a forked child, which has 20 seconds."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover - coverage does not see a child that is killed
+        status = 2
+        try:
+            signal.alarm(20)
+            status = 0 if work() else 1
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@forking
+@with_threads
+def test_a_child_forked_after_the_first_use_verifies(threads: ThreadPoolExecutor) -> None:
+    """As under ``gunicorn --preload``: with the parent's keys, with none, and over connections of its own."""
+    with Loopback(Issuer()) as server, Verifier(config_for(server.url)) as verifier:
+        verifier.verify(live_token())
+
+        def verifies_and_fetches() -> bool:
+            verifier.verify(live_token())
+            _memory.forget_all()
+            return verifier.verify(live_token(sub=sub(1))).user_id == sub(1)
+
+        assert in_a_child(verifies_and_fetches)
+        assert (len(server.requests), server.connections) == (2, 2)
+        _memory.forget_all()
+        verifier.verify(live_token())
+        assert (len(server.requests), server.connections) == (3, 2)  # the parent's connection is untouched
+
+
+@forking
+@with_threads
+def test_a_fork_while_a_thread_holds_the_lock_and_has_a_flight(threads: ThreadPoolExecutor) -> None:
+    issuer = Issuer()
+    issuer.held = held = threading.Event()
+    with Loopback(issuer) as server, Verifier(config_for(server.url)) as verifier:
+        carrier = threads.submit(verifier.verify, live_token())
+        until(lambda: len(server.requests) == 1)
+        holding, done = threading.Event(), threading.Event()
+
+        def hold_every_lock() -> None:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(verifier._edge._lock)
+                stack.enter_context(_memory._living_lock)
+                for one in list(_memory._living):
+                    if isinstance(one, _memory.Cell | _memory.Memory):
+                        stack.enter_context(one._lock)
+                holding.set()
+                done.wait(30)
+
+        holder = threads.submit(hold_every_lock)
+        assert holding.wait(10)
+
+        def let_go_when_the_child_asks() -> None:
+            until(lambda: len(server.requests) == 2)
+            held.set()
+
+        threads.submit(let_go_when_the_child_asks)
+        try:
+            assert in_a_child(lambda: verifier.verify(live_token()).is_authenticated)
+        finally:
+            done.set()
+            held.set()
+        holder.result(10)
+        assert carrier.result(10).is_authenticated
