@@ -1,0 +1,159 @@
+"""Every check of this project, each in an environment of its own: ``nox`` runs all, ``nox -s NAME`` one.
+
+What follows ``--`` goes to pytest: ``nox -s tests-3.12 -- -k keys``; paths there replace those of the
+session. Interpreters that are not installed are skipped, aloud, and never downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
+
+HERE = Path(__file__).parent
+PROJECT = nox.project.load_toml(HERE / "pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+
+SHARED = HERE.parent / "shared"
+if SHARED.is_dir():
+    os.environ.setdefault("STACKAUTH_SHARED", str(SHARED))
+
+FRAMEWORKS = ("tests/frameworks", "tests/examples")
+SERVERS = ("tests/servers",)
+GEVENT = ("tests/gevent",)
+JS = "tests/testing/test_js_sdk.py"
+BESIDE_THE_QUICK = (*FRAMEWORKS, *SERVERS, *GEVENT, JS)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style by ruff; types by mypy and pyright, over the package, the examples and a file per framework."""
+    _install(session, "-e", ".[demo]", *_groups("lint", "test", "frameworks", "gevent"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    typed = [path for path in ("stackauth_middleware", "examples", "tests/typing") if _has_python(path)]
+    session.run("mypy", *typed)
+    session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the quick suite: all that needs no framework and no server but the demo's."""
+    _install(session, "-e", ".[demo]", *_groups("test"))
+    _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
+
+
+@nox.session
+def frameworks(session: nox.Session) -> None:
+    """Run the middleware and the examples under each framework."""
+    _install(session, "-e", ".[demo]", *_groups("test", "frameworks", "servers"))
+    _pytest(session, *FRAMEWORKS)
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """Run the middleware under each ASGI and WSGI server, over real sockets."""
+    _install(session, "-e", ".[demo]", *_groups("test", "frameworks", "servers"))
+    _pytest(session, *SERVERS)
+
+
+@nox.session
+def gevent(session: nox.Session) -> None:
+    """Run what concerns gevent, which patches the whole process and so has one of its own."""
+    _install(session, "-e", ".[demo]", *_groups("test", "gevent", "servers"))
+    _pytest(session, *GEVENT)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Demand all lines and branches of the package: each module by its own test file alone, and combined."""
+    _install(session, "-e", ".[demo]", *_groups("test", "frameworks"))
+    session.run("python", "tests/one_file_coverage.py", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the distributions, install the wheel into an empty environment, and test it away from the checkout."""
+    away = Path(session.create_tmp()).resolve()
+    shutil.rmtree(away)
+    away.mkdir()
+    built = _build(session, away / "dist")
+    _install(session, f"{built}[demo]", *_groups("test"))
+    for name in ("tests", "examples", ".ci"):
+        shutil.copytree(HERE / name, away / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "noxfile.py", "README.md", "CHANGELOG.md", "LICENSE"):
+        shutil.copy(HERE / name, away)
+    session.chdir(away)
+    session.run("python", "-c", _SAY_WHERE)
+    _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the quick suite on the lowest versions that the package declares."""
+    _install(session, "-e", ".[demo]", *_floors(), *_groups("test"))
+    _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
+
+
+@nox.session
+def js(session: nox.Session) -> None:
+    """Run the real JavaScript SDK against the local Stack Auth; needs node and npm."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        if os.environ.get("CI"):
+            session.error("node and npm are not here, and continuous integration has to have them")
+        session.skip("node and npm are not here")
+    _install(session, "-e", ".[demo]", *_groups("test"))
+    _pytest(session, JS, env={"STACKAUTH_JS": "1"})
+
+
+def _groups(*names: str) -> tuple[str, ...]:
+    return tuple(nox.project.dependency_groups(PROJECT, *names))
+
+
+def _install(session: nox.Session, *what: str) -> None:
+    """Install the project anew and what it needs; what is there already stays."""
+    session.install(*what)
+
+
+def _floors() -> list[str]:
+    """Return the declared dependencies, each pinned to its lower bound."""
+    metadata = PROJECT["project"]
+    declared = [*metadata["dependencies"], *metadata["optional-dependencies"]["demo"]]
+    return [re.sub(r">=([^,]+).*", r"==\1", each) for each in declared]
+
+
+def _build(session: nox.Session, dist: Path) -> Path:
+    """Build the distributions of the checkout and return the wheel."""
+    if session.venv_backend == "uv":
+        session.run("uv", "build", "-q", "--out-dir", str(dist), str(HERE))
+    else:
+        session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(dist), str(HERE))
+    return next(dist.glob("*.whl"))
+
+
+def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
+    """Run pytest on `arguments`; paths that were given after ``--`` take the place of these."""
+    given = session.posargs
+    if any(Path(each.partition("::")[0]).exists() for each in given):
+        arguments = ()
+    session.run("python", "-m", "pytest", *arguments, *given, env=env)
+
+
+def _has_python(path: str) -> bool:
+    return next((HERE / path).rglob("*.py"), None) is not None
+
+
+_SAY_WHERE = """
+import stackauth_middleware as package
+print("testing", package.__version__, "at", package.__file__)
+assert "site-packages" in package.__file__
+"""

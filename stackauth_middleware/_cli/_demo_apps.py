@@ -1,0 +1,92 @@
+"""The two apps that the demo protects, and the requests that it shows."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .. import Rule, StackAuthASGIMiddleware, StackAuthConfig, StackAuthWSGIMiddleware, require_user
+from .._user import User
+
+RULES = (Rule("/", "public"), Rule("/staff", check=lambda user: user.email == "staff@example.com"))
+"""The home page is open, one page is for staff; all else wants a signed-in user."""
+
+
+class Case(NamedTuple):
+    """A request and what it is answered.
+
+    Attributes:
+        name: what it shows.
+        status: of the answer.
+        code: in the body of the answer, or "" where it is let through.
+        headers: those that matter.
+        path: what is asked for.
+    """
+
+    name: str
+    status: int
+    code: str
+    headers: tuple[tuple[str, str], ...] = ()
+    path: str = "/me"
+
+
+def cases(normal: str, restricted: str, anonymous: str, expired: str) -> list[Case]:
+    """Return the requests for these tokens."""
+    name = "x-stack-access-token"
+    forged = f"{normal.rpartition('.')[0]}.{restricted.rpartition('.')[2]}"
+    pair = json.dumps({"accessToken": normal, "refreshToken": None})
+    bearer = f"Bearer stackauth_{base64.b64encode(pair.encode()).decode()}"
+    return [
+        Case("a public page", 200, "", path="/"),
+        Case("a signed-in user", 200, "", ((name, normal),)),
+        Case("the same by getAuthorizationHeader()", 200, "", (("authorization", bearer),)),
+        Case("no token", 401, "missing_token"),
+        Case("a token with another signature", 401, "invalid_token", ((name, forged),)),
+        Case("an expired token", 401, "expired_token", ((name, expired),)),
+        Case("an anonymous user", 401, "anonymous_not_allowed", ((name, anonymous),)),
+        Case("a restricted user", 403, "restricted_not_allowed", ((name, restricted),)),
+        Case("a user who is not staff", 403, "forbidden", ((name, normal),), "/staff"),
+        Case("a token twice", 400, "invalid_request", ((name, normal), (name, normal))),
+    ]
+
+
+def _told(app: str, user: User) -> dict[str, Any]:
+    return {"app": app, "user": user.to_dict()}
+
+
+def starlette_app(config: StackAuthConfig) -> Callable[..., Any]:
+    """Return the protected Starlette app."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    async def home(request: Request) -> JSONResponse:
+        return JSONResponse({"app": "starlette"})
+
+    async def me(request: Request) -> JSONResponse:
+        return JSONResponse(_told("starlette", require_user(request)))
+
+    app = Starlette(routes=[Route("/", home), Route("/me", me), Route("/staff", me)])
+    app.add_middleware(StackAuthASGIMiddleware, config=config)
+    return app
+
+
+def bottle_app(config: StackAuthConfig) -> Callable[..., Any]:
+    """Return the protected Bottle app."""
+    import bottle
+
+    app = bottle.Bottle()
+
+    def home() -> dict[str, Any]:
+        return {"app": "bottle"}
+
+    def me() -> dict[str, Any]:
+        return _told("bottle", require_user(bottle.request))
+
+    app.route("/", callback=home)
+    app.route("/me", callback=me)
+    app.route("/staff", callback=me)
+    return StackAuthWSGIMiddleware(app, config)

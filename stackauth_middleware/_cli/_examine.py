@@ -1,0 +1,197 @@
+"""What holds of a token and what does not, step by step.
+
+Every judgement is the verifier's own: its functions are called with all but one question answered
+in advance, so that each step tells of one thing alone. Single claims are quoted, escaped and cut;
+the token is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .. import _tokens
+from .._config import StackAuthConfig
+from .._credentials import MAX_OCTETS
+from .._edge import clocks
+from .._flow import Flow
+from .._keyset import Key
+from .._sync import SyncEdge
+from .._user import User, UserType
+from ..errors import AuthServerError, ErrorCode, RefusedError
+from ._report import Finding, bare, fails, holds, shown, span, unseen
+
+STEPS = ("form", "header", "type", "issuer", "audience", "key", "signature", "times", "flags")
+
+
+class _Claimed(NamedTuple):
+    """What a token says of itself, which nobody needs to believe."""
+
+    claims: Mapping[str, Any]
+    user_type: UserType | None
+
+
+def examined(config: StackAuthConfig, token: str) -> Iterator[Finding]:
+    """Yield what is found of `token`, in the order in which the verifier looks."""
+    finding, claims = _form(token)
+    yield finding
+    if claims is None:
+        for step in STEPS[1:]:
+            yield unseen(step, "cannot be read")
+        return
+    yield _header(token)
+    claimed = _Claimed(claims, _type_of(claims.get("aud")))
+    yield _type(claimed)
+    yield _issuer(config, claimed)
+    audience = _audience(config, claimed)
+    yield audience
+    parsed = _parsed(token, claimed)
+    yield from _key_and_signature(config, parsed, ours=bool(audience.holds))
+    yield _times(config, claimed)
+    yield _flags(config, claimed)
+
+
+def _form(token: str) -> tuple[Finding, Mapping[str, Any] | None]:
+    """Judge the compact form and return the claims."""
+    try:
+        if not token.isascii() or len(token) > MAX_OCTETS:
+            return fails("form", "over 8 KiB, or not ASCII"), None
+        parts = token.split(".")
+        if len(parts) != 3:
+            return fails("form", f"not a JWT: it has {len(parts)} parts and not 3"), None
+        claims = _tokens._json_object(_tokens._decode(parts[1]))
+        _tokens._json_object(_tokens._decode(parts[0]))
+        _tokens._decode(parts[2])
+    except RefusedError as error:
+        return fails("form", error.detail), None
+    if len(parts[2]) != _tokens._SIGNATURE_CHARACTERS:
+        return fails("form", "the signature is not one of ES256, which has 64 octets"), claims
+    return holds("form", f"a JWT of {len(token)} characters"), claims
+
+
+def _header(token: str) -> Finding:
+    try:
+        kid = _tokens._kid(token.partition(".")[0])
+    except RefusedError as error:
+        return fails("header", error.detail)
+    return holds("header", f"alg ES256, kid {bare(kid)}")
+
+
+def _type_of(aud: object) -> UserType | None:
+    if not isinstance(aud, str):
+        return None
+    suffix = aud.partition(":")[2]
+    return {"": UserType.NORMAL, "restricted": UserType.RESTRICTED, "anon": UserType.ANONYMOUS}.get(suffix)
+
+
+def _type(claimed: _Claimed) -> Finding:
+    if claimed.user_type is None:
+        return fails("type", "the audience is that of no user type")
+    return holds("type", f"claims to be of {_a(claimed.user_type)} user")
+
+
+def _issuer(config: StackAuthConfig, claimed: _Claimed) -> Finding:
+    iss = claimed.claims.get("iss")
+    kind = config.issuers.get(iss) if isinstance(iss, str) else None
+    if kind is None:
+        accepted = [url for url, each in config.issuers.items() if each is (claimed.user_type or UserType.NORMAL)]
+        text = f"{shown(iss)} is not among those accepted: {', '.join(accepted)}; the setting issuer_url adds to them"
+        return fails("issuer", text)
+    if kind is not claimed.user_type:
+        return fails("issuer", f"{shown(iss)} issues tokens of {kind.value} users, which this does not claim")
+    return holds("issuer", shown(iss))
+
+
+def _audience(config: StackAuthConfig, claimed: _Claimed) -> Finding:
+    aud = claimed.claims.get("aud")
+    if isinstance(aud, str) and aud in config.audiences:
+        return holds("audience", shown(aud))
+    return fails("audience", f"{shown(aud)} is not of this project, whose id is {config.project_id}")
+
+
+def _parsed(token: str, claimed: _Claimed) -> _tokens.Token | None:
+    """Return the token in parts, its audience and issuer taken for accepted; None where its form forbids it."""
+    aud, iss, user_type = claimed.claims.get("aud"), claimed.claims.get("iss"), claimed.user_type
+    if not isinstance(aud, str) or not isinstance(iss, str) or user_type is None:
+        return None
+    try:
+        return _tokens.parse(token, {aud: user_type}, {iss: user_type})
+    except RefusedError:
+        return None
+
+
+def _key_and_signature(config: StackAuthConfig, parsed: _tokens.Token | None, *, ours: bool) -> Iterator[Finding]:
+    if parsed is None or not ours:
+        why = "a token of this form is signed by no key" if ours else "not looked up for another project's token"
+        yield unseen("key", why)
+        yield unseen("signature", "needs the key")
+        return
+    finding, key = _key(config, parsed)
+    yield finding
+    if key is None:
+        yield unseen("signature", "needs the key")
+        return
+    try:
+        _tokens.check_signature(parsed, key.public)
+    except RefusedError as error:
+        yield fails("signature", error.detail)
+    else:
+        yield holds("signature", "holds")
+
+
+def _key(config: StackAuthConfig, parsed: _tokens.Token) -> tuple[Finding, Key | None]:
+    """Look the key up as the flow does, which fetches the key set of the user type."""
+    ring = config.own(Flow).keys
+    kind = parsed.user_type.value
+    try:
+        key, _, _ = config.own(SyncEdge).run(ring.key_for(parsed, clocks(), defer_refresh=False))
+    except RefusedError as error:
+        published = ", ".join(bare(kid) for kid in ring.record(parsed.user_type).keys) or "none"
+        return fails("key", f"{error.detail}; those for {kind} users: {published}"), None
+    except AuthServerError as error:
+        text = f"cannot be told: {error.detail}; `stackauth-middleware check` tells more"
+        return fails("key", text), None
+    return holds("key", f"{bare(parsed.kid)} signs for {kind} users"), key
+
+
+_ANYBODY = "00000000-0000-4000-8000-000000000000"
+
+
+def _times(config: StackAuthConfig, claimed: _Claimed) -> Finding:
+    """Judge the times of `claimed`, everything else being as it should be."""
+    now = clocks().wall
+    times = {name: claimed.claims[name] for name in ("exp", "nbf", "iat") if name in claimed.claims}
+    if not _tokens._is_time(times.get("exp")):
+        return fails("times", f"exp is {shown(times.get('exp'))}, not a time")
+    told = f"expires in {span(times['exp'] - now)}" if times["exp"] > now else f"expired {span(now - times['exp'])} ago"
+    if _tokens._is_time(times.get("iat")):
+        told += f", issued {span(now - times['iat'])} ago" if times["iat"] <= now else ", issued in the future"
+    try:
+        _user(config, {"sub": _ANYBODY, "branch_id": "main", **times}, UserType.NORMAL, now)
+    except RefusedError as error:
+        why = "" if error.code is ErrorCode.EXPIRED_TOKEN else f"{error.detail}: "
+        return fails("times", f"{why}{told}; a difference of {config.leeway} s is granted")
+    return holds("times", told)
+
+
+def _flags(config: StackAuthConfig, claimed: _Claimed) -> Finding:
+    """Judge the subject, branch and flags of `claimed`, the times being as they should be."""
+    if claimed.user_type is None:
+        return unseen("flags", "depends on the user type")
+    now = clocks().wall
+    timeless = {name: value for name, value in claimed.claims.items() if name not in ("nbf", "iat")}
+    try:
+        user = _user(config, {**timeless, "exp": now + 3600}, claimed.user_type, now)
+    except RefusedError as error:
+        told = {name: claimed.claims.get(name) for name in ("is_anonymous", "is_restricted", "restricted_reason")}
+        return fails("flags", f"{error.detail}: sub {shown(claimed.claims.get('sub'), 40)}, {shown(told)}")
+    why = f", because {shown(user.restricted_reason)}" if user.is_restricted else ""
+    return holds("flags", f"user {user.user_id}, branch main, {user.user_type.value}{why}")
+
+
+def _user(config: StackAuthConfig, claims: Mapping[str, Any], user_type: UserType, now: float) -> User:
+    return _tokens.user_of(_tokens.Token("", user_type, claims, b"{}", b"", b""), now, config.leeway)
+
+
+def _a(user_type: UserType) -> str:
+    return f"an {user_type.value}" if user_type is UserType.ANONYMOUS else f"a {user_type.value}"
