@@ -1,0 +1,43 @@
+"""A Starlette app with typed state, and `requires` on a handler.
+
+Run: STACK_PROJECT_ID=<your project's id> uvicorn contrib_starlette:app
+"""
+
+from starlette.applications import Starlette
+from starlette.authentication import requires
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthConfig, require_user
+from stackauth_middleware.contrib.starlette import AuthState, refusal_handlers
+
+auth = StackAuthConfig(
+    rules=[Rule("/healthz", "public"), Rule("/api/**")], default_access="optional", request_user=True
+)
+
+
+async def healthz(request: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
+async def hello(request: Request[AuthState]) -> JSONResponse:
+    user = request.state["user"]
+    return JSONResponse({"hello": user.display_name if user else "stranger"})
+
+
+async def me(request: Request) -> JSONResponse:
+    return JSONResponse(require_user(request).to_dict())
+
+
+@requires("authenticated", status_code=401)
+async def secret(request: Request) -> JSONResponse:
+    return JSONResponse({"for": request.user.display_name})
+
+
+app = Starlette(
+    routes=[Route("/healthz", healthz), Route("/hello", hello), Route("/me", me), Route("/secret", secret)],
+    middleware=[Middleware(StackAuthASGIMiddleware, config=auth)],
+    exception_handlers=refusal_handlers,
+)

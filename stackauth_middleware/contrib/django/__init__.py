@@ -1,0 +1,18 @@
+"""Django: a ``MIDDLEWARE`` entry for WSGI and ASGI, a decorator for views, system checks.
+
+::
+
+    INSTALLED_APPS = [..., "stackauth_middleware.contrib.django"]  # for the checks
+    MIDDLEWARE = [..., "stackauth_middleware.contrib.django.StackAuthMiddleware", ...]
+    STACK_AUTH = {"PROJECT_ID": "…", "RULES": [Rule("/healthz", "public")]}
+
+The keys of ``STACK_AUTH`` are the settings of `StackAuthConfig` in capitals; what is left out comes
+from the environment, and without a ``STACK_AUTH`` everything does. For Django REST framework see `drf`.
+"""
+
+from __future__ import annotations
+
+from .decorators import require_auth
+from .middleware import SignedInRequest, StackAuthMiddleware, StackAuthRequest, stack_auth_config
+
+__all__ = ["SignedInRequest", "StackAuthMiddleware", "StackAuthRequest", "require_auth", "stack_auth_config"]

@@ -1,0 +1,86 @@
+"""The app that adds our checks to ``manage.py check``: of ``STACK_AUTH``, and of the order in ``MIDDLEWARE``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.utils.module_loading import import_string
+
+from ...errors import ConfigError
+from .middleware import StackAuthMiddleware, stack_auth_config
+
+_MIDDLEWARE = "stackauth_middleware.contrib.django.StackAuthMiddleware"
+_CACHE = "django.middleware.cache.FetchFromCacheMiddleware"
+_CORS = "corsheaders.middleware.CorsMiddleware"
+
+
+class StackAuthAppConfig(AppConfig):
+    """Registers the checks. There are no models, templates or commands."""
+
+    name = "stackauth_middleware.contrib.django"
+    label = "stackauth"
+    verbose_name = "Stack Auth"
+
+    def ready(self) -> None:
+        checks.register(check_settings, checks.Tags.security)
+        checks.register(check_middleware, checks.Tags.security)
+
+
+def check_settings(**options: Any) -> list[checks.CheckMessage]:
+    """Report a ``STACK_AUTH`` that no server could start with."""
+    try:
+        stack_auth_config()
+    except ConfigError as error:
+        return [checks.Error(str(error), hint="Correct settings.STACK_AUTH.", id="stackauth.E001")]
+    return []
+
+
+def check_middleware(**options: Any) -> list[checks.CheckMessage]:
+    """Report a ``MIDDLEWARE`` in which requests get past us, or in which our answers cannot be read."""
+    entries = list(settings.MIDDLEWARE)
+    ours = [at for at, entry in enumerate(entries) if _is_ours(entry)]
+    if len(ours) != 1:
+        return [
+            checks.Error(
+                f"MIDDLEWARE has {len(ours)} Stack Auth middlewares.",
+                hint=f"It must have {_MIDDLEWARE!r}, once; without it nobody is asked for a token.",
+                id="stackauth.E002",
+            )
+        ]
+    above, below = entries[: ours[0]], entries[ours[0] + 1 :]
+    found: list[checks.CheckMessage] = []
+    if _CACHE in above:
+        found.append(
+            checks.Error(
+                f"{_CACHE!r} stands above the Stack Auth middleware.",
+                hint="Move it below: above, it answers from the cache whoever asks, token or not.",
+                id="stackauth.E003",
+            )
+        )
+    if _CORS in below and not _names_origins():
+        found.append(
+            checks.Warning(
+                f"{_CORS!r} stands below the Stack Auth middleware.",
+                hint="Move it above, or set CORS_ORIGINS in STACK_AUTH: browsers hide a refusal from other origins.",
+                id="stackauth.W004",
+            )
+        )
+    return found
+
+
+def _is_ours(entry: str) -> bool:
+    try:
+        middleware = import_string(entry)
+    except ImportError:
+        return False  # Django says so itself, when it starts
+    return isinstance(middleware, type) and issubclass(middleware, StackAuthMiddleware)
+
+
+def _names_origins() -> bool:
+    try:
+        return bool(stack_auth_config().cors_origins)
+    except ConfigError:
+        return True  # that is E001's

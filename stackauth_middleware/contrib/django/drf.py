@@ -1,0 +1,43 @@
+"""Django REST framework: the user that the middleware verified, as ``request.user`` of the API's views.
+
+::
+
+    REST_FRAMEWORK = {
+        "DEFAULT_AUTHENTICATION_CLASSES": ["stackauth_middleware.contrib.django.drf.StackAuthAuthentication"],
+    }
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+
+from ..._door import get_user
+from ..._responses import _challenge
+from ..._user import User
+from ...errors import ErrorCode
+from .middleware import stack_auth_config
+
+__all__ = ["StackAuthAuthentication"]
+
+
+class StackAuthAuthentication(BaseAuthentication):
+    """Authenticates by what `StackAuthMiddleware` left. Looks at no header, and refuses nobody."""
+
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+        """Return the user, or None for nobody: then the permissions of the view decide."""
+        user = get_user(request)
+        return None if user is None else (self.user_for(user), None)
+
+    def user_for(self, user: User) -> Any:
+        """Return what becomes ``request.user``.
+
+        Override it where permissions or throttles want a row of your own, with ``pk`` and ``has_perm``.
+        """
+        return user
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return the challenge of the 401 that a view's permissions send."""
+        return _challenge(ErrorCode.MISSING_TOKEN, stack_auth_config().realm)

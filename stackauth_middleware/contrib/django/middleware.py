@@ -1,0 +1,179 @@
+"""The third door: through Django's own middleware chain, which its test clients pass too.
+
+It asks the same gate as the doors that wrap an app, through the same edges, and leaves the same keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
+from django.core.signals import request_finished
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from ..._config import StackAuthConfig, config_of
+from ..._door import ERROR, PRESENTED, USER
+from ..._edge import clocks, in_event_loop
+from ..._flow import Flow
+from ..._responses import Responder
+from ..._user import User, UserType
+from ..._verdict import Admitted
+from ..._wire import Inbound, Response, Script
+from ...asgi import _inbound as inbound_of_scope
+from ...errors import AuthServerError, ConfigError, RefusedError
+from ...wsgi import _inbound as inbound_of_environ
+
+_NO_OCTETS_OF_UTF8 = re.compile("%[89A-F][0-9A-F]")
+"""How Django writes octets of a path that are no UTF-8. Every door calls such a path doubtful."""
+
+_FROM_ENVIRONMENT: dict[str, Any] = {}
+_made: tuple[object, StackAuthConfig] | None = None
+
+
+class StackAuthRequest(HttpRequest):
+    """Any request behind the middleware; for annotations."""
+
+    stack_user: User | None
+
+
+class SignedInRequest(HttpRequest):
+    """A request in a view that `require_auth` guards; for annotations."""
+
+    stack_user: User
+
+
+def stack_auth_config() -> StackAuthConfig:
+    """Return the config that ``settings.STACK_AUTH`` is, or is made into: the same one each time.
+
+    Raises:
+        ConfigError: the setting is wrong.
+    """
+    global _made  # noqa: PLW0603
+    given = getattr(settings, "STACK_AUTH", _FROM_ENVIRONMENT)
+    if isinstance(given, StackAuthConfig):
+        return given
+    if _made is None or _made[0] is not given:
+        _made = given, _config_of(given)
+    return _made[1]
+
+
+def _config_of(given: object) -> StackAuthConfig:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"STACK_AUTH is {type(given).__name__}; it must be a dict of settings or a StackAuthConfig")
+    named: dict[str, Any] = {str(name).lower(): value for name, value in given.items()}
+    if len(named) < len(given):
+        raise ConfigError("STACK_AUTH has a setting twice, in capitals and in small letters; keep one of them")
+    return config_of(None, cast("Any", named))
+
+
+class StackAuthMiddleware:
+    """Let only verified Stack Auth users through to the views, as ``request.stack_user``.
+
+    A refused request reaches neither a view nor what stands below in ``MIDDLEWARE``. ``request.user``
+    is left to Django. A `RefusedError` or `AuthServerError` that a view raises, as `require_user` and
+    `load_profile` do, is answered as the middleware itself would.
+
+    Args:
+        get_response: the rest of the chain, sync or async.
+
+    Raises:
+        ConfigError: ``settings.STACK_AUTH`` is wrong.
+
+    Not promised: anything before the first request. Django knows no lifespan to fetch the keys in.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        from ..._sync import SyncEdge
+
+        self._get_response = get_response
+        self._config = stack_auth_config()
+        self._flow = self._config.own(Flow)
+        self._edge = self._config.own(SyncEdge)
+        self._stale: frozenset[UserType] = frozenset()
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            from ..._async import AsyncEdge
+
+            markcoroutinefunction(self)
+            self._async_edge = self._config.own(AsyncEdge)
+            request_finished.connect(self._refresh)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self._is_async:
+            return self._acall(request)
+        step = self._gate(request, defer_refresh=False)
+        verdict = step if isinstance(step, Admitted | Response) else self._edge.run(step)
+        if isinstance(verdict, Response):
+            return _http_response(verdict)
+        _tell(request, verdict)
+        response: HttpResponseBase = self._get_response(request)
+        return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        under_asgi = hasattr(request, "scope")
+        step = self._gate(request, defer_refresh=under_asgi)
+        if isinstance(step, Admitted | Response):
+            verdict = step
+        elif under_asgi:
+            verdict = await self._async_edge.run(step)
+        else:  # each request has an event loop of its own, which no connection could outlive
+            verdict = await sync_to_async(self._edge.run, thread_sensitive=False)(step)
+        if isinstance(verdict, Response):
+            return _http_response(verdict)
+        _tell(request, verdict)
+        response: HttpResponseBase = await self._get_response(request)
+        if verdict.refresh is not None:
+            self._stale |= {verdict.refresh}
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Answer a refusal that a view met; leave every other exception alone."""
+        if not isinstance(exception, RefusedError | AuthServerError):
+            return None
+        origin = request.headers.get("origin", "")
+        respond = self._config.own(Responder)
+        return _http_response(respond(exception, request.method or "GET", request.path_info, origin))
+
+    def _gate(self, request: HttpRequest, *, defer_refresh: bool) -> Admitted | Response | Script[Admitted | Response]:
+        try:
+            inbound = self._inbound(request)
+        except Exception:  # any: what is no environ can fail in any way
+            return self._flow.unreadable()
+        return self._flow.gate(inbound, clocks(), defer_refresh=defer_refresh)
+
+    def _inbound(self, request: HttpRequest) -> Inbound:
+        """Return what the doors would see, with the path that Django routes on."""
+        scope, path = getattr(request, "scope", None), request.path_info
+        if scope is None:
+            inbound = inbound_of_environ(request.META, None)
+            path = _NO_OCTETS_OF_UTF8.sub("\ufffd", path)
+        else:
+            inbound = inbound_of_scope(scope, None)
+        return inbound._replace(path=path or "/", root_path=self._config.root_path or "")
+
+    def _refresh(self, **signal: Any) -> None:
+        """Refresh stale key sets in the thread that has closed a response, when nobody waits for it."""
+        if self._stale and not in_event_loop():
+            stale, self._stale = self._stale, frozenset()
+            for user_type in stale:
+                self._edge.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
+
+
+def _tell(request: HttpRequest, verdict: Admitted) -> None:
+    """Leave what the doors leave, where they leave it, and the user on the request."""
+    for written in (request.META, getattr(request, "scope", request.META)):
+        written[USER] = verdict.user
+        written[ERROR] = verdict.error
+        written[PRESENTED] = verdict.presented
+    cast("StackAuthRequest", request).stack_user = verdict.user
+
+
+def _http_response(response: Response) -> HttpResponse:
+    return HttpResponse(response.body, status=response.status, headers=dict(response.headers))

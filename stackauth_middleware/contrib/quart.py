@@ -1,0 +1,80 @@
+"""Quart: a decorator that passes the user first.
+
+::
+
+    app.asgi_app = StackAuthASGIMiddleware(app.asgi_app, config=auth)
+
+    @app.get("/me")
+    @require_auth
+    async def me(user: User) -> dict[str, Any]:
+        return user.to_dict()
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+
+from quart import current_app, has_request_context, request, websocket
+from werkzeug.exceptions import HTTPException, default_exceptions
+from werkzeug.wrappers import Response
+
+from .._door import require_user
+from .._user import User
+from ..errors import AuthServerError, RefusedError
+from ._shared import auser_with_profile, refusal_of
+
+__all__ = ["require_auth"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def require_auth(view: Callable[Concatenate[User, P], Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+
+@overload
+def require_auth(view: Callable[Concatenate[User, P], R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+
+@overload
+def require_auth(
+    *, profile: bool = False
+) -> Callable[[Callable[Concatenate[User, P], Any]], Callable[P, Coroutine[Any, Any, Any]]]: ...
+
+
+def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = False) -> Callable[..., Any]:
+    """Let nobody into `view` whom the middleware does not know, and pass the user as its first argument.
+
+    Args:
+        view: a view for requests or WebSockets; a plain function runs in a thread, as Quart runs it.
+        profile: pass the user with the profile, remembered or asked for: ``@require_auth(profile=True)``.
+
+    Raises:
+        werkzeug.exceptions.HTTPException: from the view, where nobody is there or the profile cannot
+            be had; the subclass of the row's status. An error handler of the app may answer it;
+            unanswered it is what the middleware would send.
+        ConfigError: from the view, where no Stack Auth middleware saw the request.
+    """
+    if view is None:
+        return partial(require_auth, profile=profile)
+
+    @wraps(view)
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        source = request if has_request_context() else websocket
+        try:
+            user = await auser_with_profile(source) if profile else require_user(source)
+        except (RefusedError, AuthServerError) as error:
+            raise _exception(error) from error
+        return await current_app.ensure_async(view)(user, *args, **kwargs)
+
+    return guarded
+
+
+def _exception(error: RefusedError | AuthServerError) -> HTTPException:
+    refusal = refusal_of(error)
+    answer = Response(json.dumps(refusal.body), refusal.status, refusal.headers, content_type="application/json")
+    return default_exceptions[refusal.status](refusal.message, answer)

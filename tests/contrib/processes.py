@@ -1,0 +1,87 @@
+"""An example under the server that it names, in a process of its own, and the local Stack Auth that it asks over HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from stackauth_middleware.testing import LocalStackAuth
+
+from .cases import PROJECT
+
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+_SERVERS = {
+    "gunicorn": ["gunicorn", "--bind", "127.0.0.1:0", "--workers", "2", "--threads", "2"],
+    "uvicorn": ["uvicorn", "--host", "127.0.0.1", "--port", "0"],
+}
+_READY = re.compile(r"(?:Listening at: |running on )(http://127\.0\.0\.1:\d+)")
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = False
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def served_stackauth() -> Iterator[LocalStackAuth]:
+    """Serve a local Stack Auth over HTTP, with `PROJECT` in it, and have its tokens name that server."""
+    stackauth = LocalStackAuth(PROJECT)
+    server = make_server("127.0.0.1", 0, stackauth.wsgi, _Server, _Silent)
+    stackauth.api_url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield stackauth
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def example_served(server: str, app: str, stackauth: LocalStackAuth) -> Iterator[str]:
+    """Have `server` serve the example `app`, named as on its command line, and return its base URL."""
+    settings = {
+        "STACK_PROJECT_ID": PROJECT,
+        "STACK_API_URL": str(stackauth.api_url),
+        "STACK_SECRET_SERVER_KEY": "ssk_for_tests",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", *_SERVERS[server], app],
+        cwd=_EXAMPLES,
+        env={**os.environ, **settings, "PYTHONPATH": str(_EXAMPLES), "PYTHONUNBUFFERED": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said: list[str] = []
+    try:
+        for line in process.stderr:
+            said.append(line)
+            ready = _READY.search(line)
+            if ready:
+                break
+        else:
+            raise AssertionError("".join(said))
+        rest = threading.Thread(target=said.extend, args=(process.stderr,))
+        rest.start()
+        yield ready[1]
+    finally:
+        process.terminate()
+        process.wait(20)
+        if "rest" in locals():
+            rest.join()
+        process.stderr.close()

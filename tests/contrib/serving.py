@@ -1,0 +1,36 @@
+"""Real servers on free loopback ports, in a thread of this process, where the local Stack Auth can be reached."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+
+
+@contextmanager
+def uvicorn_serving(app: Any) -> Iterator[str]:
+    """Serve an ASGI app with uvicorn, lifespan and all, and return its base URL."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, ws="websockets-sansio")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "uvicorn did not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def client(base_url: str) -> httpx.Client:
+    """Return a client that goes straight there, whatever proxies the environment names."""
+    return httpx.Client(base_url=base_url, trust_env=False)

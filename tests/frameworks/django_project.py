@@ -1,0 +1,56 @@
+"""A Django project in one module: settings, URL configuration and views of the site that `sites` describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django
+from django.conf import settings
+
+if not settings.configured:  # once a process: other tests may have come first, so nothing is said here
+    settings.configure(SECRET_KEY="for tests only", LOGGING_CONFIG=None, USE_TZ=True)
+    django.setup()
+
+from django.http import HttpRequest, HttpResponse  # noqa: E402 - settings come first
+from django.test import override_settings  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from .sites import READ, ROUTES, WRITE, ran  # noqa: E402
+
+
+def _view(template: str) -> Any:
+    def view(request: HttpRequest, **params: str) -> HttpResponse:
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponse(status=405)
+        ran.append(template)
+        return HttpResponse(template)
+
+    return view
+
+
+def _posts(request: HttpRequest) -> HttpResponse:
+    ran.append(READ if request.method in ("GET", "HEAD") else WRITE)
+    return HttpResponse("posts")
+
+
+urlpatterns = [path(template[1:].replace("{", "<").replace("}", ">"), _view(template)) for template in ROUTES]
+urlpatterns.append(path("posts", _posts))
+
+
+def installed(**more: Any) -> Any:
+    """Return the context manager under which Django runs this project."""
+    return override_settings(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[], **more)
+
+
+def asgi_application() -> Any:
+    from django.core.asgi import get_asgi_application
+
+    with installed():
+        return get_asgi_application()
+
+
+def wsgi_application() -> Any:
+    from django.core.wsgi import get_wsgi_application
+
+    with installed():
+        return get_wsgi_application()

@@ -1,0 +1,405 @@
+"""Path rules on real frameworks: whatever the target looks like, no handler is reached past its rule.
+
+Each handler records that it ran. What it may be reached by is what the rules say of its own route's path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthConfig, StackAuthWSGIMiddleware, User
+
+from . import sites
+from .ask import Ask, Loop, ask_wsgi, scope_of
+from .django_project import installed
+
+PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d11"
+
+
+def is_admin(user: User) -> bool:
+    return user.display_name == "admin"
+
+
+CLOSED = [
+    Rule("/", "public"),
+    Rule("/public/**", "public"),
+    Rule("/healthz", "public"),
+    Rule("/hello", "optional"),
+    Rule("/admin", check=is_admin),
+    Rule("/api/admin", check=is_admin),
+    Rule("/users/*/edit", check=is_admin),
+    Rule("/posts", "public", methods=["GET"]),
+]
+"""All but what is named is closed."""
+
+OPEN = [
+    Rule("/admin", check=is_admin),
+    Rule("/api/admin", check=is_admin),
+    Rule("/api/**"),
+    Rule("/users/*/edit", check=is_admin),
+    Rule("/r1"),
+    Rule("/posts", methods=["POST"]),
+]
+"""All but what is named is open: every reading that the door does not see would let somebody in."""
+
+RULES: dict[str, dict[str, Any]] = {
+    "closed": {"rules": CLOSED},
+    "open": {"rules": OPEN, "default_access": "public"},
+}
+
+ROOTS = {"no root path": ("", True), "uvicorn --root-path": ("/r1", True), "hypercorn --root-path": ("/r1", False)}
+
+TARGETS = [
+    "/admin",
+    "/admin/",
+    "//admin",
+    "///admin//",
+    "/%2Fadmin",
+    "/%2f%2fadmin",
+    "admin",
+    "http://h/admin",
+    "http://h/admin%3Fx",
+    "http://h/admin;x",
+    "http:%2Fadmin",
+    "h:/ad%0Amin",
+    "/admin%0A",
+    "/admin%0a%0a",
+    "/admin%0D",
+    "/admin%00",
+    "/admin%00/public",
+    "/admin%20",
+    "/admin;x=1",
+    "/admin%3Fx",
+    "/admin%23x",
+    "/admin%FF",
+    "/ad%FFmin",
+    "/%C0%AEadmin",
+    "/adm%C4%B1n",
+    "/ADMIN",
+    "/%61dmin",
+    "/%2561dmin",
+    "/./admin",
+    "/public/../admin",
+    "/public/..;/admin",
+    "/public/%2e%2e/admin",
+    "/public/%252e%252e/admin",
+    "/public%2f..%2fadmin",
+    "/public\\..\\admin",
+    "/public/x/../../admin",
+    "/publicX",
+    "/PUBLIC/x",
+    "/public;x",
+    "/public%0A",
+    "/healthz/../admin",
+    "/healthz/",
+    "/healthz%0A",
+    "/api/admin",
+    "/api/admin/",
+    "/api//admin",
+    "//api/admin",
+    "/api/./admin",
+    "/api%2Fadmin",
+    "/api/admin%0A",
+    "/api%5Cadmin",
+    "/api/x",
+    "//api/x",
+    "/api%0A",
+    "/users/a/edit",
+    "/users/a/edit%0A",
+    "/users/a//edit",
+    "/users/%2e/edit",
+    "/users/a%2Fedit",
+    "/users/a/edit%FF",
+    "/public/r1/admin",
+    "/public/r1admin",
+    "/public/api/admin",
+    "/r1",
+    "/r1/",
+    "//r1",
+    "/r1//",
+    "/r1admin",
+    "/r1/admin",
+    "/r1//admin",
+    "//r1/admin",
+    "/r1/r1/admin",
+    "/r1/public/r1/admin",
+    "/r1/r1",
+    "/api/r1/admin",
+    "/r1%2fadmin",
+    "/%721/admin",
+    "*",
+    "",
+]
+"""Request targets that somebody has got past a naive match with, or might."""
+
+METHODS = ["GET", "HEAD", "POST", "get", "post", "pOsT", "Head"]
+
+
+class Guarded:
+    """A site behind a door, and what the rules say of each of its routes.
+
+    Args:
+        app: the site with a door on it, or in it.
+        at: where in `app` the site is mounted.
+    """
+
+    def __init__(self, site: sites.Site, config: StackAuthConfig, loop: Loop, app: Any = None, at: str = "") -> None:
+        self.site, self.config, self.loop, self.at = site, config, loop, at
+        self.app: Any = app or (StackAuthASGIMiddleware if site.asgi else StackAuthWSGIMiddleware)(site.app, config)
+
+    def ask(self, ask: Ask) -> list[str]:
+        """Return the routes whose handlers ran."""
+        sites.ran.clear()
+        if ask.target.startswith("/"):
+            ask = ask._replace(target=self.at + ask.target)
+        try:
+            self.loop.ask(self.app, ask) if self.site.asgi else ask_wsgi(self.app, ask)
+        except (IndexError, ValueError):  # Quart's own, for a path that is empty or no URL
+            assert self.site.name == "quart"
+            assert not scope_of(ask)["path"].startswith("/")
+        return list(sites.ran)
+
+    def may_run(self, route: str, who: str) -> bool:
+        """Say whether the rules let `who` reach the handler of `route` by its plain path."""
+        method, _, path = route.rpartition(" ")
+        policy = self.config.policy(method or "GET", sites.ROUTES.get(path, path), "")
+        if who == "nobody":
+            return policy.access != "required"
+        return who == "admin" or not policy.checks
+
+    def trespasses(self, asks: Iterable[Ask], headers: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """Return a line for each handler that ran and should not have."""
+        return [
+            f"{ask.method} {ask.target!r} by {who} ran {route}"
+            for who in ("nobody", "member")
+            for ask in asks
+            for route in self.ask(ask._replace(headers=headers[who]))
+            if not self.may_run(route, who)
+        ]
+
+
+Headers = dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[dict[str, sites.Site]]:
+    """Every site, built once: what differs between tests is the door."""
+    with installed():
+        yield {name: build() for name, build in sites.BUILDERS.items()}
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def config() -> Callable[..., StackAuthConfig]:
+    """Return the maker of a config from the name of the rules."""
+
+    def make(rules: str, at: str = "", **more: Any) -> StackAuthConfig:
+        chosen = RULES[rules]
+        moved = [
+            Rule(at + rule.path, rule.access, methods=rule.methods, check=rule.check) for rule in chosen["rules"]
+        ]
+        return StackAuthConfig(project_id=PROJECT, **(chosen | {"rules": moved} | more))
+
+    return make
+
+
+@pytest.fixture
+def headers(stackauth: Any) -> Headers:
+    """Return what each kind of client sends."""
+    kept = StackAuthConfig(project_id=PROJECT)
+    tokens = {who: stackauth.headers(name=who) for who in ("member", "admin")}
+    assert kept.project_id == PROJECT
+    return {"nobody": {}, **tokens}
+
+
+# -- the table ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("name", sites.BUILDERS)
+def test_no_handler_is_reached_past_its_rule(
+    name: str, rules: str, root: str, built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
+) -> None:
+    root_path, prefixed = ROOTS[root]
+    site = sites.falcon_asgi_site(root_path) if name == "falcon-asgi" else built[name]
+    guarded = Guarded(site, config(rules), loop)
+    asks = [Ask(target, root_path=root_path, prefixed=prefixed) for target in TARGETS]
+    assert guarded.trespasses(asks, headers) == []
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("name", sites.BUILDERS)
+def test_methods_in_any_case_fall_under_the_rule_of_the_handler_that_they_reach(
+    name: str, rules: str, built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
+) -> None:
+    """Flask and Bottle route ``post`` as POST, and all of them HEAD as GET or not at all."""
+    guarded = Guarded(built[name], config(rules), loop)
+    asks = [Ask(path, method) for path in ("/posts", "//posts", "/posts/", "/posts%0A") for method in METHODS]
+    assert guarded.trespasses(asks, headers) == []
+    assert guarded.ask(Ask("/posts", headers=headers["nobody"])) == [sites.READ]
+    assert guarded.ask(Ask("/posts", "POST", headers["nobody"])) == []
+    if name != "django-asgi" and name != "django-wsgi":  # whose POST is refused for its want of a CSRF token
+        assert guarded.ask(Ask("/posts", "POST", headers["member"])) == [sites.WRITE]
+
+
+@pytest.mark.filterwarnings("ignore:The `root_path` parameter is deprecated")  # and still there in many apps
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("inside", [False, True], ids=["wrapped", "add_middleware"])
+@pytest.mark.parametrize("root_path", ["/r1", "/public", "/public/r1"])
+def test_an_app_that_is_told_its_root_path_on_the_inside(
+    root_path: str, inside: bool, rules: str, loop: Loop, config: Any, headers: Headers
+) -> None:
+    """``FastAPI(root_path=…)`` sets it below a door that wraps it; there the setting ``root_path`` says the same."""
+    site = sites.fastapi_site(root_path)
+    if inside:
+        settled = config(rules)
+        site.app.add_middleware(StackAuthASGIMiddleware, config=settled)
+        guarded = Guarded(site, settled, loop, site.app)
+    else:
+        guarded = Guarded(site, config(rules, root_path=root_path), loop)
+    asks = [Ask(before + target) for before in ("", root_path) for target in TARGETS]
+    assert guarded.trespasses(asks, headers) == []
+    assert guarded.ask(Ask(f"{root_path}/admin", headers=headers["admin"])) == ["/admin"]
+    assert guarded.ask(Ask(f"{root_path}/posts")) == [sites.READ]
+
+
+def _dispatched(app: Any) -> Any:
+    from werkzeug.exceptions import NotFound
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    return DispatcherMiddleware(NotFound(), {"/sub": app})
+
+
+MOUNTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "Mount, Starlette": ("starlette", sites.starlette_mount),
+    "Mount, Litestar": ("litestar", sites.starlette_mount),
+    "Mount, Quart": ("quart", sites.starlette_mount),
+    "Mount, Django": ("django-asgi", sites.starlette_mount),
+    "Litestar's, Litestar": ("litestar", sites.litestar_mount),
+    "DispatcherMiddleware, Flask": ("flask", _dispatched),
+    "DispatcherMiddleware, Bottle": ("bottle", _dispatched),
+    "DispatcherMiddleware, Falcon": ("falcon-wsgi", _dispatched),
+}
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("inside", [False, True], ids=["around", "below"])
+@pytest.mark.parametrize("mount", MOUNTS)
+def test_mounted_apps(
+    mount: str, inside: bool, rules: str, built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
+) -> None:
+    """A door around the mount has rules with the mount's path; one below it, rules of the mounted app's own."""
+    if mount == "Litestar's, Litestar" and not inside:
+        pytest.skip("Litestar takes /subadmin for /admin below /sub: only a door below the mount can see that")
+    name, mounted = MOUNTS[mount]
+    site = built[name]
+    door: Any = StackAuthASGIMiddleware if site.asgi else StackAuthWSGIMiddleware
+    settled = config(rules, at="" if inside else "/sub")
+    app = mounted(door(site.app, settled)) if inside else door(mounted(site.app), settled)
+    guarded = Guarded(site, config(rules), loop, app, at="/sub")
+    roots = ROOTS.values() if site.asgi and name != "django-asgi" else [("", True)]  # Django is slow
+    asks = [Ask(target, root_path=root, prefixed=prefixed) for target in TARGETS for root, prefixed in roots]
+    asks += [Ask(f"{before}{target}") for before in ("/sub", "/", "/..") for target in TARGETS]
+    assert guarded.trespasses(asks, headers) == []
+    guarded.at = ""
+    assert guarded.trespasses([Ask(f"/sub{target[1:]}") for target in TARGETS], headers) == []
+    assert guarded.ask(Ask("/sub/admin", headers=headers["admin"])) == ["/admin"]
+
+
+# -- that the table bites -----------------------------------------------------------------------------
+
+
+class _Naive:
+    """What is usually written by hand: the path, looked up among those that are open, or closed."""
+
+    def __init__(self, app: Any, config: StackAuthConfig) -> None:
+        self.app, self.config = app, config
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path, method = scope["path"].removeprefix(scope["root_path"]), scope["method"]
+        for rule in self.config.rules:
+            within = path.startswith(rule.path[:-2]) if rule.path.endswith("/**") else path == rule.path
+            if within and (rule.methods is None or method in rule.methods):
+                access = rule.access
+                break
+        else:
+            access = self.config.default_access
+        if access == "required":
+            await send({"type": "http.response.start", "status": 401, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await self.app(scope, receive, send)
+
+
+def test_a_naive_match_is_got_past(built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers) -> None:
+    """The table would be worth nothing if any match did: nobody at all reaches what is closed, by each way in."""
+    ways = []
+    for rules in RULES:
+        for name, site in built.items():
+            if site.asgi and name != "falcon-asgi":
+                settled = config(rules)
+                guarded = Guarded(site, settled, loop, _Naive(site.app, settled))
+                asks = [Ask(t, root_path=root, prefixed=prefixed) for t in TARGETS for root, prefixed in ROOTS.values()]
+                found = guarded.trespasses(asks, headers | {"member": {}})
+                ways += [f"{name} {rules}: {line}" for line in found if " by nobody " in line]
+    for way in (
+        "litestar closed: GET '/public/r1/admin' by nobody ran /admin",
+        "litestar open: GET '//admin' by nobody ran /admin",
+        "starlette open: GET '/admin%0A' by nobody ran /admin",
+        "quart open: GET 'http://h/admin' by nobody ran /admin",
+    ):
+        assert way in ways
+
+
+# -- targets that nobody thought of -------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    ["/", "/", "/", "//", "admin", "api", "public", "users", "a", "edit", "posts", "r1", "sub", "x", ".", "..", ";x"]
+    + ["%0A", "%0D", "%09", "%00", "%20", "%2f", "%5c", "%2e", "%252e", "%252f", "%FF", "%C3", "%EF%BF%BD", "%3F"]
+    + ["%23", "%3B", "\\", ":", "http:", "@", "*", "~", "%85", "%C2%85", "%E2%80%A8", "%E2%81%84", "%EF%BC%8F"]
+)
+AROUND = st.sampled_from(["/admin", "/api/admin", "/api", "/api/x", "/users/a/edit", "/r1", "/posts", "/public/a", "/"])
+
+
+@st.composite
+def odd_targets(draw: st.DrawFn) -> str:
+    """Draw a path of the site with a few odd pieces put into it, anywhere."""
+    target = draw(st.sampled_from(["", "", "/r1", "/public", "/sub", "http://h", "h:"])) + draw(AROUND)
+    for _ in range(draw(st.integers(0, 3))):
+        seams = [0, len(target), *(at for at, each in enumerate(target) if each == "/")]
+        at = draw(st.sampled_from(seams) | st.integers(0, len(target)))
+        target = target[:at] + draw(PIECES) + target[at:]
+    return target
+
+
+def test_no_handler_is_reached_past_its_rule_by_any_target(
+    built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
+) -> None:
+    """The same claim for drawn targets and methods, on all frameworks at once."""
+    every = [
+        Guarded(site, config(rules), loop)
+        for rules in RULES
+        for name, site in built.items()
+        if name not in ("falcon-asgi", "django-wsgi")  # as Falcon's WSGI app, and Django's ASGI one
+    ]
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(odd_targets(), st.sampled_from(METHODS), st.sampled_from(sorted(ROOTS.values())))
+    def check(target: str, method: str, root: tuple[str, bool]) -> None:
+        ask = Ask(target, method, root_path=root[0], prefixed=root[1])
+        for guarded in every:
+            assert guarded.trespasses([ask], headers) == [], guarded.site.name
+
+    check()
