@@ -27,7 +27,7 @@ SHARED = HERE.parent / "shared"
 if SHARED.is_dir():
     os.environ.setdefault("STACKAUTH_SHARED", str(SHARED))
 
-FRAMEWORKS = ("tests/frameworks", "tests/examples")
+FRAMEWORKS = ("tests/frameworks", "tests/rest/frameworks", "tests/contrib", "tests/test_readme.py")
 SERVERS = ("tests/servers",)
 GEVENT = ("tests/gevent",)
 JS = "tests/testing/test_js_sdk.py"
@@ -76,7 +76,7 @@ def gevent(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Demand all lines and branches of the package: each module by its own test file alone, and combined."""
-    _install(session, "-e", ".[demo]", *_groups("test", "frameworks"))
+    _install(session, "-e", ".[demo]", *_groups("test", "frameworks", "servers"))
     session.run("python", "tests/one_file_coverage.py", *session.posargs)
 
 

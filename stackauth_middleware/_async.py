@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from importlib import import_module
 from itertools import count
 from typing import Any, TypeVar, cast
@@ -165,17 +165,23 @@ async def _read(response: httpx.Response, max_octets: int) -> Reply | NoReply:
     return NoReply.TOO_LARGE if len(body) > max_octets else Reply(response.status_code, headers, bytes(body))
 
 
-async def while_waiting(wait: Callable[[], Awaitable[T]], do: Callable[[], Coroutine[Any, Any, None]]) -> T:
-    """Return what `wait` returns, doing something meanwhile that is given up when it does."""
-    outcome: list[T] = []
-    failure: list[BaseException] = []
+@contextlib.asynccontextmanager
+async def beside(
+    do: Callable[[], Coroutine[Any, Any, None]],
+) -> AsyncIterator[tuple[Callable[[], object], Callable[[], object]]]:
+    """Yield what starts `do` beside the body, and what gives it up; it is given up at the end of the body."""
+    failure: Exception | None = None
+    given_up = anyio.CancelScope()
+
+    async def doing() -> None:
+        with given_up:
+            await do()
+
     async with anyio.create_task_group() as group:
-        group.start_soon(do)
         try:
-            outcome.append(await wait())
+            yield lambda: group.start_soon(doing), given_up.cancel
         except Exception as error:  # raised below, out of the group, which would wrap it
-            failure.append(error)
-        group.cancel_scope.cancel()
-    if failure:
-        raise failure[0]
-    return outcome[0]
+            failure = error
+        given_up.cancel()
+    if failure is not None:
+        raise failure

@@ -200,8 +200,10 @@ def is_doubtful(path: str, root_path: str) -> bool:
 
 
 def _normal(path: str) -> str:
-    """Drop the empty segments and the trailing slash."""
-    return "/" + "/".join(filter(None, path.split("/")))
+    """Drop the empty segments, the trailing slash, and a newline at the end: the ``$`` of a route's regex
+    (Starlette's, Bottle's) matches before it.
+    """
+    return "/" + "/".join(filter(None, path.removesuffix("\n").split("/")))
 
 
 def _readings(path: str, root_path: str) -> Iterator[str]:
@@ -221,8 +223,11 @@ def _readings(path: str, root_path: str) -> Iterator[str]:
 
 
 def _spellings(path: str) -> set[str]:
-    """Return what decoding once more, other separators, and dropping octets that are no UTF-8 make of `path`."""
+    """Return what `path` becomes decoded once more, with other separators, or without what is no character."""
     texts = {path, unquote(unquote(path))}
+    texts |= {re.sub(r"[\1-\x1f]", "", text) for text in texts}
+    if not path.startswith("/"):
+        texts |= {re.split("[?#;]", text)[0] for text in texts}  # Quart parses it as a URL
     texts |= {text.partition("\0")[0] for text in texts}
     texts |= {text.replace("\ufffd", "") for text in texts}  # Bottle decodes so
     texts |= {re.sub(r"[\\\0\ufffd]", "/", text) for text in texts}

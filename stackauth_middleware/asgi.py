@@ -143,29 +143,29 @@ class StackAuthASGIMiddleware:
             await send(close)
 
     async def _lifespan(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass the lifespan through; fetch keys while the app waits for shutdown; close what was opened."""
-        from ._async import while_waiting
+        """Pass the lifespan through; fetch keys from its start to its shutdown; close what was opened.
 
-        warm_up = self._config.warm_up
+        Nothing is awaited that the app does not await: there are drivers, Falcon's test client among
+        them, that lose their word for shutdown on whoever does not listen for it at once.
+        """
+        from ._async import beside
 
-        async def receiving() -> Any:
-            nonlocal warm_up
-            if not started or not warm_up:
-                return await receive()
-            warm_up = False
-            return await while_waiting(receive, self._warm_up)
+        async with beside(self._warm_up) as (start, give_up):
 
-        started = False
+            async def receiving() -> Any:
+                message = await receive()
+                if message["type"] == "lifespan.shutdown":
+                    give_up()
+                return message
 
-        async def sending(message: Any) -> None:
-            nonlocal started
-            if message["type"] == "lifespan.startup.complete":
-                started = True
-            elif message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-                await self._edge.aclose()
-            await send(message)
+            async def sending(message: Any) -> None:
+                if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                    await self._edge.aclose()
+                await send(message)
+                if message["type"] == "lifespan.startup.complete" and self._config.warm_up:
+                    start()
 
-        await self.app(scope, receiving, sending)
+            await self.app(scope, receiving, sending)
 
     async def _warm_up(self) -> None:
         try:

@@ -12,14 +12,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ._account import Account as Account
-    from ._account import team as team
-    from ._accounts import Accounts as Accounts
-    from ._claims import OMIT as OMIT
-    from ._local import LocalStackAuth as LocalStackAuth
-    from ._local import SignedIn as SignedIn
-
 _HOMES = {
     "OMIT": "_claims",
     "Account": "_account",
@@ -31,7 +23,14 @@ _HOMES = {
 
 __all__ = ["OMIT", "Account", "Accounts", "LocalStackAuth", "SignedIn", "team"]
 
-if not TYPE_CHECKING:  # a type checker would take it for a promise of any name
+if TYPE_CHECKING:
+    from ._account import Account as Account
+    from ._account import team as team
+    from ._accounts import Accounts as Accounts
+    from ._claims import OMIT as OMIT
+    from ._local import LocalStackAuth as LocalStackAuth
+    from ._local import SignedIn as SignedIn
+else:  # a type checker would take it for a promise of any name
 
     def __getattr__(name: str) -> Any:
         # the pytest plugin lives here too, and is imported in every run of everybody who has the package installed

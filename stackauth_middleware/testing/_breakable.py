@@ -54,7 +54,7 @@ class Breakable:
             only: as for `down`.
             forget: as for `down`.
         """
-        told = retry_after if isinstance(retry_after, str | None) else f"{retry_after:g}"
+        told = None if retry_after is None else str(retry_after)
         with self._during(Fault(only=only, answer=throttled(told)), forget=forget):
             yield
 

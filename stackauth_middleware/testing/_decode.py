@@ -54,7 +54,7 @@ def decode(token: str, issuer: Issuer, issuer_urls: Collection[str], now: float)
     """
     claims, audience = _verified(token, issuer)
     project_id = audience.split(":")[0]
-    if claims.get("iss") not in {url + path + project_id for url in issuer_urls for path in ISSUER_PATHS.values()}:
+    if claims.get("iss") not in [url + path + project_id for url in issuer_urls for path in ISSUER_PATHS.values()]:
         raise KnownError("UNPARSABLE_ACCESS_TOKEN")
     for name in ("iat", "nbf", "exp"):
         if name in claims and not _is_number(claims[name]):

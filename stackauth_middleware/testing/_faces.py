@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from http import HTTPStatus
+from http.client import responses
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -91,7 +91,7 @@ class WsgiFace:
         outcome = self._ask(environ["REQUEST_METHOD"], target, headers, body)
         time.sleep(outcome.seconds)
         answer = outcome.answer or _bad_gateway()
-        start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", list(answer.headers))
+        start_response(f"{answer.status} {responses.get(answer.status, '')}", list(answer.headers))
         return [answer.body]
 
 

@@ -50,8 +50,9 @@ class LocalStackAuth(Breakable):
     Args:
         project_id: the project that tokens are for by default; else that of the youngest living
             `StackAuthConfig`, else the environment's ``STACK_PROJECT_ID``, else a fixed one.
-        api_url: base URL that issuers are made of; else that of the issuer which the youngest config
-            accepts, else the hosted service's. May be set later, once a port is known.
+        api_url: base URL that issuers are made of; else, where `project_id` is not given either, that
+            of an issuer which the youngest config accepts; else the hosted service's. May be set
+            later, once a port is known.
         secret_server_key: the only one that `project_id` takes; else any that is not empty.
         publishable_client_key: likewise.
         short_coordinates: have a key of `project_id` published with a coordinate of 31 octets.
@@ -120,7 +121,7 @@ class LocalStackAuth(Breakable):
         """The base URL of the issuers, as of now: only scheme and host, as the real one has it."""
         if self.api_url is not None:
             return origin(self.api_url)
-        config = _config.youngest()
+        config = _config.youngest() if self._project_id is None else None
         if config is None:
             return _HOSTED[0]
         return next(origin(issuer) for issuer, kind in config.issuers.items() if kind is UserType.NORMAL)

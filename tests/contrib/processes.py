@@ -1,26 +1,31 @@
-"""An example under the server that it names, in a process of its own, and the local Stack Auth that it asks over HTTP."""
+"""An example under the server that it names, in a process of its own, and the local Stack Auth that it asks."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import httpx
+
 from stackauth_middleware.testing import LocalStackAuth
 
-from .cases import PROJECT
+from .cases import JANE, PROJECT
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _SERVERS = {
-    "gunicorn": ["gunicorn", "--bind", "127.0.0.1:0", "--workers", "2", "--threads", "2"],
+    "gunicorn": ["gunicorn", "--bind", "127.0.0.1:0", "--threads", "4"],
     "uvicorn": ["uvicorn", "--host", "127.0.0.1", "--port", "0"],
 }
 _READY = re.compile(r"(?:Listening at: |running on )(http://127\.0\.0\.1:\d+)")
@@ -59,29 +64,54 @@ def example_served(server: str, app: str, stackauth: LocalStackAuth) -> Iterator
         "STACK_API_URL": str(stackauth.api_url),
         "STACK_SECRET_SERVER_KEY": "ssk_for_tests",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", *_SERVERS[server], app],
-        cwd=_EXAMPLES,
-        env={**os.environ, **settings, "PYTHONPATH": str(_EXAMPLES), "PYTHONUNBUFFERED": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    said: list[str] = []
-    try:
-        for line in process.stderr:
-            said.append(line)
-            ready = _READY.search(line)
-            if ready:
-                break
-        else:
-            raise AssertionError("".join(said))
-        rest = threading.Thread(target=said.extend, args=(process.stderr,))
-        rest.start()
-        yield ready[1]
-    finally:
-        process.terminate()
-        process.wait(20)
-        if "rest" in locals():
-            rest.join()
-        process.stderr.close()
+    with tempfile.NamedTemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *_SERVERS[server], app],
+            cwd=_EXAMPLES,
+            env={**os.environ, **settings, "PYTHONPATH": str(_EXAMPLES)},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            url = _ready(process, Path(log.name))
+            httpx.get(f"{url}/healthz", timeout=60, trust_env=False)  # gunicorn listens before its worker has the app
+            yield url
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Return the URL that the server says it listens at."""
+    while True:
+        ended = process.poll() is not None
+        said = log.read_text("utf-8")
+        ready = _READY.search(said)
+        if ready:
+            return ready[1]
+        assert not ended, said
+        time.sleep(0.02)
+
+
+def asking(http: Any) -> Callable[..., tuple[int, Any]]:
+    """Return a function that gets a path with headers by way of `http`, and returns status and JSON."""
+
+    def get(path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+        response = http.get(path, headers=headers)
+        return response.status_code, json.loads(response.content if hasattr(response, "content") else response.data)
+
+    return get
+
+
+def check_example(get: Callable[..., tuple[int, Any]], stackauth: LocalStackAuth, *, profile: bool = True) -> None:
+    """Ask one of the WSGI frameworks' examples all that it can do, the route with a `profile` included."""
+    headers = stackauth.headers()
+    missing = (401, {"error": "Access token required", "code": "missing_token"})
+    assert get("/healthz") == (200, {"status": "ok"})
+    assert get("/me") == missing
+    assert get("/me", headers) == (200, JANE)
+    assert get("/hello") == (200, {"hello": "stranger"})
+    assert get("/hello", headers) == (200, {"hello": "Jane Doe"})
+    if profile:
+        assert get("/hello/Bob") == missing
+        assert get("/hello/Bob", headers) == (200, {"hello": "Bob", "from": "Jane Doe"})

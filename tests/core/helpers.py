@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import HealthCheck, settings
 
 from stackauth_middleware._user import UserType
-from stackauth_middleware._wire import Answer, Call, Clocks, Effect, Flight, FlightEnd, Reply, Script, Tick
+from stackauth_middleware._wire import Answer, Call, Clocks, Effect, Flight, FlightEnd, NoReply, Reply, Script, Tick
 
 PROJECT = "6fbbf22e-f4b2-4c6e-95a1-beab6fa41063"
 OTHER_PROJECT = "11111111-2222-4333-8444-555555555555"
@@ -43,8 +44,18 @@ bounded = settings(
 """For property tests: no deadline on a machine that others use too, and a bounded number of examples."""
 
 
-LEFT_OUT: Any = object()
+class _LeftOut:
+    def __repr__(self) -> str:
+        return "left out"
+
+
+LEFT_OUT: Any = _LeftOut()
 """As the value of a claim, header parameter or JWK member: it is not there at all."""
+
+
+def as_id(value: object) -> str:
+    """Return `value` as the id of a case: the same in every process, so that workers agree."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))[:50]
 
 
 def without(members: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +122,7 @@ SIGNERS = {
 STRANGER = Signer(4242, SIGNERS[NORMAL][0].kid)
 """Somebody else's key under a key id of ours."""
 
-_FLAGS = {
+_FLAGS: dict[UserType, dict[str, Any]] = {
     NORMAL: {"is_anonymous": False, "is_restricted": False, "restricted_reason": None},
     RESTRICTED: {"is_anonymous": False, "is_restricted": True, "restricted_reason": {"type": "email_not_verified"}},
     ANONYMOUS: {"is_anonymous": True, "is_restricted": True, "restricted_reason": {"type": "anonymous"}},
@@ -186,6 +197,8 @@ class StackAuth:
     Attributes:
         signers: the keys that are published.
         answers: what to say to a URL's query instead, as an `Answer` or a function that makes one.
+        down: what to say to every key set that has no special answer.
+        profile: what to say to users/me.
         calls: the calls that came.
     """
 
@@ -193,6 +206,7 @@ class StackAuth:
         self.signers: dict[UserType, tuple[Signer, ...]] = dict(SIGNERS)
         self.down: Answer | None = None
         self.answers: dict[str, Answer | Callable[[Call], Answer]] = {}
+        self.profile: Answer = NoReply.BROKEN
         self.calls: list[Call] = []
 
     @property
@@ -202,6 +216,8 @@ class StackAuth:
 
     def __call__(self, call: Call) -> Answer:
         self.calls.append(call)
+        if call.url.endswith("/users/me"):
+            return self.profile
         query = call.url.partition("?")[2]
         special = self.answers.get(query)
         if special is not None:
@@ -236,7 +252,12 @@ class Pump:
         try:
             effect: Effect = next(script)
             while True:
-                effect = script.send(Tick(self._perform(effect), self.clock.now))
+                try:
+                    answer = self._perform(effect)
+                except Exception as error:
+                    effect = script.throw(error)
+                else:
+                    effect = script.send(Tick(answer, self.clock.now))
         except StopIteration as stop:
             return stop.value
 

@@ -118,7 +118,7 @@ def test_asking_for_profiles_needs_a_key(settings: dict[str, Any]) -> None:
 
 def test_a_setting_is_a_keyword_and_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
-        StackAuthConfig(PROJECT)  # type: ignore[misc]
+        StackAuthConfig(PROJECT)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         StackAuthConfig(project=PROJECT)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
@@ -131,8 +131,8 @@ def test_it_shows_what_differs_from_the_defaults_and_no_secret() -> None:
     made = config(secret_server_key="ssk_canary", publishable_client_key="pck_canary", leeway=7)
     shown = repr(made)
     assert "canary" not in shown
-    for part in (f"project_id='{PROJECT}'", "secret_server_key='***'", "publishable_client_key='***'", "leeway=7"):
-        assert part.replace("'***'", "***") in shown
+    for part in (f"project_id='{PROJECT}'", "secret_server_key=***", "publishable_client_key=***", "leeway=7"):
+        assert part in shown
     assert "realm" not in shown
     assert "issuers" not in shown
 
@@ -293,5 +293,6 @@ def test_every_setting_is_in_the_docstring_and_in_the_keywords() -> None:
 
 
 def test_error_bodies_may_be_of_every_kind_that_is_promised() -> None:
-    for body in (None, "problem", {ErrorCode.FORBIDDEN: {}}, lambda error, info: {}):
+    bodies: list[Any] = [None, "problem", {ErrorCode.FORBIDDEN: {}}, lambda error, info: {}]
+    for body in bodies:
         assert type(config(error_body=body).error_body) is type(body)

@@ -37,7 +37,7 @@ def test_the_rows_are_those_of_the_promise() -> None:
 
 @pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
 def test_a_row_is_found_by_its_code(row: ErrorCode) -> None:
-    assert ErrorCode(row.value) is row
+    assert ErrorCode(row.value) is row  # type: ignore[call-arg]
     assert pickle.loads(pickle.dumps(row)) is row
 
 
@@ -49,7 +49,10 @@ def test_our_failures_are_never_blamed_on_the_client() -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (RefusedError(ErrorCode.INVALID_TOKEN, "the signature does not hold"), "invalid_token: the signature does not hold"),
+        (
+            RefusedError(ErrorCode.INVALID_TOKEN, "the signature does not hold"),
+            "invalid_token: the signature does not hold",
+        ),
         (RefusedError(ErrorCode.MISSING_TOKEN), "missing_token: Access token required"),
         (AuthServerError(ErrorCode.SERVER_ERROR, 7, "no keys"), "auth_server_error: no keys"),
         (AuthServerError(ErrorCode.MISCONFIGURED), "auth_misconfigured: Authentication server error"),

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackauth_middleware import _keyset
 from stackauth_middleware._keyset import (
     ACTIONS,
     APART,
@@ -30,6 +29,7 @@ from stackauth_middleware._keyset import (
     is_unsupported,
     read,
 )
+from stackauth_middleware._tokens import ES256
 from stackauth_middleware._user import UserType
 from stackauth_middleware._wire import FlightEnd, NoReply
 from stackauth_middleware.errors import ErrorCode
@@ -62,8 +62,8 @@ def short(coordinate: str) -> Signer:
     return next(signer for signer in (Signer(n, "short") for n in range(2, 5000)) if signer.point[at][0] == 0)
 
 
-def points(*published: Any, **headers: str) -> dict[str, tuple[bytes, bytes]]:
-    found = read(reply({"keys": list(published)}, **headers), NOW)
+def points(*published: Any) -> dict[str, tuple[bytes, bytes]]:
+    found = read(reply({"keys": list(published)}), NOW)
     assert isinstance(found, Document), found
     return dict(found.points)
 
@@ -222,10 +222,12 @@ def test_the_key_that_is_imported_is_of_the_curve() -> None:
     assert key.point == ONE.point
 
 
-@pytest.mark.parametrize("made", [ONE.private, ec.derive_private_key(5, ec.SECP384R1()).public_key()], ids=["private", "p-384"])
+@pytest.mark.parametrize(
+    "made", [ONE.private, ec.derive_private_key(5, ec.SECP384R1()).public_key()], ids=["private", "p-384"]
+)
 def test_what_is_imported_is_checked_again(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
     """A PyJWT that took another curve or a private key would be caught."""
-    monkeypatch.setattr(_keyset.ES256, "from_jwk", lambda _: made)
+    monkeypatch.setattr(ES256, "from_jwk", lambda _: made)
     assert Document({"k": ONE.point}).keys({}) == {}
 
 
@@ -347,14 +349,34 @@ def test_a_400_tells_a_server_too_old_for_the_parameter(answer: Any, unsupported
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["EC", "P-256", "sig", "verify", "ES256"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["keys", *ONE.jwk(), "use", "key_ops", "d"]), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["EC", "P-256", "sig", "verify", "ES256"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["keys", *ONE.jwk(), "use", "key_ops", "d"]), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 
 
 @bounded
-@given(JSON | st.builds(lambda keys: {"keys": keys}, st.lists(st.builds(lambda changes: {**ONE.jwk(), **changes}, st.dictionaries(st.sampled_from([*ONE.jwk(), "use", "key_ops", "d"]), JSON, max_size=2)), max_size=3)))
+@given(
+    JSON
+    | st.builds(
+        lambda keys: {"keys": keys},
+        st.lists(
+            st.builds(
+                lambda changes: {**ONE.jwk(), **changes},
+                st.dictionaries(st.sampled_from([*ONE.jwk(), "use", "key_ops", "d"]), JSON, max_size=2),
+            ),
+            max_size=3,
+        ),
+    )
+)
 def test_any_json_is_a_document_or_a_failure(body: Any) -> None:
     """Another machine wrote it. Whatever is read as a key can be imported or is passed over."""
     found = read(reply(body), NOW)
@@ -629,7 +651,13 @@ def test_what_to_do_after_a_failure() -> None:
 
 
 @bounded
-@given(kid=st.sampled_from([ONE.kid, "junk"]), fetched=st.floats(0, 1e6), asked=st.floats(0, 1e6), later=st.floats(0, 1e6), fresh_for=st.floats(60, 600))
+@given(
+    kid=st.sampled_from([ONE.kid, "junk"]),
+    fetched=st.floats(0, 1e6),
+    asked=st.floats(0, 1e6),
+    later=st.floats(0, 1e6),
+    fresh_for=st.floats(60, 600),
+)
 def test_a_known_key_serves_for_a_day_whatever_happened_since(
     kid: str, fetched: float, asked: float, later: float, fresh_for: float
 ) -> None:

@@ -26,7 +26,7 @@ from stackauth_middleware._rules import (
 from stackauth_middleware._user import User
 from stackauth_middleware.errors import ConfigError, ErrorCode, RefusedError
 
-from .helpers import ANONYMOUS, NORMAL, RESTRICTED, bounded
+from .helpers import ANONYMOUS, NORMAL, RESTRICTED, as_id, bounded
 from .test_user import user
 
 STRICTNESS: dict[Access, int] = {"public": 0, "optional": 1, "required": 2}
@@ -51,7 +51,7 @@ def access(rules: list[Rule], path: str, method: str = "GET", root_path: str = "
         ("/", ["/", ""], ["/a", "//", "/index"]),
         ("/a", ["/a"], ["/", "/A", "/ab", "/a/b", "/b/a", "/a;x", "/a.json", "/a ", "/a\n", "/%61", "a"]),
         ("/a/b", ["/a/b"], ["/a", "/b", "/a/b/c", "/a/bc", "/a/c"]),
-        ("/a/*", ["/a/b", "/a/b.c", "/a/ ", "/a/\n", "/a/*"], ["/a", "/a/", "/a/b/c", "/b/c", "/ab/c"]),
+        ("/a/*", ["/a/b", "/a/b.c", "/a/ ", "/a/b\n", "/a/*"], ["/a", "/a/", "/a/b/c", "/b/c", "/ab/c"]),
         ("/*/b", ["/a/b", "/b/b"], ["/b", "/a/a/b", "/a/c"]),
         ("/*", ["/a"], ["/", "/a/b"]),
         ("/a/**", ["/a", "/a/b", "/a/b/c", "/a/b\nc"], ["/", "/ab", "/b/a", "/A/b"]),
@@ -307,6 +307,10 @@ def test_a_plain_path_is_not_doubtful(path: str, root_path: str) -> None:
         ("admin", ""),
         ("//evil.example/admin", ""),
         ("http://evil.example/admin", ""),
+        ("http://evil.example/admin?x", ""),
+        ("http://evil.example/admin;x", ""),
+        ("h:/ad\nmin#x", ""),
+        ("/public//admin\n", ""),
         ("/public\\admin", ""),
         ("/public/..\\admin", ""),
         ("/public\0/admin", ""),
@@ -337,6 +341,15 @@ def test_the_check_of_every_rule_that_some_reading_reaches_must_pass(path: str, 
     assert policy.checks == (always,)
 
 
+@pytest.mark.parametrize("pattern", ["/admin", "/*", "/**"])
+def test_a_newline_at_the_end_is_no_way_around_a_rule(pattern: str) -> None:
+    """The ``$`` of a route's regex matches before it: Starlette takes ``/admin%0A`` for ``/admin``."""
+    policy = matcher((Rule(pattern, check=always),), PUBLIC)("GET", "/admin\n", "")
+    assert policy.access == "required"
+    assert policy.checks == (always,)
+    assert access([Rule("/admin", "public")], "/admin\n") == "required"
+
+
 def test_checks_of_other_methods_and_other_paths_are_not_asked_for() -> None:
     rules = (Rule("/admin", check=always, methods=["POST"]), Rule("/other/**", check=bool))
     match = matcher(rules, PUBLIC)
@@ -364,14 +377,18 @@ def test_a_doubtful_path_is_no_way_around_a_profile() -> None:
     assert policy.profile
 
 
-SEGMENTS = st.sampled_from(["a", "b", "admin", "r", "", ".", "..", "..;", "..;x=1", "%2e%2e", "a%2fb", "a%252fadmin", "a\\b", "\0", "x\ufffd"])
+SEGMENTS = st.sampled_from(
+    ["a", "b", "admin", "r", "", ".", "..", "..;", "..;x=1", "%2e%2e", "a%2fb", "a%252fadmin", "a\\b", "\0", "x\ufffd"]
+)
 PATHS = st.builds(
     lambda start, segments, end: start + "/".join(segments) + end,
     st.sampled_from(["/", "//", ""]),
     st.lists(SEGMENTS, max_size=6),
     st.sampled_from(["", "/"]),
 )
-PATTERNS = st.sampled_from(["/", "/**", "/*", "/a", "/a/", "/a/**", "/a/*", "/admin", "/admin/**", "/*/admin", "/b/**", "/a/b"])
+PATTERNS = st.sampled_from(
+    ["/", "/**", "/*", "/a", "/a/", "/a/**", "/a/*", "/admin", "/admin/**", "/*/admin", "/b/**", "/a/b"]
+)
 
 
 def _check_number(number: int) -> Callable[[User], bool]:
@@ -438,7 +455,13 @@ def test_the_readings_find_what_they_should() -> None:
 
 
 @settings(bounded, max_examples=400)
-@given(rules=rule_lists(), default=POLICIES.map(lambda each: Policy(each.access, False, each.allow_restricted, each.allow_anonymous)), path=PATHS, root_path=st.sampled_from(["", "/r", "/a"]), method=st.sampled_from(["GET", "post"]))
+@given(
+    rules=rule_lists(),
+    default=POLICIES.map(lambda each: Policy(each.access, False, each.allow_restricted, each.allow_anonymous)),
+    path=PATHS,
+    root_path=st.sampled_from(["", "/r", "/a"]),
+    method=st.sampled_from(["GET", "post"]),
+)
 @example(rules=(Rule("/admin", check=always),), default=PUBLIC, path="/a/../admin", root_path="", method="GET")
 def test_a_doubtful_path_is_never_treated_more_loosely_than_any_reading_of_it(
     rules: tuple[Rule, ...], default: Policy, path: str, root_path: str, method: str
@@ -460,7 +483,12 @@ def list_of(policy: Policy) -> list[Any]:
 
 
 @bounded
-@given(rules=rule_lists(), segments=st.lists(st.sampled_from(["a", "b", "admin", "x"]), max_size=4), slash=st.booleans(), method=st.sampled_from(["GET", "HEAD", "post"]))
+@given(
+    rules=rule_lists(),
+    segments=st.lists(st.sampled_from(["a", "b", "admin", "x"]), max_size=4),
+    slash=st.booleans(),
+    method=st.sampled_from(["GET", "HEAD", "post"]),
+)
 def test_a_plain_path_falls_under_the_first_rule_by_segments(
     rules: tuple[Rule, ...], segments: list[str], slash: bool, method: str
 ) -> None:
@@ -500,7 +528,14 @@ def test_a_plain_path_falls_under_the_first_rule_by_segments(
 
 @pytest.mark.parametrize(
     "path",
-    ["//" + "a/" * 16_000, "/" + "../" * 16_000, "//" + "/r" * 16_000, "\\" * 32_000, "/%2f" + "%25" * 10_000, "/" * 32_000],
+    [
+        "//" + "a/" * 16_000,
+        "/" + "../" * 16_000,
+        "//" + "/r" * 16_000,
+        "\\" * 32_000,
+        "/%2f" + "%25" * 10_000,
+        "/" * 32_000,
+    ],
     ids=["segments", "dots", "root paths", "backslashes", "percent signs", "slashes"],
 )
 def test_a_doubtful_path_of_32_kilobytes_costs_memory_in_proportion(path: str) -> None:
@@ -555,7 +590,7 @@ def test_who_is_let_in(kind: Any, restricted: bool, anonymous: bool, row: ErrorC
     assert caught.value.restricted_reason == reason
 
 
-@pytest.mark.parametrize("answer", [False, None, 0, 1, "yes", [], object()], ids=repr)
+@pytest.mark.parametrize("answer", [False, None, 0, 1, "yes", [], object()], ids=as_id)
 def test_only_true_lets_in(answer: Any) -> None:
     """A check that forgot its return, or returned a match object, must not let everybody in."""
     with pytest.raises(RefusedError) as caught:
@@ -670,7 +705,7 @@ def test_a_rule_shows_what_it_is_and_compares_by_value() -> None:
         rule.access = "public"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("good", [always, bool, functools.partial(always), User, lambda _: True], ids=repr)
+@pytest.mark.parametrize("good", [always, bool, functools.partial(always), User, lambda _: True], ids=as_id)
 def test_a_plain_function_is_anything_that_both_doors_can_call(good: Any) -> None:
     assert plain_function("x", good) is good
 

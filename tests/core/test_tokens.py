@@ -61,7 +61,9 @@ def keys(kind: UserType) -> dict[str, ec.EllipticCurvePublicKey]:
     return {signer.kid: signer.public for signer in SIGNERS[kind]}
 
 
-def verify(text: str, wall: float = WALL, leeway: float = LEEWAY, issuers: Any = ISSUERS, audiences: Any = AUDIENCES) -> User:
+def verify(
+    text: str, wall: float = WALL, leeway: float = LEEWAY, issuers: Any = ISSUERS, audiences: Any = AUDIENCES
+) -> User:
     """Do what the flow does, with the key of the token's own type."""
     parsed = parse(text, audiences, issuers)
     key = keys(parsed.user_type).get(parsed.kid)
@@ -230,7 +232,10 @@ def test_bits_that_base64_does_not_use_must_be_zero(part: int) -> None:
 
 def test_the_limit_itself_is_within() -> None:
     room = 8192 - len(SIGNER.token(claims(name="")))
-    text = max((SIGNER.token(claims(name="x" * (room * 3 // 4 - less))) for less in range(4)), key=lambda t: (len(t) <= 8192, len(t)))
+    text = max(
+        (SIGNER.token(claims(name="x" * (room * 3 // 4 - less))) for less in range(4)),
+        key=lambda t: (len(t) <= 8192, len(t)),
+    )
     assert 8188 <= len(text) <= 8192
     assert verify(text).user_id == USER_ID
     assert verdict(SIGNER.token(claims(name="x" * (room * 3 // 4 + 4)))) is INVALID
@@ -253,17 +258,20 @@ def test_a_token_shows_nothing_of_itself() -> None:
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     **{f"alg {alg!r}": {"alg": alg} for alg in (
-        "none", "None", "NONE", "nOnE", "", "es256", "Es256", "ES256 ", " ES256", "ES256\0", "ES384", "ES512", "ES256K", "HS256",
+        "none", "None", "NONE", "nOnE", "", "es256", "Es256", "ES256 ", " ES256", "ES256\0", "ES384", "ES512",
+        "ES256K", "HS256",
         "HS512", "RS256", "PS256", "EdDSA", None, 0, True, ["ES256"], {"ES256": 1},
     )},
     "no alg": {"alg": LEFT_OUT},
-    **{f"kid {str(kid)[:9]!r}": {"kid": kid} for kid in (None, 0, 5, 1.5, True, "", [], ["a"], {}, {"a": 1}, "x" * 129, "x" * 5000)},
+    **{f"kid {str(kid)[:9]!r}": {"kid": kid} for kid in (None, 0, 5, 1.5, True, "", [], ["a"], {}, {"a": 1},
+    "x" * 129, "x" * 5000)},
     "no kid": {"kid": LEFT_OUT},
     **{f"typ {typ!r}": {"typ": typ} for typ in ("jwt", "at+jwt", "dpop+jwt", "JWE", "", None, 5, ["JWT"])},
     **{f"{name} {str(value)[:20]}": {name: value} for name, value in (
         ("crit", ["exp"]), ("crit", []), ("crit", None), ("crit", "b64"), ("b64", True), ("b64", False), ("b64", None),
         ("zip", "DEF"), ("zip", None), ("enc", "A128GCM"), ("jku", "https://evil.example/jwks"), ("jku", None),
-        ("jwk", STRANGER.jwk()), ("jwk", SIGNER.jwk()), ("jwk", None), ("x5u", "file:///etc/passwd"), ("x5c", ["MIIB"]), ("x5c", []),
+        ("jwk", STRANGER.jwk()), ("jwk", SIGNER.jwk()), ("jwk", None), ("x5u", "file:///etc/passwd"), ("x5c",
+        ["MIIB"]), ("x5c", []),
         ("cty", "JWT"), ("cty", "x"), ("cty", None),
     )},
 }  # fmt: skip
@@ -298,7 +306,7 @@ TEXTS = {
     "something behind": b"%s{}",
     "a nul behind": b"%s\0",
     "a byte order mark": b"\xef\xbb\xbf%s",
-    "no utf-8": b'%s\xff',
+    "no utf-8": b"%s\xff",
     "an encoded surrogate": b'{"\xed\xa0\x80":1,%s',
     "nan": b'{"a":NaN,%s',
     "infinity": b'{"a":-Infinity,%s',
@@ -342,9 +350,14 @@ def test_a_payload_that_is_not_one_strict_json_object_is_refused(template: bytes
 @pytest.mark.parametrize("brackets", [b"[]", b"[{}]"], ids=["balanced", "broken"])
 def test_json_of_any_depth_is_refused_or_read(brackets: bytes) -> None:
     """How deep Python reads differs from one version to the next; none may crash."""
-    for deep in (b'{"a":' + brackets[:1] * 2500 + brackets[-1:] * 2500 + b",%s", b'{"a":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b",%s"):
+    for deep in (
+        b'{"a":' + brackets[:1] * 2500 + brackets[-1:] * 2500 + b",%s",
+        b'{"a":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b",%s",
+    ):
         assert isinstance(verdict(SIGNER.compact(around(deep, HEADER_MEMBERS), claims())), User | ErrorCode)
-        assert isinstance(verdict(SIGNER.compact(json.dumps(HEADER_MEMBERS).encode(), around(deep, claims()))), User | ErrorCode)
+        assert isinstance(
+            verdict(SIGNER.compact(json.dumps(HEADER_MEMBERS).encode(), around(deep, claims()))), User | ErrorCode
+        )
     assert verdict(SIGNER.compact(b"[" * 3000, claims())) is INVALID
 
 
@@ -373,8 +386,10 @@ def test_what_was_said_of_one_header_is_not_said_of_another() -> None:
 @pytest.mark.parametrize(
     "aud",
     [
-        LEFT_OUT, None, "", 5, True, [PROJECT], [], {}, {PROJECT: 1}, [PROJECT, OTHER_PROJECT], OTHER_PROJECT, PROJECT.upper(), PROJECT[:-1],
-        PROJECT + " ", PROJECT + ":", PROJECT + ":anon ", PROJECT + ":ANON", PROJECT + ":admin", "internal", f"{PROJECT}\0", PROJECT + ":anonymous",
+        LEFT_OUT, None, "", 5, True, [PROJECT], [], {}, {PROJECT: 1}, [PROJECT, OTHER_PROJECT], OTHER_PROJECT,
+        PROJECT.upper(), PROJECT[:-1],
+        PROJECT + " ", PROJECT + ":", PROJECT + ":anon ", PROJECT + ":ANON", PROJECT + ":admin", "internal",
+        f"{PROJECT}\0", PROJECT + ":anonymous",
     ],
     ids=str,
 )  # fmt: skip
@@ -391,9 +406,12 @@ ISS = f"{API}/api/v1/projects/{PROJECT}"
 @pytest.mark.parametrize(
     "iss",
     [
-        LEFT_OUT, None, "", 5, [ISS], {}, {ISS: 1}, ISS + "/", ISS[:-1], ISS.replace("https", "http"), ISS.replace(".com", ".com:443"),
-        ISS.replace("api.", "evil@api."), ISS.replace(".com", ".com.evil.example"), ISS.upper(), ISS.replace("/api/v1", "//api/v1"),
-        ISS.replace("api/v1", "api/v1/../v1"), ISS.replace("a", "\u0430", 1), f"{ISS}?", f"{ISS}#", f" {ISS}", ISS.replace("projects", "project%73"),
+        LEFT_OUT, None, "", 5, [ISS], {}, {ISS: 1}, ISS + "/", ISS[:-1], ISS.replace("https", "http"),
+        ISS.replace(".com", ".com:443"),
+        ISS.replace("api.", "evil@api."), ISS.replace(".com", ".com.evil.example"), ISS.upper(),
+        ISS.replace("/api/v1", "//api/v1"),
+        ISS.replace("api/v1", "api/v1/../v1"), ISS.replace("a", "\u0430", 1), f"{ISS}?", f"{ISS}#", f" {ISS}",
+        ISS.replace("projects", "project%73"),
         "https://access-token.jwt-signature.stack-auth.com", f"{API}/api/v1/projects/{OTHER_PROJECT}", API,
     ],
     ids=str,
@@ -413,7 +431,22 @@ def test_an_issuer_of_another_type_than_the_audience_is_no_foreign_token(aud: Us
     assert not isinstance(caught.value, ForeignToken)
 
 
-NO_TIMES = [None, "", "1800000540", "9_999_999_999", "\u0661", True, False, [], [WALL], {}, 2**53 + 1, -(2**53) - 1, 1e300, 10**30]
+NO_TIMES: list[Any] = [
+    None,
+    "",
+    "1800000540",
+    "9_999_999_999",
+    "\u0661",
+    True,
+    False,
+    [],
+    [WALL],
+    {},
+    2**53 + 1,
+    -(2**53) - 1,
+    1e300,
+    10**30,
+]
 
 
 @pytest.mark.parametrize("exp", [LEFT_OUT, *NO_TIMES], ids=str)
@@ -426,7 +459,8 @@ def test_an_exp_that_is_no_time_refuses_before_a_key_is_asked_for(exp: Any) -> N
 @pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"NaN", b"Infinity"])
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
 def test_a_time_must_be_finite(name: str, number: bytes) -> None:
-    payload = json.dumps(claims(**{name: "@"})).encode().replace(b'"@"', number)
+    changes: dict[str, Any] = {name: "@"}
+    payload = json.dumps(claims(**changes)).encode().replace(b'"@"', number)
     assert verdict(SIGNER.compact(json.dumps(HEADER_MEMBERS).encode(), payload)) is INVALID
 
 
@@ -468,7 +502,7 @@ def test_a_signature_that_does_not_hold_is_refused(octets: bytes) -> None:
 @pytest.mark.parametrize(
     "octets",
     [b"", b"\1", b"\1" * 32, b"\1" * 63, b"\1" * 65, b"\1" * 96, encode_dss_signature(R, S)],
-    ids=lambda octets: str(len(octets)),
+    ids=["0", "1", "32", "63", "65", "96", "der"],
 )
 def test_a_signature_of_another_length_is_refused(octets: bytes) -> None:
     """DER among them, which other libraries take."""
@@ -495,15 +529,23 @@ def test_a_number_with_leading_zeros_passes_padded_alone(at: int) -> None:
 @pytest.mark.parametrize(
     "sign",
     [
-        lambda data: SIGNERS[NORMAL][1].sign(data),
-        lambda data: STRANGER.sign(data),
-        lambda data: SIGNERS[ANONYMOUS][0].sign(data),
+        SIGNERS[NORMAL][1].sign,
+        STRANGER.sign,
+        SIGNERS[ANONYMOUS][0].sign,
         lambda data: SIGNER.sign(data.rpartition(b".")[2]),
         lambda data: SIGNER.sign(data + b"."),
         lambda data: _dss(SIGNER, data, hashes.SHA384()),
         lambda data: _dss(SIGNER, data, hashes.SHA512()),
     ],
-    ids=["the second key", "a stranger's", "another type's", "the payload alone", "one octet more", "sha-384", "sha-512"],
+    ids=[
+        "the second key",
+        "a stranger's",
+        "another type's",
+        "the payload alone",
+        "one octet more",
+        "sha-384",
+        "sha-512",
+    ],
 )
 def test_a_signature_by_something_else_is_refused(sign: Callable[[bytes], bytes]) -> None:
     signing_input = GOOD.rpartition(".")[0]
@@ -541,8 +583,10 @@ def test_no_flip_of_a_bit_is_accepted() -> None:
 @pytest.mark.parametrize(
     "sub",
     [
-        LEFT_OUT, None, "", 5, True, [USER_ID], {}, "me", f"{USER_ID} ", f"{USER_ID}\n", USER_ID.upper().replace("2", "A"), USER_ID[:-1],
-        f"{USER_ID}0", "../users", "a\r\nb: c", "\0", "\ud800", "x" * 3000, "\uff12" + USER_ID[1:], USER_ID.replace("-", ""),
+        LEFT_OUT, None, "", 5, True, [USER_ID], {}, "me", f"{USER_ID} ", f"{USER_ID}\n", USER_ID.upper().replace("2",
+        "A"), USER_ID[:-1],
+        f"{USER_ID}0", "../users", "a\r\nb: c", "\0", "\ud800", "x" * 3000, "\uff12" + USER_ID[1:],
+        USER_ID.replace("-", ""),
     ],
     ids=lambda value: repr(value)[:30],
 )  # fmt: skip
@@ -580,7 +624,16 @@ LEGACY: list[tuple[UserType, dict[str, Any]]] = [
     (NORMAL, {"branch_id": LEFT_OUT, "branchId": "main"}),
     (NORMAL, {"refresh_token_id": LEFT_OUT, "refreshTokenId": "s"}),
     (NORMAL, {"refresh_token_id": LEFT_OUT}),
-    (NORMAL, {"signed_up_at": LEFT_OUT, "requires_totp_mfa": LEFT_OUT, "iat": LEFT_OUT, "project_id": LEFT_OUT, "role": LEFT_OUT}),
+    (
+        NORMAL,
+        {
+            "signed_up_at": LEFT_OUT,
+            "requires_totp_mfa": LEFT_OUT,
+            "iat": LEFT_OUT,
+            "project_id": LEFT_OUT,
+            "role": LEFT_OUT,
+        },
+    ),
     (ANONYMOUS, {"is_restricted": LEFT_OUT, "restricted_reason": LEFT_OUT}),
     (ANONYMOUS, {"is_restricted": LEFT_OUT}),
     (ANONYMOUS, {"restricted_reason": LEFT_OUT}),
@@ -790,7 +843,9 @@ CLAIM_VALUES = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-10, 10),
-    st.sampled_from([LEFT_OUT, "", "main", "normal", PROJECT, USER_ID, ISS, [PROJECT], {"type": "anonymous"}, {}, 1e300]),
+    st.sampled_from(
+        [LEFT_OUT, "", "main", "normal", PROJECT, USER_ID, ISS, [PROJECT], {"type": "anonymous"}, {}, 1e300]
+    ),
 )
 TIMES = st.sampled_from([-100_000, -1000, 1000, 100_000])
 
@@ -801,13 +856,36 @@ def almost_good(draw: st.DrawFn) -> tuple[str, Signer, UserType, int]:
     now = REAL_NOW
     kind = draw(st.sampled_from(UserType))
     signer = draw(st.sampled_from([*SIGNERS[kind], STRANGER, SIGNERS[NORMAL][0]]))
-    changes = {"exp": now + 1000, "iat": now, **draw(st.dictionaries(st.sampled_from([*claims(), "nbf", "branchId"]), CLAIM_VALUES, max_size=2))}
+    changes = {
+        "exp": now + 1000,
+        "iat": now,
+        **draw(st.dictionaries(st.sampled_from([*claims(), "nbf", "branchId"]), CLAIM_VALUES, max_size=2)),
+    }
     for name in draw(st.lists(st.sampled_from(["exp", "nbf"]), max_size=2)):
         changes[name] = now + draw(TIMES)
-    header = draw(st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "cty"]), st.sampled_from(["ES256", "none", "JWT", "jwt", signer.kid, LEFT_OUT, None]), max_size=1))
+    header = draw(
+        st.dictionaries(
+            st.sampled_from(["alg", "kid", "typ", "crit", "cty"]),
+            st.sampled_from(["ES256", "none", "JWT", "jwt", signer.kid, LEFT_OUT, None]),
+            max_size=1,
+        )
+    )
     text = signer.token(claims(kind, **changes), **header)
     cut = draw(st.integers(0, len(text)))
-    text = draw(st.sampled_from([text, text, text, text + "=", text + "==", text[:cut] + text[cut + 1 :], text[:cut] + "A" + text[cut:], " " + text]))
+    text = draw(
+        st.sampled_from(
+            [
+                text,
+                text,
+                text,
+                text + "=",
+                text + "==",
+                text[:cut] + text[cut + 1 :],
+                text[:cut] + "A" + text[cut:],
+                " " + text,
+            ]
+        )
+    )
     return text, signer, kind, now
 
 
@@ -828,7 +906,7 @@ def test_what_is_accepted_here_is_accepted_by_pyjwt_and_by_joserfc(drawn: tuple[
 @pytest.mark.parametrize("offset", [-10, -5.001, -5, -4.999, 0, 4.999, 5, 5.001, 10])
 @pytest.mark.parametrize("name", ["exp", "nbf"])
 def test_the_boundaries_of_times_are_joserfcs(name: str, offset: float) -> None:
-    times = {"exp": WALL + 1000, name: WALL + offset}
+    times: dict[str, Any] = {"exp": WALL + 1000, name: WALL + offset}
     text = token(**times)
     try:
         expected = joserfc_accepts(text, SIGNER, NORMAL, ISS, WALL)
@@ -849,15 +927,18 @@ def test_an_oracle_that_refuses_nothing_would_prove_nothing() -> None:
 
 
 @bounded
-@given(st.text() | st.lists(st.sampled_from([HEADER, PAYLOAD, SIGNATURE, ".", "=", "A", "\x00", "\ud800"]), max_size=8).map("".join))
+@given(
+    st.text()
+    | st.lists(st.sampled_from([HEADER, PAYLOAD, SIGNATURE, ".", "=", "A", "\x00", "\ud800"]), max_size=8).map("".join)
+)
 @example(".".join(["e30"] * 3))
 @example(f"{HEADER}.bnVsbA.{SIGNATURE}")
 def test_any_text_is_a_token_or_refused(text: str) -> None:
     try:
-        assert isinstance(parse(text, AUDIENCES, ISSUERS), Token)
+        found: Token | RefusedError = parse(text, AUDIENCES, ISSUERS)
     except RefusedError as error:
-        assert error.code is INVALID
-        assert error.__cause__ is None
+        found = error
+    assert isinstance(found, Token) or (found.code is INVALID and found.__cause__ is None)
 
 
 JSON = st.recursive(
@@ -868,7 +949,11 @@ JSON = st.recursive(
 
 
 @bounded
-@given(header=JSON | st.dictionaries(st.sampled_from(["alg", "kid", "typ"]), JSON | st.just("ES256"), max_size=3), payload=JSON, changes=st.dictionaries(st.sampled_from(list(claims())), JSON, max_size=3))
+@given(
+    header=JSON | st.dictionaries(st.sampled_from(["alg", "kid", "typ"]), JSON | st.just("ES256"), max_size=3),
+    payload=JSON,
+    changes=st.dictionaries(st.sampled_from(list(claims())), JSON, max_size=3),
+)
 def test_any_json_well_signed_is_a_user_or_refused(header: Any, payload: Any, changes: dict[str, Any]) -> None:
     """Even the issuer's own key makes nothing else happen."""
     texts = [
@@ -881,7 +966,11 @@ def test_any_json_well_signed_is_a_user_or_refused(header: Any, payload: Any, ch
         assert found in (INVALID, EXPIRED) or (isinstance(found, User) and hash(found) == hash(verify(text)))
 
 
-@pytest.mark.parametrize("text", [*FORMS.values(), token(signer=STRANGER), token(sub="canary"), token(aud="canary")], ids=lambda text: text[:12])
+@pytest.mark.parametrize(
+    "text",
+    [*FORMS.values(), token(signer=STRANGER), token(sub="canary"), token(aud="canary")],
+    ids=lambda text: text[:12],
+)
 def test_a_refusal_quotes_nothing_of_the_token(text: str) -> None:
     """Neither its words nor the exception behind it, which loggers print."""
     with pytest.raises(RefusedError) as caught:

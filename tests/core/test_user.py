@@ -113,9 +113,7 @@ LESS = {"exp": WALL, "sub": USER_ID}
 
 def test_a_token_of_an_older_stack_auth_says_less() -> None:
     made = user_from_claims(LESS, NORMAL, b"{}")
-    assert made == User(
-        USER_ID, NORMAL, False, False, None, None, False, None, None, None, None, False, None, WALL
-    )
+    assert made == User(USER_ID, NORMAL, False, False, None, None, False, None, None, None, None, False, None, WALL)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +135,12 @@ def test_a_token_of_an_older_stack_auth_says_less() -> None:
         ("refresh_token_id", None, "session_id", None),
         ("restricted_reason", "text", "restricted_reason", None),
         ("restricted_reason", {"type": 5}, "restricted_reason", None),
-        ("restricted_reason", {"type": "restricted_by_administrator"}, "restricted_reason", "restricted_by_administrator"),
+        (
+            "restricted_reason",
+            {"type": "restricted_by_administrator"},
+            "restricted_reason",
+            "restricted_by_administrator",
+        ),
     ],
     ids=str,
 )
@@ -334,9 +337,7 @@ def test_a_users_dict_with_a_profile_is_json() -> None:
 @pytest.mark.parametrize("profile_kind", UserType, ids=lambda kind: f"profile-{kind}")
 def test_the_stricter_of_token_and_profile_wins(token_kind: UserType, profile_kind: UserType) -> None:
     """A user restricted since the token was minted, and one freed since: both are restricted here."""
-    profile = profile_from_json(
-        body(is_anonymous=profile_kind is ANONYMOUS, is_restricted=profile_kind is not NORMAL)
-    )
+    profile = profile_from_json(body(is_anonymous=profile_kind is ANONYMOUS, is_restricted=profile_kind is not NORMAL))
     made = with_profile(user(token_kind), profile)
     strictness = [NORMAL, RESTRICTED, ANONYMOUS]
     stricter = max(token_kind, profile_kind, key=strictness.index)
@@ -377,7 +378,11 @@ def test_the_tokens_reason_stands_where_the_profile_has_none() -> None:
 
 
 @bounded
-@given(st.dictionaries(st.sampled_from(list(body())), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.none())))
+@given(
+    st.dictionaries(
+        st.sampled_from(list(body())), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.none())
+    )
+)
 def test_any_members_make_a_profile_or_a_value_error(changes: dict[str, Any]) -> None:
     """The answer is another machine's: whatever types it sends, no other exception comes of it."""
     told = body(**changes, id=USER_ID) if "id" not in changes else body(**{**changes, "id": USER_ID})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from email.utils import format_datetime, formatdate
 from datetime import datetime, timezone
+from email.utils import format_datetime, formatdate
 
 import pytest
 from hypothesis import given
@@ -110,7 +110,9 @@ def test_retry_after_is_none_where_it_is_not_said() -> None:
 @given(
     st.text(max_size=40)
     | st.lists(
-        st.sampled_from(["Mon, ", "01", " ", "Jan", "2026", ":", "-0000", "+9999", "GMT", "(", "9999999999", "\t", "\xff"]),
+        st.sampled_from(
+            ["Mon, ", "01", " ", "Jan", "2026", ":", "-0000", "+9999", "GMT", "(", "9999999999", "\t", "\xff"]
+        ),
         max_size=10,
     ).map("".join)
 )

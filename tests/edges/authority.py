@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import secrets
 import ssl
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ class Authority(NamedTuple):
 def make(folder: Path) -> Authority:
     """Make the certificate and its key in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests of stackauth-middleware")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {secrets.token_hex(8)}")])
     now = datetime.datetime.now(datetime.timezone.utc)
     certificate = (
         x509.CertificateBuilder()

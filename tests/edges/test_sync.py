@@ -109,13 +109,13 @@ def until(true: Callable[[], bool]) -> None:
 def test_conduct_of_a_server(case: hostile.Case, make_edge: Callable[..., SyncEdge]) -> None:
     """Whatever a server does ends in the answer that is due, within the budget and the cap."""
     with Loopback(case.conduct) as server:
-        edge = make_edge(server.url, timeout=0.3)
+        edge = make_edge(server.url, timeout=0.3 if case.outcome is NoReply.TIMED_OUT else 30)
         began = time.monotonic()
         answer = brief(ask(edge, server.url))
         took = time.monotonic() - began
     assert answer == case.outcome
     assert len(server.requests) == 1
-    assert took < 2
+    assert took < (2 if case.outcome is NoReply.TIMED_OUT else 20)
 
 
 def test_two_lengths_are_no_answer(make_edge: Callable[..., SyncEdge]) -> None:
@@ -209,17 +209,17 @@ def test_one_budget_for_all_calls_of_a_script(make_edge: Callable[..., SyncEdge]
     """The second call is cut short by what the first one took; the third is not even begun."""
 
     def slowly(exchange: Exchange) -> None:
-        exchange.hold(0.2)
+        exchange.hold(0.6)
         exchange.reply()
 
     with Loopback(slowly) as server:
-        edge = make_edge(server.url, timeout=0.3)
+        edge = make_edge(server.url, timeout=1)
         began = time.monotonic()
         answers = edge.run(asking(*[Call(server.url, 10)] * 3))
         took = time.monotonic() - began
     assert [brief(each) for each in answers] == [(200, b""), NoReply.TIMED_OUT, NoReply.TIMED_OUT]
     assert len(server.requests) == 2
-    assert took < 1
+    assert took < 1.5
 
 
 def test_connecting_and_the_tls_handshake_share_the_budget(
@@ -239,6 +239,17 @@ def test_connecting_and_the_tls_handshake_share_the_budget(
         took = time.monotonic() - began
     assert answer is NoReply.TIMED_OUT
     assert took < 1.5
+
+
+def test_the_body_gets_what_the_header_left(make_edge: Callable[..., SyncEdge]) -> None:
+    def conduct(exchange: Exchange) -> None:
+        exchange.hold(0.8)
+        hostile.silence_in_the_body(exchange)
+
+    with Loopback(conduct) as server:
+        began = time.monotonic()
+        assert ask(make_edge(server.url, timeout=1), server.url) is NoReply.TIMED_OUT
+        assert time.monotonic() - began < 1.5
 
 
 def test_nothing_is_read_when_the_time_is_up() -> None:
@@ -285,7 +296,9 @@ def test_an_address_that_never_answers_takes_its_share_only(
 ) -> None:
     with Loopback(hostile.whole) as server, deaf_address() as deaf:
         monkeypatch.setattr(socket, "getaddrinfo", addresses(deaf, ("127.0.0.1", server.port)))
-        assert brief(ask(make_edge(server.url, timeout=0.6), "http://two.example/")) == hostile.WHOLE
+        began = time.monotonic()
+        assert brief(ask(make_edge(server.url, timeout=1.2), "http://two.example/")) == hostile.WHOLE
+        assert 0.5 < time.monotonic() - began < 1.1
 
 
 def test_no_address_that_answers(make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,6 +357,19 @@ def test_certificates_of_the_environment(
         assert brief(ask(make_edge(server.url), server.url)) == hostile.WHOLE
         assert ask(make_edge(server.url), server.url.replace("127.0.0.1", "localhost")) is NoReply.BROKEN
     assert len(server.requests) == 1
+
+
+def test_the_named_certificates_are_the_only_ones(
+    make_edge: Callable[..., SyncEdge], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests would add its own bundle to the context that it is given."""
+    (tmp_path / "other").mkdir()
+    mine, other = authority.make(tmp_path), authority.make(tmp_path / "other")
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(mine.file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(other.file))
+    with Loopback(hostile.whole, mine.server_context()) as server:
+        assert ask(make_edge(server.url), server.url) is NoReply.BROKEN
+    assert server.requests == []
 
 
 def test_a_certificate_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,12 +486,12 @@ def test_a_thousand_calls_over_one_connection(make_edge: Callable[..., SyncEdge]
     assert server.connections == 1
 
 
-def test_threads_open_a_handful_of_connections(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
-    with Loopback(hostile.whole) as server:
+def test_threads_open_a_connection_each_at_most(make_edge: Callable[..., SyncEdge]) -> None:
+    with Loopback(hostile.whole) as server, ThreadPoolExecutor(32) as threads:
         edge = make_edge(server.url)
         answers = list(threads.map(lambda _: brief(ask(edge, server.url)), range(400)))
     assert answers == [hostile.WHOLE] * 400
-    assert server.connections <= 40
+    assert server.connections <= 32
 
 
 def test_a_pooled_connection_that_was_closed_meanwhile(make_edge: Callable[..., SyncEdge]) -> None:
@@ -492,6 +518,36 @@ def test_a_pooled_connection_that_breaks_under_the_call() -> None:
         _memory.forget_all()
         assert verifier.verify(live_token()).is_authenticated
     assert (len(server.requests), server.connections) == (3, 2)
+
+
+def test_closing_closes_what_is_pooled(make_edge: Callable[..., SyncEdge]) -> None:
+    with Loopback(hostile.whole) as server:
+        edge = make_edge(server.url)
+        ask(edge, server.url)
+        transport = edge._pool()
+        assert len(server._open) == 1
+        edge.close()
+        until(lambda: not server._open)
+        assert edge._pool() is not transport
+
+
+def test_an_answer_that_is_not_read_to_its_end_is_closed(
+    make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, whoever still holds it: what is left of it must never be read as the next answer."""
+    kept = []
+    read = _sync._read
+
+    def keeping(response: Any, *args: Any) -> Any:
+        kept.append(response)
+        return read(response, *args)
+
+    monkeypatch.setattr(_sync, "_read", keeping)
+    with Loopback(hostile.twenty_megabytes) as server:
+        edge = make_edge(server.url)
+        assert [ask(edge, server.url) for _ in range(2)] == [NoReply.TOO_LARGE] * 2
+        until(lambda: not server._open)
+    assert server.connections == 2
 
 
 def test_closing_opens_again_on_demand(make_edge: Callable[..., SyncEdge]) -> None:
@@ -548,8 +604,9 @@ def test_a_script_is_closed_when_its_caller_is_killed(
             closed.append(True)
 
     monkeypatch.setattr(_edge, "stand_in", StandIn())
+    running = script()
     with pytest.raises(SystemExit):
-        make_edge().run(script())
+        make_edge().run(running)
     assert closed == [True]
 
 
@@ -598,13 +655,14 @@ def test_at_most_so_many_wait(make_edge: Callable[..., SyncEdge], threads: Threa
 
 def test_a_waiter_has_limits_of_its_own(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
     """It gives up after what it can spend on waiting, or when its own budget is spent; its place is free again."""
-    edge, gate = make_edge(timeout=0.2), Gate()
+    edge, gate = make_edge(timeout=0.5), Gate()
     carrier = threads.submit(edge.run, joining(gate.flight()))
     until(gate.aloft.is_set)
     began = time.monotonic()
     assert edge.run(joining(gate.flight(wait=0.05))) is FlightEnd.TIMED_OUT
+    assert time.monotonic() - began < 0.45
     assert edge.run(joining(gate.flight())) is FlightEnd.TIMED_OUT
-    assert 0.25 <= time.monotonic() - began < 2
+    assert 0.55 <= time.monotonic() - began < 2
     assert edge._flights["key"].waiters == 0
     gate.go.set()
     assert carrier.result(10) is FlightEnd.LANDED

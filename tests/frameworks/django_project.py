@@ -11,11 +11,13 @@ if not settings.configured:  # once a process: other tests may have come first, 
     settings.configure(SECRET_KEY="for tests only", LOGGING_CONFIG=None, USE_TZ=True)
     django.setup()
 
-from django.http import HttpRequest, HttpResponse  # noqa: E402 - settings come first
-from django.test import override_settings  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.test import override_settings
+from django.urls import path
 
-from .sites import READ, ROUTES, WRITE, ran  # noqa: E402
+from stackauth_middleware import require_user
+
+from .sites import READ, ROUTES, WRITE, ran
 
 
 def _view(template: str) -> Any:
@@ -35,6 +37,8 @@ def _posts(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [path(template[1:].replace("{", "<").replace("}", ">"), _view(template)) for template in ROUTES]
 urlpatterns.append(path("posts", _posts))
+urlpatterns.append(path("user", lambda request: JsonResponse(require_user(request).to_dict())))
+urlpatterns.append(path("me", lambda request: JsonResponse({"id": require_user(request).id})))
 
 
 def installed(**more: Any) -> Any:

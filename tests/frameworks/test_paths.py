@@ -206,9 +206,7 @@ def config() -> Callable[..., StackAuthConfig]:
 
     def make(rules: str, at: str = "", **more: Any) -> StackAuthConfig:
         chosen = RULES[rules]
-        moved = [
-            Rule(at + rule.path, rule.access, methods=rule.methods, check=rule.check) for rule in chosen["rules"]
-        ]
+        moved = [Rule(at + rule.path, rule.access, methods=rule.methods, check=rule.check) for rule in chosen["rules"]]
         return StackAuthConfig(project_id=PROJECT, **(chosen | {"rules": moved} | more))
 
     return make
@@ -309,9 +307,9 @@ def test_mounted_apps(
     settled = config(rules, at="" if inside else "/sub")
     app = mounted(door(site.app, settled)) if inside else door(mounted(site.app), settled)
     guarded = Guarded(site, config(rules), loop, app, at="/sub")
-    roots = ROOTS.values() if site.asgi and name != "django-asgi" else [("", True)]  # Django is slow
-    asks = [Ask(target, root_path=root, prefixed=prefixed) for target in TARGETS for root, prefixed in roots]
-    asks += [Ask(f"{before}{target}") for before in ("/sub", "/", "/..") for target in TARGETS]
+    asks = [Ask(target) for target in TARGETS] + [Ask(f"/..{target}") for target in TARGETS if "admin" in target]
+    if site.asgi and name != "django-asgi":  # which is slow
+        asks += [Ask(target, root_path="/r1", prefixed=False) for target in TARGETS]
     assert guarded.trespasses(asks, headers) == []
     guarded.at = ""
     assert guarded.trespasses([Ask(f"/sub{target[1:]}") for target in TARGETS], headers) == []
@@ -348,7 +346,7 @@ def test_a_naive_match_is_got_past(built: dict[str, sites.Site], loop: Loop, con
     ways = []
     for rules in RULES:
         for name, site in built.items():
-            if site.asgi and name != "falcon-asgi":
+            if name in ("starlette", "litestar", "quart"):
                 settled = config(rules)
                 guarded = Guarded(site, settled, loop, _Naive(site.app, settled))
                 asks = [Ask(t, root_path=root, prefixed=prefixed) for t in TARGETS for root, prefixed in ROOTS.values()]
@@ -365,11 +363,28 @@ def test_a_naive_match_is_got_past(built: dict[str, sites.Site], loop: Loop, con
 
 # -- targets that nobody thought of -------------------------------------------------------------------
 
-PIECES = st.sampled_from(
-    ["/", "/", "/", "//", "admin", "api", "public", "users", "a", "edit", "posts", "r1", "sub", "x", ".", "..", ";x"]
-    + ["%0A", "%0D", "%09", "%00", "%20", "%2f", "%5c", "%2e", "%252e", "%252f", "%FF", "%C3", "%EF%BF%BD", "%3F"]
-    + ["%23", "%3B", "\\", ":", "http:", "@", "*", "~", "%85", "%C2%85", "%E2%80%A8", "%E2%81%84", "%EF%BC%8F"]
-)
+PLAIN = [
+    "/",
+    "/",
+    "/",
+    "//",
+    "admin",
+    "api",
+    "public",
+    "users",
+    "a",
+    "edit",
+    "posts",
+    "r1",
+    "sub",
+    "x",
+    ".",
+    "..",
+    ";x",
+]
+ENCODED = ["%0A", "%0D", "%09", "%00", "%20", "%2f", "%5c", "%2e", "%252e", "%252f", "%FF", "%C3", "%EF%BF%BD", "%3F"]
+OTHERS = ["%23", "%3B", "\\", ":", "http:", "@", "*", "~", "%85", "%C2%85", "%E2%80%A8", "%E2%81%84", "%EF%BC%8F"]
+PIECES = st.sampled_from([*PLAIN, *ENCODED, *OTHERS])
 AROUND = st.sampled_from(["/admin", "/api/admin", "/api", "/api/x", "/users/a/edit", "/r1", "/posts", "/public/a", "/"])
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from stackauth_middleware import _async, _door, _edge, _sync, _verifiers, asgi, wsgi
-from stackauth_middleware._wire import Clocks
+from stackauth_middleware._wire import Call, Clocks
+from tests.edges import loopback
 
 from .upstream import Upstream, upstream_serving
 
@@ -19,7 +22,11 @@ _CLOCK_READERS = (_async, _door, _sync, _verifiers, asgi, wsgi)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the keys, proxies and certificates of the machine out of the tests."""
     for name in list(os.environ):
-        if name.lower().endswith(("_proxy", "ssl_cert_file", "ssl_cert_dir")) or "STACK_" in name or "HEXCLAVE_" in name:
+        if (
+            name.lower().endswith(("_proxy", "ssl_cert_file", "ssl_cert_dir"))
+            or "STACK_" in name
+            or "HEXCLAVE_" in name
+        ):
             monkeypatch.delenv(name)
 
 
@@ -30,6 +37,22 @@ def one_tls_context() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_edge, "tls_context", lambda: context)
         yield
+
+
+def _quick_head(sock: socket.socket) -> bytes | None:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        octets = sock.recv(65536)
+        if not octets:
+            return None
+        head += octets
+    return head[:-4]
+
+
+@pytest.fixture(autouse=True)
+def quick_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read requests by the piece: there are thousands here, without a body, and the next waits for its answer."""
+    monkeypatch.setattr(loopback, "_head", _quick_head)
 
 
 @pytest.fixture
@@ -58,3 +81,33 @@ def warp(monkeypatch: pytest.MonkeyPatch) -> Warp:
     for module in _CLOCK_READERS:
         monkeypatch.setattr(module, "clocks", warp)
     return warp
+
+
+class Attempts:
+    """How often an edge set out to ask users/me, whether anything was there or not."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def since(self) -> int:
+        """Return how many there were since this was last asked."""
+        count, self.count = self.count, 0
+        return count
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    counted = Attempts()
+
+    def counting(edge: type, name: str) -> None:
+        send = getattr(edge, name)
+
+        def count(self: Any, call: Call, deadline: float) -> Any:
+            counted.count += call.url.endswith("/users/me")
+            return send(self, call, deadline)
+
+        monkeypatch.setattr(edge, name, count)
+
+    counting(_sync.SyncEdge, "_send")
+    counting(_async.AsyncEdge, "_send")
+    return counted

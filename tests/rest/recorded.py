@@ -7,6 +7,7 @@ to the local Stack Auth where the recordings are not at hand.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -49,7 +50,7 @@ class Case:
     state: State = "as it was"
     reason: str | None = None
     trouble: Trouble = "none"
-    also: dict[str, str | None] = field(default_factory=dict)
+    also: Mapping[str, str | None] = field(default_factory=dict)
     target: str = USERS_ME
 
 
@@ -176,8 +177,13 @@ class Recorded:
 
 def answered_locally(case: Case) -> Recorded:
     """Put the question of `case` to a local Stack Auth in the right state."""
-    local = LocalStackAuth(PROJECT, secret_server_key=SECRET, publishable_client_key=PUBLISHABLE, any_project=False)
-    local.add_project(PROJECT, secret_server_key=SECRET, publishable_client_key=PUBLISHABLE, super_secret_admin_key=ADMIN)
+    local = LocalStackAuth(PROJECT, any_project=False)
+    local.add_project(
+        PROJECT,
+        secret_server_key=SECRET,
+        publishable_client_key=PUBLISHABLE,
+        super_secret_admin_key=ADMIN,
+    )
     local.add_project(OTHER_PROJECT, secret_server_key=OTHER_SECRET)
     account = local.users.create(
         is_anonymous=case.user_type is ANONYMOUS,

@@ -150,6 +150,8 @@ class Site:
         return anyio.run(main, backend="trio")
 
     async def _all_on_tasks(self, asks: Sequence[Ask], at_once: int) -> list[Answer]:
+        if at_once == 1:
+            return [await self._ask_asgi(ask) for ask in asks]
         answers: dict[int, Answer] = {}
         numbered = iter(enumerate(asks))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,10 +23,17 @@ class Upstream:
     Attributes:
         local: keeps the accounts, signs the tokens, and answers.
         me: answers users/me instead, where set.
+        ahead: seconds by which its clock is before ours.
     """
 
     def __init__(self) -> None:
-        self.local = LocalStackAuth(PROJECT, secret_server_key=SECRET, publishable_client_key=PUBLISHABLE)
+        self.ahead = 0.0
+        self.local = LocalStackAuth(
+            PROJECT,
+            secret_server_key=SECRET,
+            publishable_client_key=PUBLISHABLE,
+            clock=lambda: time.time() + self.ahead,
+        )
         self.me: Callable[[Exchange], None] | None = None
         self.server = Loopback(self._answer)
         self.local.api_url = self.server.url
@@ -43,7 +51,8 @@ class Upstream:
     def config(self, **settings: Any) -> StackAuthConfig:
         """Return settings with the secret key, unless they name a key, in ``rest`` mode, unless they name one."""
         keys = {} if {"secret_server_key", "publishable_client_key"} & set(settings) else {"secret_server_key": SECRET}
-        return StackAuthConfig(**{"project_id": PROJECT, "api_url": self.server.url, "mode": "rest", **keys, **settings})
+        given = {"project_id": PROJECT, "api_url": self.server.url, "mode": "rest", **keys, **settings}
+        return StackAuthConfig(**given)
 
     def token(self, user: Any = None, **claims: Any) -> str:
         """Return a good token; takes what `LocalStackAuth.token` takes."""
@@ -52,6 +61,16 @@ class Upstream:
     def tokens(self, count: int) -> list[str]:
         """Return tokens of as many users, each of whom has an account."""
         return [self.token(self.local.users.create(display_name=f"user {number}")) for number in range(count)]
+
+    def slowly(self, seconds: float = 0.05) -> Callable[[Exchange], None]:
+        """Return an answer to users/me that is the right one, a little later."""
+
+        def me(exchange: Exchange) -> None:
+            answer = self.local.answer("GET", USERS_ME, exchange.headers)
+            exchange.hold(seconds)
+            raw(exchange, answer.status, answer.headers, answer.body)
+
+        return me
 
     def _answer(self, exchange: Exchange) -> None:
         if self.me is not None and exchange.target == USERS_ME:

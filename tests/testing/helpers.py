@@ -79,7 +79,7 @@ def unb64url(text: str) -> bytes:
 
 
 def header_of(token: str) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads(unb64url(token.split(".")[0]))
+    header: dict[str, Any] = json.loads(unb64url(token.split(".", maxsplit=1)[0]))
     return header
 
 

@@ -51,9 +51,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served() -> Iterator[LocalStackAuth]:
     """A local Stack Auth behind uvicorn, on a port of its own."""
     uvicorn = pytest.importorskip("uvicorn")
-    local = LocalStackAuth(
-        PROJECT, secret_server_key=SECRET, publishable_client_key=PUBLISHABLE, any_project=False
-    )
+    local = LocalStackAuth(PROJECT, secret_server_key=SECRET, publishable_client_key=PUBLISHABLE, any_project=False)
     local.add_project(OTHER_PROJECT)
     server = uvicorn.Server(
         uvicorn.Config(local.asgi, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=1)
@@ -153,7 +151,6 @@ def test_the_real_sdk_takes_the_local_answers(sdk: str, installed: Path, served:
         "clientMetadata": {"theme": "dark"},
         "serverMetadata": {"plan": "pro"},
     }
-    print(json.dumps(results, indent=1))
     assert results["normal"] == {"value": expected}
     # the new header came with 2.8.88
     assert results["authorization"] == {"value": expected if sdk == SDKS[1] else None}

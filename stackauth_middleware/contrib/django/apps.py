@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.apps import AppConfig
@@ -27,6 +28,8 @@ class StackAuthAppConfig(AppConfig):
     def ready(self) -> None:
         checks.register(check_settings, checks.Tags.security)
         checks.register(check_middleware, checks.Tags.security)
+        with suppress(ConfigError):  # which is reported by the check, and raised where a server starts
+            stack_auth_config()  # the fixture `stackauth` takes the project from it, before any request
 
 
 def check_settings(**options: Any) -> list[checks.CheckMessage]:

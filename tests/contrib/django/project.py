@@ -1,0 +1,268 @@
+"""A Django project in one module: settings, URL configuration, views, and what the views did."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import django
+from asgiref.sync import ThreadSensitiveContext
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.test import AsyncClient, Client, override_settings
+from django.urls import path
+
+from stackauth_middleware import aload_profile, get_user, load_profile, require_user
+from stackauth_middleware.contrib.django import (
+    SignedInRequest,
+    StackAuthRequest,
+    require_auth,
+    stack_auth_config,
+)
+
+from .. import cases
+from ..cases import PROJECT, RULES, Answer
+
+if not settings.configured:  # once a process: another test may have been first
+    settings.configure(SECRET_KEY="for tests only", LOGGING_CONFIG=None, USE_TZ=True)
+    django.setup()
+
+OURS = "stackauth_middleware.contrib.django.StackAuthMiddleware"
+ran: list[Any] = []
+"""What the views did. One list: Django's URL configuration is global."""
+threads: list[threading.Thread] = []
+
+
+class OutOfStock(Exception):
+    """An exception of the project's own."""
+
+
+def me(request: StackAuthRequest) -> HttpResponse:
+    ran.append(request.stack_user)
+    return JsonResponse(require_user(request).to_dict())
+
+
+async def ame(request: StackAuthRequest) -> HttpResponse:
+    return me(request)
+
+
+def hello(request: StackAuthRequest) -> HttpResponse:
+    assert request.stack_user is get_user(request)
+    return JsonResponse({"email": request.stack_user.email if request.stack_user else None})
+
+
+async def ahello(request: StackAuthRequest) -> HttpResponse:
+    return hello(request)
+
+
+@require_auth
+def guarded(request: SignedInRequest) -> HttpResponse:
+    ran.append(request.stack_user)
+    return JsonResponse({"email": request.stack_user.email})
+
+
+@require_auth
+async def aguarded(request: SignedInRequest) -> HttpResponse:
+    ran.append(request.stack_user)
+    return JsonResponse({"email": request.stack_user.email})
+
+
+@require_auth(profile=True)
+def profile(request: SignedInRequest) -> HttpResponse:
+    ran.append(request.stack_user)
+    return JsonResponse(request.stack_user.to_dict())
+
+
+@require_auth(profile=True)
+async def aprofile(request: SignedInRequest) -> HttpResponse:
+    ran.append(request.stack_user)
+    return JsonResponse(request.stack_user.to_dict())
+
+
+def load(request: HttpRequest) -> HttpResponse:
+    loaded = load_profile(request)
+    ran.append(loaded)
+    return JsonResponse(loaded.to_dict())
+
+
+async def aload(request: HttpRequest) -> HttpResponse:
+    loaded = await aload_profile(request)
+    ran.append(loaded)
+    return JsonResponse(loaded.to_dict())
+
+
+def stream(request: HttpRequest) -> StreamingHttpResponse:
+    def lines() -> Iterator[str]:
+        for _ in range(3):
+            ran.append("line")
+            yield f"{require_user(request).email}\n"
+
+    return StreamingHttpResponse(lines())
+
+
+async def astream(request: HttpRequest) -> StreamingHttpResponse:
+    async def lines() -> AsyncIterator[str]:
+        for _ in range(3):
+            ran.append("line")
+            yield f"{require_user(request).email}\n"
+            await asyncio.sleep(0)
+
+    return StreamingHttpResponse(lines())
+
+
+def later(request: HttpRequest) -> HttpResponse:
+    user = require_user(request)
+
+    def task() -> None:
+        ran.append((user.email, load_profile(request).id))
+
+    threads.append(threading.Thread(target=task))
+    return HttpResponse("{}")
+
+
+def buy(request: HttpRequest) -> HttpResponse:
+    raise OutOfStock("the token is not in here")
+
+
+def gone(request: HttpRequest) -> HttpResponse:
+    raise Http404("No longer here")
+
+
+def post(request: HttpRequest) -> HttpResponse:
+    ran.append(request.body)
+    return HttpResponse("{}")
+
+
+_VIEWS: dict[str, Callable[..., Any]] = {
+    "me": me,
+    "admin": me,
+    "async/me": ame,
+    "optional/hello": hello,
+    "public/hello": hello,
+    "optional/async/hello": ahello,
+    "public/async/hello": ahello,
+    "optional/guarded": guarded,
+    "public/guarded": guarded,
+    "optional/async/guarded": aguarded,
+    "public/async/guarded": aguarded,
+    "optional/profile": profile,
+    "optional/async/profile": aprofile,
+    "optional/load": load,
+    "optional/async/load": aload,
+    "stream": stream,
+    "async/stream": astream,
+    "later": later,
+    "buy": buy,
+    "gone": gone,
+    "post": post,
+}
+urlpatterns = [path(route, view) for route, view in _VIEWS.items()]
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return JsonResponse({"own": "404"}, status=404)
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"own": "500"}, status=500)
+
+
+# -- middlewares that stand below ours ----------------------------------------------------------------
+
+
+class AsyncOnly:
+    """Makes ours asynchronous, even under WSGI."""
+
+    sync_capable = False
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> None:
+        from asgiref.sync import markcoroutinefunction
+
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponse:
+        ran.append("below")
+        return await self.get_response(request)
+
+
+class SyncOnly:
+    """Makes ours synchronous, even under ASGI."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        ran.append("below")
+        return self.get_response(request)
+
+
+class Maps:
+    """Answers the project's own exception, as a middleware may."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return JsonResponse({"sold_out": True}, status=409) if isinstance(exception, OutOfStock) else None
+
+
+# -- asking -------------------------------------------------------------------------------------------
+
+
+def installed(*below: str, above: tuple[str, ...] = (), more: Any = None, **stack_auth: Any) -> Any:
+    """Return the context manager under which Django runs this project.
+
+    Args:
+        below: middlewares that stand below ours.
+        above: those that stand above it.
+        more: further settings of Django.
+        stack_auth: settings for ``STACK_AUTH``, in small letters, beside those of `cases`.
+    """
+    given = {"project_id": PROJECT, "secret_server_key": "ssk_for_tests", "rules": RULES, **stack_auth}
+    project = {
+        "ROOT_URLCONF": __name__,
+        "MIDDLEWARE": [*above, OURS, *below],
+        "STACK_AUTH": {name.upper(): value for name, value in given.items()},
+        "ALLOWED_HOSTS": ["testserver"],
+    }
+    return override_settings(**{**project, **(more or {})})
+
+
+class Site:
+    """Asks the project by one of Django's test clients."""
+
+    def __init__(self, *, asgi: bool) -> None:
+        stack_auth_config()  # else the first request makes it, and the first token is for no project of ours
+        self.is_asgi = asgi
+        self.client: Any = (AsyncClient if asgi else Client)(raise_request_exception=False)
+
+    def get(self, target: str, headers: Any = None, method: str = "get", **more: Any) -> Any:
+        """Return the response to a request, its stream, if it is one, read to the end."""
+        send = getattr(self.client, method)
+        if not self.is_asgi:
+            response = send(target, headers=headers, **more)
+            if response.streaming:
+                response.lines = [chunk.decode() for chunk in response]
+            return response
+
+        async def asked() -> Any:
+            async with ThreadSensitiveContext():
+                response = await send(target, headers=headers, **more)
+                if response.streaming and response.is_async:
+                    response.lines = [chunk.decode() async for chunk in response.streaming_content]
+                elif response.streaming:
+                    response.lines = [chunk.decode() for chunk in response.streaming_content]
+                return response
+
+        return asyncio.run(asked())
+
+    def answer(self, target: str, headers: Any = None, **more: Any) -> Answer:
+        response = self.get(target, headers, **more)
+        return cases.answer(response.status_code, response.headers.items(), response.content)

@@ -1,0 +1,521 @@
+"""The middleware for Django: under WSGI and ASGI, sync and async, by Django's own test clients and by real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.asgi import get_asgi_application
+from django.core.signals import request_finished
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse
+from django.test import override_settings
+from django.urls import re_path
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stackauth_middleware import (
+    ConfigError,
+    Rule,
+    StackAuthASGIMiddleware,
+    StackAuthConfig,
+    StackAuthWSGIMiddleware,
+    _edge,
+)
+from stackauth_middleware.contrib.django import StackAuthMiddleware, stack_auth_config
+from stackauth_middleware.testing import LocalStackAuth
+from tests.frameworks.ask import Ask, Loop, ask_wsgi
+
+from .. import cases
+from ..cases import JANE, ORIGIN, PROJECT, RULES
+from ..processes import asking, check_example, example_served, served_stackauth
+from ..serving import client
+from . import project
+from .project import OURS, Site, installed, ran, threads
+
+# -- the user arrives ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/me", "/async/me"])
+def test_a_view_finds_the_user_on_the_request(path: str, site: Site, stackauth: LocalStackAuth) -> None:
+    """And returning the user's fields tells no more than these: neither token nor claims."""
+    answer = site.answer(path, stackauth.headers())
+    (user,) = [each for each in ran if each != "below"]
+    assert (answer.status, answer.body) == (200, user.to_dict())
+    assert (user.user_id, user.email) == (JANE["id"], JANE["email"])
+
+
+def test_what_the_doors_leave_is_left(site: Site, stackauth: LocalStackAuth) -> None:
+    """In the environ and, under ASGI, in the scope: for what reads either."""
+    response = site.get("/me", stackauth.headers())
+    request = response.asgi_request if site.is_asgi else response.wsgi_request
+    for written in (request.META, *([request.scope] if site.is_asgi else [])):
+        assert written["stackauth.user"] is request.stack_user
+        assert written["stackauth.error"] is None
+        assert written["stackauth.presented"] is not None
+
+
+def test_djangos_own_user_is_left_alone(site: Site, stackauth: LocalStackAuth) -> None:
+    response = site.get("/me", stackauth.headers())
+    assert not hasattr(response.asgi_request if site.is_asgi else response.wsgi_request, "user")
+
+
+@pytest.mark.parametrize("kind", ["public", "optional"])
+@pytest.mark.parametrize("folder", ["", "async/"])
+def test_nobody_is_none_where_nobody_need_be(kind: str, folder: str, site: Site) -> None:
+    assert site.answer(f"/{kind}/{folder}hello")[::2] == (200, {"email": None})
+
+
+def test_an_optional_route_gets_the_user(site: Site, stackauth: LocalStackAuth) -> None:
+    assert site.answer("/optional/hello", stackauth.headers()).body == {"email": JANE["email"]}
+
+
+def test_a_public_route_looks_at_no_token(site: Site, stackauth: LocalStackAuth) -> None:
+    assert site.answer("/public/hello", stackauth.headers()).body == {"email": None}
+    assert stackauth.requests.count() == 0
+
+
+def test_nobody_can_plant_a_user(stackauth: LocalStackAuth) -> None:
+    with installed():
+        planted: Any = {"stackauth.user": "somebody"}
+        assert Site(asgi=False).answer("/public/hello", **planted).body == {"email": None}
+
+
+@pytest.mark.parametrize("path", ["/optional/load", "/optional/async/load"])
+def test_a_view_loads_the_profile(path: str, site: Site, stackauth: LocalStackAuth) -> None:
+    """A sync view under ASGI by `load_profile`, an async one under WSGI by `aload_profile`."""
+    stackauth.users.create(JANE["id"], primary_email="new@example.com", server_metadata={"plan": "pro"})
+    assert site.get(path, stackauth.headers()).status_code == 200
+    assert (ran[-1].primary_email, ran[-1].server_metadata) == ("new@example.com", {"plan": "pro"})
+    assert stackauth.requests.count("users/me") == 1
+
+
+def test_a_rule_loads_the_profile(asgi: bool, stackauth: LocalStackAuth) -> None:
+    with installed(rules=[Rule("/me", profile=True)]):
+        site = Site(asgi=asgi)
+        assert site.answer("/me", stackauth.headers()).body["profile"]["id"] == JANE["id"]
+
+
+def test_every_request_sees_its_own_user(stackauth: LocalStackAuth) -> None:
+    """Twenty at once on one handler, sync and async views mixed."""
+    with installed():
+        site = Site(asgi=True)
+        ids = [f"00000000-0000-4000-8000-{number:012}" for number in range(20)]
+
+        async def ask(number: int, user_id: str) -> str:
+            path = "/async/me" if number % 2 else "/me"
+            response = await site.client.get(path, headers=stackauth.headers(sub=user_id))
+            return str(response.json()["user_id"])
+
+        async def all_at_once() -> list[str]:
+            return await asyncio.gather(*(ask(number, user_id) for number, user_id in enumerate(ids)))
+
+        assert asyncio.run(all_at_once()) == ids
+
+
+# -- refusals -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", cases.REFUSED)
+def test_the_middleware_refuses(name: str, site: Site, stackauth: LocalStackAuth) -> None:
+    """Neither a view nor a middleware below is called."""
+    case = cases.REFUSED[name]
+    headers = case.send(stackauth)
+    with case.trouble(stackauth):
+        assert site.answer(case.path, headers) == case.answer()
+    assert ran == []
+
+
+@pytest.mark.parametrize("name", ["missing", "garbage", "ambiguous"])
+def test_what_can_be_told_at_once_asks_nobody(name: str, site: Site, stackauth: LocalStackAuth) -> None:
+    headers = cases.REFUSED[name].send(stackauth)
+    site.get("/me", headers)
+    assert stackauth.requests.count() == 0
+
+
+@pytest.mark.parametrize("name", cases.NO_PROFILE)
+def test_a_refusal_that_a_view_meets_is_answered(name: str, site: Site, stackauth: LocalStackAuth) -> None:
+    """As the middleware answers its own. The paths of the cases are those of the decorator; see there."""
+    case = cases.NO_PROFILE[name]
+    headers = case.send(stackauth)
+    for path in ("/optional/load", "/optional/async/load"):
+        stackauth.forget()
+        with case.trouble(stackauth):
+            assert site.answer(path, headers) == case.answer()
+        if name == "deleted since":
+            break
+    assert [each for each in ran if each != "below"] == []
+
+
+def test_it_is_answered_in_the_form_of_the_settings(asgi: bool, stackauth: LocalStackAuth) -> None:
+    """With the body, the realm and the origins that ``STACK_AUTH`` names."""
+    with installed(error_body="problem", realm="shop", cors_origins=[ORIGIN]):
+        answer = Site(asgi=asgi).answer("/optional/load", {"origin": ORIGIN})
+        outside = Site(asgi=asgi).answer("/me", {"origin": ORIGIN})
+    assert answer == outside
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["www-authenticate"] == 'Bearer realm="shop"'
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+
+
+def test_a_head_request_gets_no_body(site: Site) -> None:
+    answer = site.answer("/me", method="head")
+    assert (answer.status, answer.body, answer.headers["content-length"]) == (401, None, "59")
+
+
+def test_what_cannot_be_read_is_refused(stackauth: LocalStackAuth) -> None:
+    """Django's test client passes on any object as a header."""
+    with installed():
+        answer = Site(asgi=False).answer("/me", {"x-stack-access-token": 5})
+    assert (answer.status, answer.body["code"]) == (400, "invalid_request")
+
+
+def test_a_body_is_left_to_the_view(site: Site, stackauth: LocalStackAuth) -> None:
+    site.get("/post", stackauth.headers(), method="post", data=b"octets", content_type="text/plain")
+    assert ran[-1] == b"octets"
+
+
+# -- the rest of a project ----------------------------------------------------------------------------
+
+
+def test_the_projects_own_exceptions_are_its_own(asgi: bool, stackauth: LocalStackAuth) -> None:
+    """By its handlers of 404 and 500, and by its middlewares."""
+    with installed():
+        site = Site(asgi=asgi)
+        assert site.answer("/buy", stackauth.headers())[::2] == (500, {"own": "500"})
+        assert site.answer("/gone", stackauth.headers())[::2] == (404, {"own": "404"})
+        assert site.answer("/nowhere", stackauth.headers())[::2] == (404, {"own": "404"})
+    with installed(f"{project.__name__}.Maps"):
+        mapped = Site(asgi=asgi)
+        assert mapped.answer("/buy", stackauth.headers())[::2] == (409, {"sold_out": True})
+
+
+def test_djangos_page_about_an_exception_shows_no_token(asgi: bool, stackauth: LocalStackAuth) -> None:
+    """Which lists all that stands in ``META``, our keys among it."""
+    with installed(more={"DEBUG": True}):
+        site = Site(asgi=asgi)
+        token = stackauth.token()
+        page = site.get("/buy", {"x-stack-access-token": token}).content.decode()
+    assert "stackauth.presented" in page
+    assert token not in page
+    assert token.split(".")[2] not in page
+
+
+def test_a_stream_knows_its_user(site: Site, stackauth: LocalStackAuth) -> None:
+    """Of each kind where Django streams it without a word of warning."""
+    lines = site.get("/async/stream" if site.is_asgi else "/stream", stackauth.headers()).lines
+    assert lines == [f"{JANE['email']}\n"] * 3
+
+
+def test_a_stream_is_passed_on_as_it_is_made(stackauth: LocalStackAuth) -> None:
+    """Nothing is gathered on the way."""
+    with installed():
+        site = Site(asgi=False)
+        response = site.client.get("/stream", headers=stackauth.headers())
+        assert ran == []
+        chunks = iter(response)
+        assert (next(chunks), ran) == (b"jane@example.com\n", ["line"])
+        response.close()
+
+
+def test_background_work_knows_its_user(site: Site, stackauth: LocalStackAuth) -> None:
+    """And can ask for the profile once the answer is gone."""
+    assert site.get("/later", stackauth.headers()).status_code == 200
+    (thread,) = threads
+    thread.start()
+    thread.join()
+    assert ran[-1] == (JANE["email"], JANE["id"])
+
+
+def readable(headers: dict[str, str]) -> bool:
+    """Say whether a browser shows an answer to a page from `ORIGIN`: the CORS check of the Fetch standard."""
+    return headers.get("access-control-allow-origin") in ("*", ORIGIN)
+
+
+@pytest.mark.parametrize(
+    ("above", "named", "expected"),
+    [(True, False, True), (True, True, True), (False, True, True), (False, False, False)],
+)
+def test_a_browser_elsewhere_can_read_a_refusal(
+    above: bool, named: bool, expected: bool, asgi: bool, stackauth: LocalStackAuth
+) -> None:
+    """Where django-cors-headers stands above, or `cors_origins` names the origin; both together do no harm."""
+    cors = ("corsheaders.middleware.CorsMiddleware",)
+    allowed = {"CORS_ALLOWED_ORIGINS": [ORIGIN], "CORS_ALLOW_HEADERS": ["x-stack-access-token"]}
+    with installed(
+        *(() if above else cors), above=cors if above else (), more=allowed, cors_origins=[ORIGIN] if named else []
+    ):
+        site, origin = Site(asgi=asgi), {"origin": ORIGIN}
+        refusal = site.answer("/me", origin)
+        assert (refusal.status, readable(refusal.headers)) == (401, expected)
+        inside = site.answer("/optional/load", origin)
+        assert (inside.status, readable(inside.headers)) == (401, True)
+        granted = site.answer("/me", {**origin, **stackauth.headers()})
+        assert (granted.status, granted.headers["access-control-allow-origin"]) == (200, ORIGIN)
+        asked = {"access-control-request-method": "GET", "access-control-request-headers": "x-stack-access-token"}
+        preflight = site.get("/me", {**origin, **asked}, method="options")
+        assert (preflight.status_code, preflight["access-control-allow-origin"]) == (200, ORIGIN)
+        assert preflight["access-control-allow-headers"] == "x-stack-access-token"
+
+
+# -- stale keys ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The clock of the ages, to be set forward."""
+    moved = SimpleNamespace(by=0.0)
+    stand_in = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + moved.by)
+    monkeypatch.setattr(_edge, "time", stand_in)
+    return moved
+
+
+def test_stale_keys_are_refreshed_after_the_answer(clock: SimpleNamespace, stackauth: LocalStackAuth) -> None:
+    """Under ASGI, by the handler that real servers run; once, however many requests see that they are stale."""
+    with installed(), override_settings(MIDDLEWARE=[OURS]):
+        application = get_asgi_application()
+    headers = [(name.encode(), value.encode()) for name, value in stackauth.headers().items()]
+    asked: list[int] = []
+
+    async def ask() -> None:
+        body = iter([{"type": "http.request", "body": b""}])
+
+        async def receive() -> Any:
+            return next(body, None) or await asyncio.sleep(60)
+
+        async def send(message: Any) -> None:
+            asked.append(stackauth.requests.count("jwks"))
+
+        scope = {"type": "http", "method": "GET", "path": "/me", "headers": [*headers, (b"host", b"testserver")]}
+        await application({**scope, "query_string": b""}, receive, send)
+
+    with installed():
+        asyncio.run(ask())
+        assert asked == [1, 1]
+        clock.by = 601
+        asyncio.run(ask())
+        assert asked == [1, 1, 1, 1]
+        assert stackauth.requests.count("jwks") == 2
+        asyncio.run(ask())
+    assert stackauth.requests.count("jwks") == 2
+
+
+def test_in_an_event_loop_nothing_is_refreshed(clock: SimpleNamespace, stackauth: LocalStackAuth) -> None:
+    """The signal may be sent there; it is left to the next one that is not."""
+    with installed():
+        site = Site(asgi=True)
+
+        async def ask() -> int:
+            response = await site.client.get("/async/me", headers=stackauth.headers())
+            assert response.status_code == 200
+            clock.by = 601
+            send, request_finished.send = request_finished.send, lambda *args, **more: []  # type: ignore[method-assign]
+            try:
+                await site.client.get("/async/me", headers=stackauth.headers())
+            finally:
+                request_finished.send = send  # type: ignore[method-assign]
+            request_finished.send(None)
+            return stackauth.requests.count("jwks")
+
+        assert asyncio.run(ask()) == 1
+        request_finished.send(None)
+        assert stackauth.requests.count("jwks") == 2
+
+
+@pytest.mark.parametrize("name", ["WSGI", "WSGI above an async-only middleware", "ASGI above a sync-only middleware"])
+def test_in_a_thread_a_request_carries_it(name: str, clock: SimpleNamespace, stackauth: LocalStackAuth) -> None:
+    from .conftest import CHAINS
+
+    asgi, below = CHAINS[name]
+    with installed(*below):
+        site = Site(asgi=asgi)
+        site.get("/me", stackauth.headers())
+        clock.by = 601
+        seen: list[int] = []
+        ran_before = project.ran
+        try:
+            project.ran = SimpleNamespace(append=lambda _: seen.append(stackauth.requests.count("jwks")))  # type: ignore[assignment]
+            site.get("/me", stackauth.headers())
+        finally:
+            project.ran = ran_before
+    assert set(seen) == {2}
+
+
+def test_a_response_with_stale_keys_can_be_cached(clock: SimpleNamespace, stackauth: LocalStackAuth) -> None:
+    """Django's cache middlewares pickle responses: nothing of ours may hang on one."""
+    with installed():
+        site = Site(asgi=True)
+        site.get("/me", stackauth.headers())
+        clock.by = 601
+        response = site.get("/me", stackauth.headers())
+    assert pickle.loads(pickle.dumps(HttpResponse.__reduce_ex__(response, 2)[2]["headers"])) == response.headers
+    assert response._resource_closers == []
+    assert "close" not in vars(response)
+
+
+# -- the same verdict as the doors --------------------------------------------------------------------
+
+SEGMENTS = ["public", "optional", "admin", "me", "hello", "..", ".", "", "%2e%2e", "%2f", "%252e", "%ff", "%c3%a9", "x"]
+targets = st.lists(st.sampled_from(SEGMENTS), max_size=4).map(lambda parts: "/" + "/".join(parts))
+roots = st.sampled_from([("", True), ("/r1", True), ("/r1", False)])
+methods = st.sampled_from(["GET", "HEAD", "POST", "OPTIONS", "get"])
+many = settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+)
+
+
+def let_in(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(b"null")
+
+
+class Doors:
+    """A project with one view for all paths, behind the middleware and behind a door, with one config."""
+
+    def __init__(self, door: Any, application: Any) -> None:
+        config = cases.config(rules=[*RULES, Rule("/public/x", check=lambda user: False), Rule("/é", "public")])
+        self.project = {"ROOT_URLCONF": (re_path("", let_in),), "STACK_AUTH": config, "ALLOWED_HOSTS": ["*"]}
+        with override_settings(**self.project, MIDDLEWARE=[OURS]):
+            self.ours = application()
+        with override_settings(**self.project, MIDDLEWARE=[]):
+            self.door = door(application(), config=config)
+
+    def compare(self, ask: Callable[[Any], Any]) -> None:
+        """The answers are the same to the letter, refusals above all."""
+        with override_settings(**self.project):
+            door, ours = ask(self.door), ask(self.ours)
+        assert ours == door
+
+
+@pytest.fixture
+def wsgi_doors() -> Doors:
+    return Doors(StackAuthWSGIMiddleware, get_wsgi_application)
+
+
+@pytest.fixture
+def asgi_doors() -> Doors:
+    return Doors(StackAuthASGIMiddleware, get_asgi_application)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@many
+@given(target=targets, method=methods, root=roots, signed_in=st.booleans())
+def test_every_path_gets_the_verdict_of_the_wsgi_door(
+    wsgi_doors: Doors, stackauth: LocalStackAuth, target: str, method: str, root: tuple[str, bool], signed_in: bool
+) -> None:
+    ask = Ask(target, method, stackauth.headers() if signed_in else {}, root_path=root[0])
+    wsgi_doors.compare(lambda application: ask_wsgi(application, ask))
+
+
+@many
+@given(target=targets, method=methods, root=roots, signed_in=st.booleans())
+def test_every_path_gets_the_verdict_of_the_asgi_door(
+    asgi_doors: Doors,
+    loop: Loop,
+    stackauth: LocalStackAuth,
+    target: str,
+    method: str,
+    root: tuple[str, bool],
+    signed_in: bool,
+) -> None:
+    ask = Ask(target, method, stackauth.headers() if signed_in else {}, root_path=root[0], prefixed=root[1])
+    asgi_doors.compare(lambda application: loop.ask(application, ask))
+
+
+def test_rules_are_relative_to_the_mount(asgi: bool, stackauth: LocalStackAuth) -> None:
+    """That of the server, which Django takes off itself; `root_path` is for a prefix that Django routes on."""
+    with installed():
+        site = Site(asgi=asgi)
+        site.client.defaults["root_path" if asgi else "SCRIPT_NAME"] = "/r1"
+        prefix = "/r1" if asgi else ""  # ASGI has the mount in the path, and in root_path
+        assert site.get(f"{prefix}/public/hello").status_code == 200
+        assert site.get(f"{prefix}/me").status_code == 401
+    with installed(rules=[Rule("/hello", "public")], root_path="/public"):
+        assert Site(asgi=asgi).get("/public/hello").status_code == 200
+
+
+def test_octets_that_are_no_utf8_are_doubtful(stackauth: LocalStackAuth) -> None:
+    """Django spells them ``%FF`` before we see them, as a client can too; no public rule opens such a path."""
+    with installed():
+        application = get_wsgi_application()
+        assert ask_wsgi(application, Ask("/public/%ff")).status == 401
+        assert ask_wsgi(application, Ask("/public/%25FF")).status == 401
+        assert ask_wsgi(application, Ask("/public/%c3%a9")).status == 404
+
+
+# -- settings -----------------------------------------------------------------------------------------
+
+
+def test_the_config_is_made_once() -> None:
+    """For every handler and test client of the process; a setting that is overridden makes another."""
+    with installed():
+        config = stack_auth_config()
+        assert stack_auth_config() is config
+        assert (config.project_id, list(config.rules)) == (PROJECT, RULES)
+        with override_settings(STACK_AUTH={"project_id": PROJECT}):
+            assert stack_auth_config() is not config
+
+
+def test_a_config_is_taken_as_it_is() -> None:
+    """So that an ASGI door for WebSockets can share it."""
+    config = StackAuthConfig(project_id=PROJECT)
+    with override_settings(STACK_AUTH=config):
+        assert stack_auth_config() is config
+
+
+def test_without_settings_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACK_PROJECT_ID", PROJECT)
+    assert stack_auth_config().project_id == PROJECT
+    assert stack_auth_config() is stack_auth_config()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "STACK_AUTH is list"),
+        ({"PROJECT_ID": PROJECT, "RULEZ": []}, "unknown setting 'rulez'"),
+        ({"PROJECT_ID": PROJECT, "project_id": PROJECT}, "STACK_AUTH has a setting twice"),
+        ({"PROJECT_ID": "nonsense"}, "project_id"),
+    ],
+)
+@pytest.mark.parametrize("application", [get_wsgi_application, get_asgi_application])
+def test_wrong_settings_cannot_start(given: Any, said: str, application: Any) -> None:
+    with installed(), override_settings(STACK_AUTH=given), pytest.raises(ConfigError, match=said):
+        application()
+
+
+def test_the_middleware_says_what_it_can() -> None:
+    """As Django asks of a middleware for both; instances are coroutine functions where the chain is one."""
+    from asgiref.sync import iscoroutinefunction
+
+    def sync(request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    async def asynchronous(request: HttpRequest) -> HttpResponse:
+        raise NotImplementedError
+
+    assert StackAuthMiddleware.sync_capable
+    assert StackAuthMiddleware.async_capable
+    with installed():
+        assert not iscoroutinefunction(StackAuthMiddleware(sync))
+        assert iscoroutinefunction(StackAuthMiddleware(asynchronous))
+
+
+# -- real servers, and the example --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "uvicorn"])
+def test_the_example_with_a_real_server(server: str) -> None:
+    app = "contrib_django:wsgi" if server == "gunicorn" else "contrib_django:asgi"
+    with served_stackauth() as stackauth, example_served(server, app, stackauth) as url, client(url) as http:
+        check_example(asking(http), stackauth, profile=False)

@@ -1,0 +1,65 @@
+"""What the gate hands to a door: it lies in scopes and environs that others write out."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+
+from stackauth_middleware._config import StackAuthConfig
+from stackauth_middleware._rules import Policy
+from stackauth_middleware._verdict import NOBODY, Admitted, Presented
+
+from .helpers import PROJECT
+
+CANARY = "eyJ-canary"
+POLICY = Policy("required", profile=False, allow_restricted=False, allow_anonymous=False)
+
+
+def presented() -> Presented:
+    return Presented(StackAuthConfig(project_id=PROJECT), CANARY, POLICY, in_threads=True)
+
+
+def test_nothing_that_writes_out_a_scope_writes_the_token() -> None:
+    """Debug pages and error reporters walk an environ: by repr, by mapping, by fields, by `__dict__`."""
+    made = presented()
+    assert CANARY not in repr(made)
+    assert CANARY not in f"{made}"
+    assert not isinstance(made, Mapping | Sequence)
+    assert not dataclasses.is_dataclass(made)
+    assert not hasattr(made, "__dict__")
+    with pytest.raises(TypeError):
+        json.dumps(made)
+    assert CANARY not in json.dumps(made, default=str)
+
+
+@pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
+def test_a_copied_environ_keeps_the_token_and_shows_no_more(copying: Callable[[Presented], Presented]) -> None:
+    """Test clients and background tasks copy environs."""
+    copied = copying(presented())
+    assert copied.token == CANARY
+    assert CANARY not in repr(copied)
+
+
+def test_it_cannot_be_pickled() -> None:
+    """A session or a queue that swallows an environ must not store a live token."""
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        pickle.dumps(presented())
+
+
+def test_it_holds_what_a_profile_is_asked_for_with() -> None:
+    made = presented()
+    assert (made.token, made.policy, made.in_threads) == (CANARY, POLICY, True)
+    assert made.config.project_id == PROJECT
+
+
+def test_nobody_is_an_admission_of_none() -> None:
+    assert Admitted(None, None, None, None) == NOBODY
+
+
+def test_an_admission_does_not_show_the_token_either() -> None:
+    assert CANARY not in repr(Admitted(None, presented()))

@@ -1,0 +1,401 @@
+"""The shape of the house, held by tests: layers, exports, tables, and a test file for every module."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib import metadata
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+import stackauth_middleware
+from stackauth_middleware import asgi, errors, wsgi
+from stackauth_middleware._config import Settings, StackAuthConfig
+from stackauth_middleware._keyset import ACTIONS, Action, Age
+
+PACKAGE = Path(stackauth_middleware.__file__).parent
+"""The package as it is installed, which may be far from the checkout."""
+TESTS = Path(__file__).parent
+
+# -- layers -------------------------------------------------------------------------------------------
+
+LAYERS: tuple[frozenset[str], ...] = tuple(
+    frozenset(layer.split())
+    for layer in (
+        "errors _frozen _version",
+        "_wire",
+        "_memory _user",
+        "_rules _credentials",
+        "_valid",
+        "_config",
+        "_tokens _profiles _verdict",
+        "_keyset",
+        "_responses _notices",
+        "_flow_keys",
+        "_flow_profiles",
+        "_flow",
+        "_edge",
+        "_sync _async",
+        "_door _verifiers",
+        "asgi wsgi",
+        "__init__",
+        "contrib testing",
+        "_cli",
+        "__main__",
+    )
+)
+"""From the ground up. A module may import those of the layers below its own, and of its own none."""
+
+PURE = frozenset().union(*LAYERS[: LAYERS.index(frozenset({"_flow"})) + 1])
+"""What does its work without a socket, thread, coroutine, clock or event loop."""
+
+IMPURE = {
+    "threading": {"_memory", "_config"},
+    "time": set(),
+    "socket": set(),
+    "select": set(),
+    "ssl": set(),
+    "asyncio": set(),
+    "anyio": set(),
+    "trio": set(),
+    "gevent": set(),
+    "concurrent": set(),
+    "multiprocessing": set(),
+    "subprocess": set(),
+    "datetime": set(),
+    "random": set(),
+    "secrets": set(),
+    "requests": set(),
+    "urllib3": set(),
+    "httpx": set(),
+    "http.client": set(),
+    "urllib.request": set(),
+}
+"""What no pure module imports, but for those named: they guard their swaps with a lock."""
+
+OWNED = {
+    "requests": {"_sync"},
+    "urllib3": {"_sync"},
+    "httpx": {"_async"},
+    "anyio": {"_async", "_door"},
+    "asgiref": {"asgi"},
+    "jwt": {"_tokens", "_keyset"},
+    "cryptography": {"_tokens", "_keyset"},
+    "certifi": {"_edge"},
+    "typing_extensions": {"_config", "_verifiers", "asgi", "wsgi"},
+}
+"""Every distribution that the core may import, and the modules that may."""
+
+
+def core_modules() -> list[Path]:
+    return sorted(PACKAGE.glob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """Return the name in `LAYERS` of a file of the package: a sub-package goes by its own name."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the full names that a file imports, wherever in it and under whatever condition."""
+    package = ["stackauth_middleware", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            stem = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            full = ".".join(filter(None, (stem, node.module)))
+            yield from (f"{full}.{alias.name}" for alias in node.names)
+
+
+def inner(path: Path) -> set[str]:
+    """Return the names in `LAYERS` of what a file imports from the package."""
+    own = {
+        name.split(".")[1:] and name.split(".")[1] for name in imports(path) if is_within(name, "stackauth_middleware")
+    }
+    known = frozenset().union(*LAYERS)
+    return {name if name in known else "__init__" for name in own if name}
+
+
+def outer(path: Path) -> set[str]:
+    """Return the full names of what a file imports from elsewhere."""
+    return {
+        name
+        for name in imports(path)
+        if not is_within(name, "stackauth_middleware") and name.split(".")[0] != "__future__"
+    }
+
+
+def is_within(name: str, module: str) -> bool:
+    return name == module or name.startswith(module + ".")
+
+
+def layer_of(name: str) -> int:
+    return next(at for at, layer in enumerate(LAYERS) if name in layer)
+
+
+def python_files() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def test_every_module_has_a_layer_and_every_layer_is_there() -> None:
+    found = {name_of(path) for path in python_files()}
+    assert found == frozenset().union(*LAYERS)
+    assert sum(map(len, LAYERS)) == len(found)
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_from_the_layers_below_alone(path: Path) -> None:
+    own = name_of(path)
+    allowed = frozenset().union(*LAYERS[: layer_of(own)])
+    within = {own} if path.parent != PACKAGE else set()
+    assert inner(path) - allowed - within == set()
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_what_is_below_the_flow_is_pure(name: str) -> None:
+    """No socket, thread, coroutine, clock: so every test of it is a plain call."""
+    path = PACKAGE / f"{name}.py"
+    broken = {
+        each for each in outer(path) for module, free in IMPURE.items() if is_within(each, module) and name not in free
+    }
+    assert broken == set()
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    assert not [
+        node for node in nodes if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor)
+    ]
+
+
+def test_only_the_flow_makes_generators_of_effects() -> None:
+    """The order of steps is written in one place: nothing else yields a `Call` or a `Flight`."""
+    makers = {
+        name_of(path)
+        for path in core_modules()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+        and any(
+            isinstance(each, ast.Name | ast.Constant) and getattr(each, "id", getattr(each, "value", "")) == "Script"
+            for each in ast.walk(node.returns or ast.Pass())
+        )
+        and any(isinstance(each, ast.Yield | ast.YieldFrom) for each in ast.walk(node))
+    }
+    assert makers == {"_flow", "_flow_keys", "_flow_profiles"}
+
+
+@pytest.mark.parametrize("path", core_modules(), ids=lambda path: path.name)
+def test_each_distribution_is_the_business_of_few(path: Path) -> None:
+    """Each HTTP client is one file's business; its exceptions are mapped there and nowhere else."""
+    foreign = {name.split(".")[0] for name in outer(path)} - sys.stdlib_module_names
+    assert {name for name in foreign if path.stem not in OWNED.get(name, ())} == set()
+
+
+def test_every_distribution_that_is_imported_is_a_declared_dependency() -> None:
+    """certifi and urllib3 come with requests, cryptography with PyJWT[crypto]."""
+    declared = [each for each in metadata.requires("stackauth-middleware") or () if "extra ==" not in each]
+    names = {re.split(r"[^\w.-]", each)[0].lower() for each in declared}
+    assert names == {"pyjwt", "requests", "httpx", "anyio", "asgiref"}
+    assert set(OWNED) == {"jwt", *names - {"pyjwt"}, "urllib3", "certifi", "cryptography", "typing_extensions"}
+
+
+def test_typing_extensions_is_for_type_checkers_alone() -> None:
+    """It is no dependency, and every use of it is under `TYPE_CHECKING`."""
+    for path in python_files():
+        tree = ast.parse(path.read_text("utf-8"))
+        guarded = [
+            node
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+            for node in ast.walk(block)
+        ]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "typing_extensions":
+                assert node in guarded, path
+
+
+def test_the_walk_sees_every_form_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the guards above would guard nothing."""
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    module = tmp_path / "_tokens.py"
+    module.write_text(
+        "import httpx, os.path as p\n"
+        "from ._flow import Flow\n"
+        "from . import _edge, errors as e\n"
+        "def f():\n    from urllib.request import urlopen\n    import stackauth_middleware._sync\n"
+        "if TYPE_CHECKING:\n    from stackauth_middleware import User\n",
+        "utf-8",
+    )
+    assert inner(module) == {"_flow", "_edge", "errors", "_sync", "__init__"}
+    assert outer(module) == {"httpx", "os.path", "urllib.request.urlopen"}
+    (tmp_path / "contrib").mkdir()
+    (tmp_path / "contrib" / "x.py").write_text(
+        "from .._door import USER\nfrom .y import z\nfrom .. import User\n", "utf-8"
+    )
+    assert inner(tmp_path / "contrib" / "x.py") == {"_door", "contrib", "__init__"}
+
+
+# -- exports ------------------------------------------------------------------------------------------
+
+PROMISED = {
+    *("StackAuthASGIMiddleware", "StackAuthWSGIMiddleware"),
+    *("StackAuthConfig", "Rule"),
+    *("Verifier", "AsyncVerifier"),
+    *("User", "UserProfile", "UserType"),
+    *("get_user", "require_user", "load_profile", "aload_profile"),
+    "ErrorCode",
+    *("StackAuthError", "ConfigError", "RefusedError", "AuthServerError"),
+}
+"""design.md section 1: these names, and no other."""
+
+
+def test_the_package_exports_what_is_promised() -> None:
+    assert set(stackauth_middleware.__all__) == PROMISED
+    assert len(stackauth_middleware.__all__) == len(PROMISED)
+    assert all(hasattr(stackauth_middleware, name) for name in PROMISED)
+
+
+def test_nothing_else_of_the_package_looks_public() -> None:
+    """What has a plain name is a door, and may be relied upon."""
+    plain = {name for name in vars(stackauth_middleware) if not name.startswith("_")}
+    modules = {"asgi", "wsgi", "errors", "testing", "contrib", "annotations"}
+    assert plain - modules == PROMISED
+    assert {path.stem for path in core_modules() if not path.stem.startswith("_")} == {"asgi", "wsgi", "errors"}
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (asgi, {"StackAuthASGIMiddleware"}),
+        (wsgi, {"StackAuthWSGIMiddleware"}),
+        (
+            errors,
+            {"AuthServerError", "ConfigError", "ErrorCode", "Event", "RefusalInfo", "RefusedError", "StackAuthError"},
+        ),
+    ],
+    ids=["asgi", "wsgi", "errors"],
+)
+def test_a_plainly_named_module_says_what_it_exports(module: object, names: set[str]) -> None:
+    assert set(module.__all__) == names  # type: ignore[attr-defined]
+    assert all(getattr(module, name).__module__.startswith("stackauth_middleware") for name in names)
+
+
+def test_the_version_is_told_once() -> None:
+    assert metadata.version("stackauth-middleware") == stackauth_middleware.__version__
+    tree = ast.parse((PACKAGE / "_version.py").read_text("utf-8"))
+    assert [type(node) for node in tree.body] == [ast.Expr, ast.Assign]
+
+
+# -- importing ----------------------------------------------------------------------------------------
+
+HEAVY = ("requests", "urllib3", "httpx", "httpcore", "asgiref", "anyio", "trio", "pytest", "asyncio", "certifi")
+
+
+def test_importing_the_package_imports_no_client_no_loop_and_no_test_tool() -> None:
+    """A WSGI app must not pay for httpx, nor an ASGI app for requests."""
+    code = f"import sys, stackauth_middleware; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    found = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert (found.stdout.split(), found.stderr) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        (
+            "from stackauth_middleware import StackAuthConfig; StackAuthConfig(project_id='internal')",
+            ("requests", "httpx"),
+        ),
+        ("from stackauth_middleware import *; Verifier(project_id='internal')", ("httpx", "anyio", "asgiref")),
+        (
+            "from stackauth_middleware import *; StackAuthWSGIMiddleware(lambda e, s: [], project_id='internal')",
+            ("httpx", "anyio", "asgiref"),
+        ),
+        (
+            "from stackauth_middleware import *; StackAuthASGIMiddleware(lambda s, r, t: None, project_id='internal')",
+            ("requests", "urllib3"),
+        ),
+    ],
+    ids=["config", "verifier", "wsgi", "asgi"],
+)
+def test_each_door_imports_its_own_client_alone(code: str, absent: tuple[str, ...]) -> None:
+    code = f"import sys; {code}; print(*(name for name in {absent!r} if name in sys.modules))"
+    found = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in core_modules() if path.stem != "__main__"], ids=lambda path: path.stem
+)
+def test_each_module_can_be_imported_first(path: Path) -> None:
+    """No module leans on another having been imported before it: there are no cycles."""
+    assert importlib.import_module(f"stackauth_middleware.{path.stem}".removesuffix(".__init__"))
+
+
+# -- tables -------------------------------------------------------------------------------------------
+
+
+def test_the_key_set_table_is_total() -> None:
+    """Age x known x may refresh: every case has an answer, and there is no case that cannot come."""
+    assert set(ACTIONS) == set(product(Age, (True, False), (True, False)))
+    assert set(ACTIONS.values()) == set(Action)
+
+
+def test_the_settings_as_keywords_are_those_of_the_config() -> None:
+    """Doors take them as `**settings`: a type checker knows them from one, the running code from the other."""
+    config = typing.get_type_hints(StackAuthConfig)
+    init = {each.name: config[each.name] for each in fields(StackAuthConfig) if each.init}
+    assert typing.get_type_hints(Settings) == init
+    assert Settings.__total__ is False
+
+
+def test_every_setting_has_a_default() -> None:
+    """A config without arguments reads the environment."""
+    assert all(each.kw_only for each in fields(StackAuthConfig) if each.init)
+    missing = [each.name for each in fields(StackAuthConfig) if each.init and each.default is each.default_factory]
+    assert missing == []
+
+
+# -- test files ---------------------------------------------------------------------------------------
+
+NO_CODE = {"__init__", "_version"}
+"""Modules that hold imports and constants alone: this file looks at them."""
+
+
+@pytest.mark.parametrize("path", core_modules(), ids=lambda path: path.name)
+def test_every_module_has_a_test_file_of_its_own(path: Path) -> None:
+    """`tests/one_file_coverage.py` demands that it covers the module wholly; here, that there is one."""
+    code = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    if path.stem in NO_CODE:
+        assert not [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, code)]
+        return
+    name = f"test_{path.stem.strip('_')}.py"
+    subpackages = {each.name.strip("_") for each in PACKAGE.iterdir() if (each / "__init__.py").is_file()}
+    found = [each for each in TESTS.rglob(name) if each.relative_to(TESTS).parts[0] not in subpackages]
+    assert len(found) == 1, f"{len(found)} files are named {name}"
+
+
+def test_every_test_file_of_the_core_is_of_a_module() -> None:
+    """A module that is renamed takes its test file along."""
+    names = {path.stem.strip("_") for path in core_modules()}
+    assert {path.stem.removeprefix("test_") for path in (TESTS / "core").glob("test_*.py")} - names == set()
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
+    """The house style says about 300 lines."""
+    assert len(path.read_text("utf-8").splitlines()) <= 345
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_says_what_it_is(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    assert ast.get_docstring(tree)
+    assert "from __future__ import annotations" in path.read_text("utf-8") or not any(
+        isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in tree.body
+    )
