@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import nox
@@ -37,7 +38,7 @@ BESIDE_THE_QUICK = (*FRAMEWORKS, *SERVERS, *GEVENT, JS)
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style by ruff; types by mypy and pyright, over the package, the examples and a file per framework."""
-    _install(session, "-e", ".[demo]", *_groups("lint", "test", "frameworks", "gevent"))
+    session.install("-e", ".[demo]", *_groups("lint", "test", "frameworks", "gevent"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     typed = [path for path in ("stackauth_middleware", "examples", "tests/typing") if _has_python(path)]
@@ -48,59 +49,58 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the quick suite: all that needs no framework and no server but the demo's."""
-    _install(session, "-e", ".[demo]", *_groups("test"))
+    session.install("-e", ".[demo]", *_groups("test"))
     _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
 
 
 @nox.session
 def frameworks(session: nox.Session) -> None:
     """Run the middleware and the examples under each framework."""
-    _install(session, "-e", ".[demo]", *_groups("test", "frameworks", "servers"))
+    session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
     _pytest(session, *FRAMEWORKS)
 
 
 @nox.session
 def servers(session: nox.Session) -> None:
     """Run the middleware under each ASGI and WSGI server, over real sockets."""
-    _install(session, "-e", ".[demo]", *_groups("test", "frameworks", "servers"))
+    session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
     _pytest(session, *SERVERS)
 
 
 @nox.session
 def gevent(session: nox.Session) -> None:
     """Run what concerns gevent, which patches the whole process and so has one of its own."""
-    _install(session, "-e", ".[demo]", *_groups("test", "gevent", "servers"))
+    session.install("-e", ".[demo]", *_groups("test", "gevent", "servers"))
     _pytest(session, *GEVENT)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Demand all lines and branches of the package: each module by its own test file alone, and combined."""
-    _install(session, "-e", ".[demo]", *_groups("test", "frameworks", "servers"))
+    session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
     session.run("python", "tests/one_file_coverage.py", *session.posargs)
 
 
-@nox.session
+@nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
     """Build the distributions, install the wheel into an empty environment, and test it away from the checkout."""
-    away = Path(session.create_tmp()).resolve()
-    shutil.rmtree(away)
-    away.mkdir()
-    built = _build(session, away / "dist")
-    _install(session, f"{built}[demo]", *_groups("test"))
-    for name in ("tests", "examples", ".ci"):
-        shutil.copytree(HERE / name, away / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "noxfile.py", "README.md", "CHANGELOG.md", "LICENSE"):
-        shutil.copy(HERE / name, away)
-    session.chdir(away)
-    session.run("python", "-c", _SAY_WHERE)
-    _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
+    with tempfile.TemporaryDirectory() as folder:
+        away = Path(folder)
+        built = _build(session, away / "dist")
+        session.install(f"{built}[demo]", *_groups("test"))
+        for name in ("tests", "examples", ".ci"):
+            shutil.copytree(HERE / name, away / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "noxfile.py", "README.md", "CHANGELOG.md", "LICENSE"):
+            shutil.copy(HERE / name, away)
+        with session.chdir(away):
+            session.run("python", "-c", _SAY_WHERE)
+            _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Run the quick suite on the lowest versions that the package declares."""
-    _install(session, "-e", ".[demo]", *_floors(), *_groups("test"))
+    session.install("-e", ".[demo]", *_floors(), *_groups("test"))
     _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
 
 
@@ -111,17 +111,12 @@ def js(session: nox.Session) -> None:
         if os.environ.get("CI"):
             session.error("node and npm are not here, and continuous integration has to have them")
         session.skip("node and npm are not here")
-    _install(session, "-e", ".[demo]", *_groups("test"))
+    session.install("-e", ".[demo]", *_groups("test"))
     _pytest(session, JS, env={"STACKAUTH_JS": "1"})
 
 
 def _groups(*names: str) -> tuple[str, ...]:
     return tuple(nox.project.dependency_groups(PROJECT, *names))
-
-
-def _install(session: nox.Session, *what: str) -> None:
-    """Install the project anew and what it needs; what is there already stays."""
-    session.install(*what)
 
 
 def _floors() -> list[str]:

@@ -5,7 +5,7 @@ Run: STACK_PROJECT_ID=<your project's id> gunicorn bottle_app:application
 Bottle's own tools (`app.run`, plugins, mounts) keep `app`; servers are given `application`.
 """
 
-from bottle import Bottle, request  # type: ignore[import-untyped]
+from bottle import Bottle, request
 
 from stackauth_middleware import Rule, StackAuthWSGIMiddleware, get_user, require_user
 

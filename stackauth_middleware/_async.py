@@ -23,6 +23,7 @@ from ._config import StackAuthConfig
 from ._edge import clocks
 from ._memory import register
 from ._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
+from .errors import forget_locals
 
 T = TypeVar("T")
 
@@ -71,7 +72,11 @@ class AsyncEdge:
 
     async def run(self, script: Script[T]) -> T:
         """Return what `script` returns, all its work within one budget of time."""
-        return await self._drive(script, time.monotonic() + self._timeout)
+        try:
+            return await self._drive(script, time.monotonic() + self._timeout)
+        except BaseException as error:
+            forget_locals(error)
+            raise
 
     async def _drive(self, script: Script[T], deadline: float) -> T:
         with contextlib.closing(script):
@@ -170,7 +175,7 @@ async def beside(
     do: Callable[[], Coroutine[Any, Any, None]],
 ) -> AsyncIterator[tuple[Callable[[], object], Callable[[], object]]]:
     """Yield what starts `do` beside the body, and what gives it up; it is given up at the end of the body."""
-    failure: Exception | None = None
+    failure: BaseException | None = None
     given_up = anyio.CancelScope()
 
     async def doing() -> None:
@@ -180,7 +185,7 @@ async def beside(
     async with anyio.create_task_group() as group:
         try:
             yield lambda: group.start_soon(doing), given_up.cancel
-        except Exception as error:  # raised below, out of the group, which would wrap it
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # raised below: the group would wrap it
             failure = error
         given_up.cancel()
     if failure is not None:

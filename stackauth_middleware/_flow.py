@@ -25,7 +25,7 @@ from ._tokens import ForeignToken, Token, check_signature, parse, user_of
 from ._user import User, UserProfile, UserType, with_profile
 from ._verdict import NOBODY, Admitted, Presented
 from ._wire import Clocks, Inbound, Response, Script
-from .errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError
+from .errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError, forget_locals
 
 logger = logging.getLogger("stackauth_middleware")
 
@@ -250,6 +250,7 @@ class Flow:
     def _refuse(self, inbound: Inbound, error: Exception) -> Response:
         """Return the response for `error`; one of our own making closes the door without blaming the client."""
         if not isinstance(error, RefusedError | AuthServerError):
+            forget_locals(error)
             logger.error("refusing a request: the verification failed", exc_info=error)
             error = AuthServerError(ErrorCode.SERVER_ERROR, 1, "an error of the middleware")
         cause = error.__cause__

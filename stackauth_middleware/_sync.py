@@ -26,6 +26,7 @@ from ._config import StackAuthConfig
 from ._edge import clocks
 from ._memory import register
 from ._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
+from .errors import forget_locals
 
 T = TypeVar("T")
 
@@ -66,7 +67,11 @@ class SyncEdge:
 
     def run(self, script: Script[T]) -> T:
         """Return what `script` returns, all its work within one budget of time."""
-        return self._drive(script, time.monotonic() + self._timeout)
+        try:
+            return self._drive(script, time.monotonic() + self._timeout)
+        except BaseException as error:
+            forget_locals(error)
+            raise
 
     def _drive(self, script: Script[T], deadline: float) -> T:
         with contextlib.closing(script):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ._config import StackAuthConfig, config_of
@@ -202,7 +202,10 @@ def _takes(app: Any, count: int) -> bool:
 
 def _inbound(scope: Any, root_path: str | None) -> Inbound:
     headers: dict[str, str] = {}
-    for name, value in scope.get("headers") or ():
+    pairs = scope.get("headers")
+    if type(pairs) is not list and isinstance(pairs, Iterator):
+        pairs = scope["headers"] = [tuple(pair) for pair in pairs]  # can be read once, and the app is to
+    for name, value in pairs or ():
         wanted = _WANTED.get(name)
         if wanted is not None:
             text = value.decode("latin-1")

@@ -8,6 +8,7 @@ StackAuthError
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from enum import Enum
 
@@ -135,3 +136,22 @@ class AuthServerError(StackAuthError):
 
     def __str__(self) -> str:
         return f"{self.code.value}: {self.detail or self.code.message}"
+
+
+def forget_locals(error: BaseException) -> None:
+    """Clear the variables of the frames that `error` has passed and left, and drop what it came of inside.
+
+    Error trackers and debuggers render tracebacks with the variables of every frame. Those of ours,
+    and of the HTTP clients below, hold tokens, keys and whole carriers; a failed decoder holds its input.
+    What was being handled when we were called stays as it is, and so does a cause that was named.
+    """
+    traceback.clear_frames(error.__traceback__)
+    context = error.__context__
+    while context is not None and context is not error.__cause__ and _was_caught_here(context):
+        context = error.__context__ = context.__context__
+
+
+def _was_caught_here(error: BaseException) -> bool:
+    outermost = error.__traceback__
+    name = outermost.tb_frame.f_globals.get("__name__", "") if outermost else ""
+    return bool(name.partition(".")[0] == __name__.partition(".")[0])

@@ -13,10 +13,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from inspect import iscoroutinefunction
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from bottle import HTTPError, HTTPResponse, request
 
@@ -31,12 +31,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class _Passing(Protocol):
+    """Passes the user first; what was ``async`` is not any more."""
+
+    @overload
+    def __call__(self, callback: Callable[Concatenate[User, P], Coroutine[Any, Any, R]], /) -> Callable[P, R]: ...
+    @overload
+    def __call__(self, callback: Callable[Concatenate[User, P], R], /) -> Callable[P, R]: ...
+
+
+@overload
+def require_auth(callback: Callable[Concatenate[User, P], Coroutine[Any, Any, R]], /) -> Callable[P, R]: ...
 @overload
 def require_auth(callback: Callable[Concatenate[User, P], R], /) -> Callable[P, R]: ...
-
-
 @overload
-def require_auth(*, profile: bool = False) -> Callable[[Callable[Concatenate[User, P], R]], Callable[P, R]]: ...
+def require_auth(*, profile: bool = False) -> _Passing: ...
 
 
 def require_auth(callback: Callable[..., Any] | None = None, /, *, profile: bool = False) -> Callable[..., Any]:

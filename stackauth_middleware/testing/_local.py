@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .. import _config, _edge
 from .._user import UserType
+from .._valid import from_environment
 from ._account import Account
 from ._accounts import Accounts, Session
 from ._answers import Answer
@@ -61,7 +61,8 @@ class LocalStackAuth(Breakable):
 
     Attributes:
         api_url: as above.
-        users: the accounts.
+        users: the accounts. Verifiers remember what they were told of one; after a change, `forget`
+            has them ask again, instead of up to half a minute later.
         requests: what was asked, and how often.
         issuer: the keys.
 
@@ -114,7 +115,7 @@ class LocalStackAuth(Breakable):
         if self._project_id is not None:
             return self._project_id
         config = _config.youngest()
-        return config.project_id if config else os.environ.get("STACK_PROJECT_ID") or SOME_PROJECT
+        return config.project_id if config else from_environment("project_id") or SOME_PROJECT
 
     @property
     def issuer_url(self) -> str:

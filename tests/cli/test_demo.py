@@ -141,7 +141,7 @@ def test_waits_for_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
             except StopIteration:
                 raise KeyboardInterrupt from None
 
-    monkeypatch.setattr(_demo.threading, "Event", Never)
+    monkeypatch.setattr("threading.Event", Never)
     _demo._wait()
     assert next(waits, None) is None
 

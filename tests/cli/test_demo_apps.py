@@ -21,7 +21,12 @@ NAMES = [case.name for case in cases("a.b.c", "d.e.f", "", "")]
 
 
 def case_of(stackauth: LocalStackAuth, name: str) -> Case:
-    kinds = ({}, {"user_type": "restricted"}, {"user_type": "anonymous"}, {"expires_in": -60})
+    kinds: tuple[dict[str, Any], ...] = (
+        {},
+        {"user_type": "restricted"},
+        {"user_type": "anonymous"},
+        {"expires_in": -60},
+    )
     tokens = [stackauth.token(project_id=PROJECT, **kind) for kind in kinds]
     return next(case for case in cases(*tokens) if case.name == name)
 

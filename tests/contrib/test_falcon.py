@@ -247,6 +247,21 @@ def test_the_hook_brings_the_profile(site: Site, stackauth: LocalStackAuth) -> N
     assert stackauth.requests.count("users/me") == 1
 
 
+def test_the_app_still_sees_its_headers(site: Site) -> None:
+    """Falcon's test client hands an ASGI app an iterator of them, which can be read only once."""
+
+    class Echo:
+        def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+            resp.media = req.get_header("X-Own")
+
+    class AsyncEcho(Echo):
+        async def on_get(self, req: Any, resp: Any) -> None:
+            super().on_get(req, resp)
+
+    site.app.add_route("/public/echo", Echo() if site.kind == "wsgi" else AsyncEcho())
+    assert site.get("/public/echo", {"x-own": "kept"}).body == "kept"
+
+
 # -- refusals -----------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ from urllib.parse import unquote, unquote_to_bytes
 
 
 class Answer(NamedTuple):
+    """An answer. Header names in lower case, repeated headers joined by a comma."""
+
     status: int
     headers: dict[str, str]
     body: bytes
@@ -74,7 +76,7 @@ async def _ask_asgi(app: Callable[..., Any], scope: dict[str, Any]) -> Answer:
 
     await app(scope, receive, send)
     head = next(m for m in sent if m["type"] == "http.response.start")
-    headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in head.get("headers", ())}
+    headers = _joined((k.decode("latin-1"), v.decode("latin-1")) for k, v in head.get("headers", ()))
     body = b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
     return Answer(head["status"], headers, body)
 
@@ -133,4 +135,12 @@ def ask_wsgi(app: Callable[..., Iterable[bytes]], ask: Ask) -> Answer:
         if close is not None:
             close()
     status, headers = started[-1]
-    return Answer(int(status.split()[0]), {k.lower(): v for k, v in headers}, body)
+    return Answer(int(status.split()[0]), _joined(headers), body)
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for name, value in pairs:
+        key = name.lower()
+        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    return joined

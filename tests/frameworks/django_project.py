@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.test import override_settings
 from django.urls import path
 
-from stackauth_middleware import require_user
+from stackauth_middleware import get_user, require_user
 
 from .sites import READ, ROUTES, WRITE, ran
 
@@ -38,12 +38,22 @@ def _posts(request: HttpRequest) -> HttpResponse:
 urlpatterns = [path(template[1:].replace("{", "<").replace("}", ">"), _view(template)) for template in ROUTES]
 urlpatterns.append(path("posts", _posts))
 urlpatterns.append(path("user", lambda request: JsonResponse(require_user(request).to_dict())))
-urlpatterns.append(path("me", lambda request: JsonResponse({"id": require_user(request).id})))
+
+
+def _told(request: HttpRequest) -> JsonResponse:
+    user = get_user(request)
+    return JsonResponse({"id": user.id if user else None})
+
+
+class Telling:
+    """Another URL configuration: each view tells the id of the user."""
+
+    urlpatterns = (path("healthz", _told), path("hello", _told), path("me", _told))
 
 
 def installed(**more: Any) -> Any:
     """Return the context manager under which Django runs this project."""
-    return override_settings(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[], **more)
+    return override_settings(**{"ROOT_URLCONF": __name__, "ALLOWED_HOSTS": ["*"], "MIDDLEWARE": [], **more})
 
 
 def asgi_application() -> Any:

@@ -73,7 +73,7 @@ def litestar_mount(app: Any) -> Any:
     async def mounted(scope: Any, receive: Any, send: Any) -> None:
         await app(scope, receive, send)
 
-    return Litestar([mounted], openapi_config=None)
+    return Litestar([mounted], openapi_config=None, logging_config=None)
 
 
 def fastapi_site(root_path: str = "") -> Site:
@@ -123,7 +123,9 @@ def litestar_site() -> Site:
         ran.append(WRITE)
         return WRITE
 
-    return Site("litestar", True, Litestar([*map(handler, ROUTES), read, write], openapi_config=None))
+    return Site(
+        "litestar", True, Litestar([*map(handler, ROUTES), read, write], openapi_config=None, logging_config=None)
+    )
 
 
 def _pallets(app: Any, is_async: bool) -> Any:

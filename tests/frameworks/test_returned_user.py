@@ -94,7 +94,7 @@ def litestar_untyped() -> Any:
     def me(request: LitestarRequest[Any, Any, Any]) -> Any:
         return request.state.user
 
-    return Litestar([me], openapi_config=None)
+    return Litestar([me], openapi_config=None, logging_config=None)
 
 
 def litestar_annotated() -> Any:
@@ -104,7 +104,7 @@ def litestar_annotated() -> Any:
         user: User = request.state.user
         return user
 
-    return Litestar([me], openapi_config=None)
+    return Litestar([me], openapi_config=None, logging_config=None)
 
 
 def quart_jsonify() -> Any:

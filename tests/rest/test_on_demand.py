@@ -263,7 +263,7 @@ def test_a_request_that_was_let_in_may_be_asked_about_later(up: Upstream, jane: 
 def test_profiles_are_shared_between_the_doors_of_one_config(up: Upstream, jane: str) -> None:
     config = up.config()
     for door in ("wsgi", "asyncio"):
-        with Site(door, config) as site:  # type: ignore[arg-type]
+        with Site(door, config) as site:
             assert site.ask(jane).user["display_name"] == "Jane"
     assert len(up.calls) == 1
 
@@ -273,5 +273,5 @@ def test_a_profile_is_json_ready_and_frozen(up: Upstream, jane: str) -> None:
         profile = verifier.profile(jane)
         assert json.loads(json.dumps(profile.to_dict())) == profile.to_dict()
         with pytest.raises(AttributeError):
-            profile.display_name = "John"
+            profile.display_name = "John"  # type: ignore[misc]
         assert verifier.verify(jane).profile is profile

@@ -41,7 +41,8 @@ from tests.testing.helpers import (
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """No config from elsewhere, and nothing in the environment."""
     monkeypatch.setattr(_config, "youngest", lambda: None)
-    monkeypatch.delenv("STACK_PROJECT_ID", raising=False)
+    for prefix in ("STACK", "HEXCLAVE", "NEXT_PUBLIC_STACK", "NEXT_PUBLIC_HEXCLAVE"):
+        monkeypatch.delenv(f"{prefix}_PROJECT_ID", raising=False)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.test import APIClient, APIRequestFactory, force_authenticate
 from rest_framework.views import APIView
 
-from stackauth_middleware import User, load_profile
+from stackauth_middleware import User, Verifier, load_profile
 from stackauth_middleware.contrib.django.drf import StackAuthAuthentication
 from stackauth_middleware.testing import LocalStackAuth
 
@@ -130,7 +130,7 @@ def test_the_frameworks_own_client_goes_through(stackauth: LocalStackAuth) -> No
 
 def test_a_view_can_be_tested_alone(stackauth: LocalStackAuth) -> None:
     """In the framework's own way, with any user, and no middleware."""
-    Site(asgi=False).get("/me", stackauth.headers())
+    user: Any = Verifier(config=cases.config()).verify(stackauth.token())
     request = APIRequestFactory().get("/me")
-    force_authenticate(request, user=User(**{**dict.fromkeys(User.__match_args__), "user_id": "u", "email": "e"}))
-    assert Me.as_view()(request).data == {"id": "u", "email": "e"}
+    force_authenticate(request, user=user)
+    assert Me.as_view()(request).data == JANE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -286,7 +285,9 @@ def test_stale_keys_are_refreshed_after_the_answer(clock: SimpleNamespace, stack
         body = iter([{"type": "http.request", "body": b""}])
 
         async def receive() -> Any:
-            return next(body, None) or await asyncio.sleep(60)
+            for message in body:
+                return message
+            return await asyncio.Event().wait()  # the client stays
 
         async def send(message: Any) -> None:
             asked.append(stackauth.requests.count("jwks"))
@@ -346,14 +347,13 @@ def test_in_a_thread_a_request_carries_it(name: str, clock: SimpleNamespace, sta
     assert set(seen) == {2}
 
 
-def test_a_response_with_stale_keys_can_be_cached(clock: SimpleNamespace, stackauth: LocalStackAuth) -> None:
-    """Django's cache middlewares pickle responses: nothing of ours may hang on one."""
+def test_nothing_of_ours_hangs_on_a_response(clock: SimpleNamespace, stackauth: LocalStackAuth) -> None:
+    """Django's cache middlewares pickle responses, those of requests that found stale keys among them."""
     with installed():
         site = Site(asgi=True)
         site.get("/me", stackauth.headers())
         clock.by = 601
         response = site.get("/me", stackauth.headers())
-    assert pickle.loads(pickle.dumps(HttpResponse.__reduce_ex__(response, 2)[2]["headers"])) == response.headers
     assert response._resource_closers == []
     assert "close" not in vars(response)
 

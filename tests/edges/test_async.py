@@ -1,0 +1,954 @@
+"""The asynchronous edge, under asyncio and trio, against servers that behave and servers that do not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from stackauth_middleware import AsyncVerifier, ConfigError, ErrorCode, RefusedError, _async, _edge, _memory
+from stackauth_middleware._async import AsyncEdge, beside
+from stackauth_middleware._user import UserType
+from stackauth_middleware._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
+from tests.core.helpers import SIGNERS, Signer
+from tests.edges import authority, hostile
+from tests.edges.loopback import (
+    BACKENDS,
+    Backend,
+    Exchange,
+    Issuer,
+    Loopback,
+    config_for,
+    deaf_address,
+    live_token,
+)
+from tests.edges.test_sync import SECRET, brief, closed_address, forking, in_a_child, sub, tunnel, with_threads
+
+both = pytest.mark.parametrize("backend", BACKENDS)
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str = "http://127.0.0.1:9", **settings: Any) -> AsyncIterator[AsyncEdge]:
+    edge = AsyncEdge(config_for(url, **settings))
+    try:
+        yield edge
+    finally:
+        with anyio.CancelScope(shield=True):
+            await edge.aclose()
+
+
+def asking(*calls: Call) -> Script[list[Answer]]:
+    """Send each call, and return the answers."""
+    answers = []
+    for call in calls:
+        tick = yield call
+        answers.append(tick.answer)
+    return answers
+
+
+async def ask(edge: AsyncEdge, url: str, **headers: str) -> Answer:
+    return (await edge.run(asking(Call(url, hostile.MAX_OCTETS, headers))))[0]
+
+
+def ask_once(backend: Backend, url: str, **settings: Any) -> Answer:
+    async def main() -> Answer:
+        async with opened(url, **settings) as edge:
+            return await ask(edge, url)
+
+    return anyio.run(main, backend=backend)
+
+
+def joining(flight: Flight) -> Script[FlightEnd]:
+    tick = yield flight
+    assert isinstance(tick.answer, FlightEnd)
+    return tick.answer
+
+
+async def gathered(*work: Callable[[], Awaitable[Any]]) -> list[Any]:
+    """Return what each of `work`, run at once, returns."""
+    results: dict[int, Any] = {}
+
+    async def one(at: int) -> None:
+        results[at] = await work[at]()
+
+    async with anyio.create_task_group() as group:
+        for at in range(len(work)):
+            group.start_soon(one, at)
+    return [results[at] for at in range(len(work))]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for another task or thread to get somewhere."""
+    with anyio.fail_after(20):
+        while not true():
+            await anyio.sleep(0.001)
+
+
+class HeldStandIn:
+    """A stand-in whose answers wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.go: anyio.Event | None = None
+
+    async def asend(self, call: Call, seconds: float) -> Reply:
+        self.calls += 1
+        if self.go is not None:
+            await self.go.wait()
+        return Reply(200, {}, b"stand-in")
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> HeldStandIn:
+    held = HeldStandIn()
+    monkeypatch.setattr(_edge, "stand_in", held)
+    return held
+
+
+def flight(**limits: Any) -> Flight:
+    """A flight that makes one call."""
+
+    def script() -> Script[None]:
+        yield Call("http://127.0.0.1:9/", 10)
+
+    return Flight("key", script, **limits)
+
+
+# -- answers ---------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("case", hostile.CASES, ids=hostile.IDS)
+def test_conduct_of_a_server(case: hostile.Case, backend: Backend) -> None:
+    """Whatever a server does ends in the same answer as over the threaded edge, within the budget and the cap."""
+    timeout = 0.3 if case.outcome is NoReply.TIMED_OUT else 30
+    with Loopback(case.conduct) as server:
+        began = time.monotonic()
+        answer = brief(ask_once(backend, server.url, timeout=timeout))
+        took = time.monotonic() - began
+    assert answer == case.outcome
+    assert len(server.requests) == 1
+    assert took < (2 if case.outcome is NoReply.TIMED_OUT else 20)
+
+
+@both
+def test_two_lengths_are_no_answer(backend: Backend) -> None:
+    with Loopback(hostile.two_lengths) as server:
+        assert ask_once(backend, server.url) in (NoReply.BROKEN, NoReply.UNSENT)
+
+
+@both
+def test_an_early_hint_is_not_taken_for_the_answer(backend: Backend) -> None:
+    def conduct(exchange: Exchange) -> None:
+        exchange.send("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        exchange.hold(0.02)
+        exchange.reply(exchange.target.encode())
+
+    async def main() -> list[Any]:
+        async with opened(server.url) as edge:
+            return [brief(await ask(edge, f"{server.url}/{at}")) for at in range(3)]
+
+    with Loopback(conduct) as server:
+        assert anyio.run(main, backend=backend) == [(200, b"/0"), (200, b"/1"), (200, b"/2")]
+
+
+@both
+def test_a_redirect_is_not_followed(backend: Backend) -> None:
+    """Nothing of the call reaches the server that it is redirected to."""
+    with Loopback(hostile.whole) as second:
+        for status in (301, 302, 303, 307, 308):
+            with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:  # type: ignore[misc]
+                answer = ask_once(backend, first.url)
+            assert isinstance(answer, Reply)
+            assert (answer.status, answer.headers["location"]) == (status, second.url)
+    assert second.connections == 0
+
+
+@both
+def test_what_is_sent(backend: Backend) -> None:
+    """The headers of the call and of every call, none that a library adds, and no cookie of the answer before."""
+
+    async def main() -> None:
+        async with opened(server.url) as edge:
+            for _ in range(3):
+                await ask(edge, f"{server.url}/jwks?a=b", **{"x-stack-project-id": "internal"})
+
+    with Loopback(lambda e: e.reply(b"{}", Set_Cookie="session=of-another; Path=/")) as server:
+        anyio.run(main, backend=backend)
+    assert len(server.requests) == 3
+    assert {(each.method, each.target) for each in server.requests} == {("GET", "/jwks?a=b")}
+    for each in server.requests:
+        assert each.headers == {
+            "host": f"127.0.0.1:{server.port}",
+            "accept-encoding": "identity",
+            "user-agent": "stackauth-middleware",
+            "x-stack-project-id": "internal",
+        }
+
+
+@both
+def test_headers_come_in_lower_case_and_repeated_ones_joined(backend: Backend) -> None:
+    text = hostile.OK + "X-A: 1\r\nx-a: 2\r\nCACHE-Control: max-age=1\r\nContent-Length: 0\r\n\r\n"
+    with Loopback(lambda e: e.send(text)) as server:
+        answer = ask_once(backend, server.url)
+    assert isinstance(answer, Reply)
+    assert dict(answer.headers) == {"x-a": "1, 2", "cache-control": "max-age=1", "content-length": "0"}
+
+
+def test_netrc_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Loopback(hostile.whole) as server:
+        ask_once("asyncio", server.url)
+        ask_once("asyncio", server.url, trust_env_proxies=True)
+    assert [each.headers.get("authorization") for each in server.requests] == [None, None]
+
+
+@both
+def test_no_header_comes_into_a_log(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither ours nor the clients' loggers tell a key, not even at DEBUG and when the call fails."""
+
+    async def main() -> list[Answer]:
+        async with opened(server.url) as edge:
+            return [
+                await ask(edge, server.url, **{"x-stack-secret-server-key": key}) for key in (SECRET, SECRET + "\n")
+            ]
+
+    caplog.set_level(logging.DEBUG)
+    with Loopback(hostile.whole) as server:
+        answers = anyio.run(main, backend=backend)
+    assert brief(answers[0]) == hostile.WHOLE
+    assert answers[1] in (NoReply.BROKEN, NoReply.UNSENT)
+    assert len(server.requests) == 1
+    assert SECRET not in caplog.text
+
+
+# -- time and addresses ----------------------------------------------------------------------------
+
+
+@both
+def test_one_budget_for_all_calls_of_a_script(backend: Backend) -> None:
+    """The second call is cut short by what the first one took; the third is not even begun."""
+
+    def slowly(exchange: Exchange) -> None:
+        exchange.hold(0.6)
+        exchange.reply()
+
+    async def main() -> list[Any]:
+        async with opened(server.url, timeout=1) as edge:
+            return [brief(each) for each in await edge.run(asking(*[Call(server.url, 10)] * 3))]
+
+    with Loopback(slowly) as server:
+        began = time.monotonic()
+        assert anyio.run(main, backend=backend) == [(200, b""), NoReply.TIMED_OUT, NoReply.TIMED_OUT]
+        assert time.monotonic() - began < 1.6
+    assert len(server.requests) == 2
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *places: Any) -> None:
+    """Have every name resolve to `places`, under both libraries."""
+    import socket
+
+    import trio
+
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+
+    async def resolve(*_: Any, **__: Any) -> Any:
+        if not found:
+            raise socket.gaierror(-2, "Name or service not known")
+        return found
+
+    monkeypatch.setattr("anyio._core._sockets.getaddrinfo", resolve)
+    monkeypatch.setattr(trio.socket, "getaddrinfo", resolve)
+
+
+@both
+def test_each_address_of_a_host_is_tried(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that refuse and those that never answer."""
+    with Loopback(hostile.whole) as server, deaf_address() as deaf:
+        resolving(monkeypatch, closed_address(), deaf, ("127.0.0.1", server.port))
+        # Trio connects to the port of the name, whatever the resolver says.
+        url = f"http://three.example:{server.port}/"
+        assert brief(ask_once(backend, url, timeout=5, allow_http=True)) == hostile.WHOLE
+
+
+@both
+def test_a_name_that_does_not_resolve(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch)
+    assert ask_once(backend, "http://none.example", allow_http=True) is NoReply.UNSENT
+
+
+@both
+def test_a_port_that_is_closed(backend: Backend) -> None:
+    assert ask_once(backend, f"http://127.0.0.1:{closed_address()[1]}") is NoReply.UNSENT
+
+
+# -- TLS and proxies -------------------------------------------------------------------------------
+
+
+@both
+def test_certificates_of_the_environment(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SSL_CERT_FILE is believed, and only it; for a host that is not in the certificate it is of no use."""
+    mine = authority.make(tmp_path)
+    with Loopback(hostile.whole, mine.server_context()) as server:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(mine.file))
+        assert ask_once(backend, server.url) in (NoReply.BROKEN, NoReply.UNSENT)
+        monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
+        assert brief(ask_once(backend, server.url)) == hostile.WHOLE
+        elsewhere = server.url.replace("127.0.0.1", "localhost")
+        assert ask_once(backend, elsewhere) in (NoReply.BROKEN, NoReply.UNSENT)
+    assert len(server.requests) == 1
+
+
+def test_a_certificate_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with pytest.raises(ConfigError, match=r"SSL_CERT_FILE is '.*missing\.pem'; it must be a file of PEM"):
+        AsyncEdge(config_for("https://api.example.com"))
+
+
+@both
+def test_a_tls_handshake_that_never_ends(backend: Backend) -> None:
+    with Loopback(hostile.whole) as silent:  # it waits for the end of an HTTP header, which no handshake has
+        began = time.monotonic()
+        assert ask_once(backend, silent.url.replace("http:", "https:"), timeout=0.3) is NoReply.TIMED_OUT
+        assert time.monotonic() - began < 2
+
+
+@both
+def test_a_proxy_is_used_only_where_asked_for(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loopback(lambda e: e.reply(b"proxy")) as proxy, Loopback(hostile.whole) as server:
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{proxy.port}")
+        assert brief(ask_once(backend, server.url)) == hostile.WHOLE
+        assert proxy.connections == 0
+        assert brief(ask_once(backend, f"{server.url}/x", trust_env_proxies=True)) == (200, b"proxy")
+        assert proxy.targets == [f"{server.url}/x"]
+        monkeypatch.setenv("no_proxy", f"127.0.0.1:{server.port}")
+        assert brief(ask_once(backend, server.url, trust_env_proxies=True)) == hostile.WHOLE
+
+
+@pytest.mark.parametrize("proxy_speaks_tls", [False, True])
+def test_a_tunnel_through_a_proxy(proxy_speaks_tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The certificates of the environment hold for the proxy, too; its password goes to it alone."""
+    mine = authority.make(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
+    tls = mine.server_context() if proxy_speaks_tls else None
+    with Loopback(hostile.whole, mine.server_context()) as server, Loopback(tunnel, tls) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("://", "://somebody:word@"))
+        assert brief(ask_once("asyncio", server.url, trust_env_proxies=True)) == hostile.WHOLE
+    assert [each.method for each in proxy.requests] == ["CONNECT"]
+    assert proxy.requests[0].headers["proxy-authorization"].startswith("Basic ")
+    assert not any("proxy-authorization" in each.headers for each in server.requests)
+
+
+def test_a_proxy_that_is_no_http_proxy_comes_up_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the constructor it is a failure of the call: nothing is raised, and nobody goes round the proxy."""
+
+    async def main() -> Answer:
+        async with opened(server.url, trust_env_proxies=True) as edge:
+            monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
+            return await ask(edge, server.url)
+
+    with Loopback(hostile.whole) as server:
+        assert anyio.run(main) is NoReply.BROKEN
+    assert server.connections == 0
+
+
+# -- the pool --------------------------------------------------------------------------------------
+
+
+@both
+def test_a_thousand_calls_open_a_handful_of_connections(backend: Backend) -> None:
+    async def main() -> None:
+        async def fifty() -> None:
+            for _ in range(50):
+                assert brief(await ask(edge, server.url)) == hostile.WHOLE
+
+        async with opened(server.url, timeout=30) as edge:
+            await gathered(*[fifty] * 20)
+
+    with Loopback(hostile.whole) as server:
+        anyio.run(main, backend=backend)
+    assert len(server.requests) == 1000
+    assert server.connections <= 20
+
+
+@both
+def test_a_pooled_connection_that_was_closed_meanwhile(backend: Backend) -> None:
+    async def main() -> None:
+        async with opened(server.url) as edge:
+            assert brief(await ask(edge, server.url)) == hostile.WHOLE
+            server.drop_connections()
+            await anyio.sleep(0.02)
+            assert brief(await ask(edge, server.url)) == hostile.WHOLE
+
+    with Loopback(hostile.whole) as server:
+        anyio.run(main, backend=backend)
+    assert server.connections == 2
+
+
+@both
+def test_a_pooled_connection_that_breaks_under_the_call(backend: Backend) -> None:
+    """The server closes while the call is under way: one more try, over a new connection, succeeds."""
+    issuer = Issuer()
+
+    def conduct(exchange: Exchange) -> None:
+        if exchange.number == 2:
+            exchange.reset()
+        issuer(exchange)
+
+    async def main() -> None:
+        async with AsyncVerifier(config_for(server.url)) as verifier:
+            for _ in range(2):
+                assert (await verifier.verify(live_token())).is_authenticated
+                _memory.forget_all()
+
+    with Loopback(conduct) as server:
+        anyio.run(main, backend=backend)
+    assert (len(server.requests), server.connections) == (3, 2)
+
+
+@both
+def test_closing_closes_what_is_pooled_and_opens_again_on_demand(backend: Backend) -> None:
+    async def main() -> None:
+        edge = AsyncEdge(config_for(server.url))
+        await edge.aclose()
+        for _ in range(2):
+            assert brief(await ask(edge, server.url)) == hostile.WHOLE
+            assert len(server._open) == 1
+            await edge.aclose()
+            await until(lambda: not server._open)
+
+    with Loopback(hostile.whole) as server:
+        anyio.run(main, backend=backend)
+    assert server.connections == 2
+
+
+@both
+def test_event_loops_one_after_another_and_in_threads(backend: Backend) -> None:
+    """One verifier for all: each loop has connections of its own, and the keys are everybody's."""
+    with Loopback(Issuer()) as server:
+        verifier = AsyncVerifier(config_for(server.url))
+
+        async def main() -> bool:
+            async with verifier:
+                _memory.forget_all()
+                return (await verifier.verify(live_token())).is_authenticated
+
+        def run(_: int) -> bool:
+            return anyio.run(main, backend=backend)
+
+        assert [run(at) for at in range(3)] == [True] * 3
+        assert server.connections == 3
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(run, range(8))) == [True] * 8
+        assert 3 < server.connections <= 11
+
+
+def test_configs_in_one_loop_are_kept_apart(stand_in: HeldStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where run variables go by their names, as in older releases of anyio: equal flights of two are two."""
+    values: dict[str, Any] = {}
+
+    class RunVarByName:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def get(self) -> Any:
+            return values[self.name]
+
+        def set(self, value: Any) -> None:
+            values[self.name] = value
+
+    async def main() -> None:
+        monkeypatch.setattr(_async, "RunVar", RunVarByName)
+        edges = [AsyncEdge(config_for("http://127.0.0.1:9")) for _ in range(2)]
+        stand_in.go = anyio.Event()
+        async with anyio.create_task_group() as group:
+            for edge in edges:
+                group.start_soon(edge.run, joining(flight()))
+            await until(lambda: stand_in.calls == 2)
+            edges[0].after_fork()
+            group.start_soon(edges[0].run, joining(flight()))
+            await until(lambda: stand_in.calls == 3)
+            stand_in.go.set()
+
+    anyio.run(main)
+
+
+@both
+def test_with_a_stand_in_no_socket_is_made(
+    backend: Backend, stand_in: HeldStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr(AsyncEdge, "_transport", none)
+    assert brief(ask_once(backend, "http://127.0.0.1:9")) == (200, b"stand-in")
+    AsyncEdge(config_for("http://127.0.0.1:9")).forget()
+
+
+# -- the pump --------------------------------------------------------------------------------------
+
+
+def test_what_a_script_raises_comes_out(stand_in: HeldStandIn) -> None:
+    def script() -> Script[None]:
+        yield flight()
+        raise LookupError("of the script")
+
+    async def main() -> None:
+        async with opened() as edge:
+            await edge.run(script())
+
+    with pytest.raises(LookupError, match="of the script"):
+        anyio.run(main)
+
+
+def test_both_clocks_come_with_every_answer(stand_in: HeldStandIn) -> None:
+    def script() -> Script[Tick]:
+        return (yield flight())
+
+    async def main() -> Tick:
+        async with opened() as edge:
+            return await edge.run(script())
+
+    tick = anyio.run(main)
+    assert abs(tick.clocks.wall - time.time()) < 5
+    assert abs(tick.clocks.mono - time.monotonic()) < 5
+
+
+@both
+def test_a_script_is_closed_when_its_task_is_cancelled(backend: Backend, stand_in: HeldStandIn) -> None:
+    closed = []
+
+    def script() -> Script[None]:
+        try:
+            yield Call("http://127.0.0.1:9/", 1)
+        finally:
+            closed.append(True)
+
+    running = script()
+
+    async def main() -> None:
+        stand_in.go = anyio.Event()
+        async with opened() as edge:
+            with anyio.move_on_after(0.02):
+                await edge.run(running)
+
+    anyio.run(main, backend=backend)
+    assert closed == [True]
+
+
+# -- flights ---------------------------------------------------------------------------------------
+
+
+@both
+def test_equal_flights_are_carried_once(backend: Backend, stand_in: HeldStandIn) -> None:
+    """However many wait: the limit on waiters is for threads."""
+
+    async def main() -> None:
+        stand_in.go = anyio.Event()
+        ends: list[FlightEnd] = []
+
+        async def join() -> None:
+            ends.append(await edge.run(joining(flight(max_waiters=4))))
+
+        async with opened() as edge:
+            async with anyio.create_task_group() as group:
+                for _ in range(100):
+                    group.start_soon(join)
+                await until(lambda: stand_in.calls == 1)
+                await anyio.sleep(0.01)
+                stand_in.go.set()
+            assert edge._here().flights == {}
+        assert ends == [FlightEnd.LANDED] * 100
+        assert stand_in.calls == 1
+
+    anyio.run(main, backend=backend)
+
+
+@both
+def test_who_does_not_wait_goes_on(backend: Backend, stand_in: HeldStandIn) -> None:
+    """At once, or after what it can spend on waiting, or when its own budget is spent."""
+
+    async def main() -> None:
+        stand_in.go = anyio.Event()
+        async with opened(timeout=0.5) as edge, anyio.create_task_group() as group:
+            group.start_soon(edge.run, joining(flight()))
+            await until(lambda: stand_in.calls == 1)
+            began = time.monotonic()
+            assert await edge.run(joining(flight(wait=0))) is FlightEnd.TIMED_OUT
+            assert await edge.run(joining(flight(wait=0.05))) is FlightEnd.TIMED_OUT
+            assert time.monotonic() - began < 0.45
+            assert await edge.run(joining(flight())) is FlightEnd.TIMED_OUT
+            assert 0.55 <= time.monotonic() - began < 2
+            stand_in.go.set()
+
+    anyio.run(main, backend=backend)
+
+
+@both
+def test_a_carrier_spends_what_it_can_and_no_more(backend: Backend) -> None:
+    answers: list[Answer] = []
+
+    def fetching() -> Script[None]:
+        answers.append((yield Call(server.url, 10)).answer)
+
+    async def main() -> FlightEnd:
+        async with opened(server.url) as edge:
+            return await edge.run(joining(Flight("key", fetching, carry=0.1)))
+
+    with Loopback(hostile.silence) as server:
+        began = time.monotonic()
+        assert anyio.run(main, backend=backend) is FlightEnd.LANDED
+        assert time.monotonic() - began < 2
+    assert answers == [NoReply.TIMED_OUT]
+
+
+@both
+def test_a_cancelled_carrier_harms_nobody(backend: Backend) -> None:
+    """In the middle of its call: those who waited look again, one takes over, each within its own deadline."""
+    issuer = Issuer()
+
+    def conduct(exchange: Exchange) -> None:
+        if exchange.number == 1:
+            exchange.hold()
+        issuer(exchange)
+
+    async def main() -> None:
+        verifier = AsyncVerifier(config_for(server.url))
+        users: list[str] = []
+
+        async def follow(at: int) -> None:
+            users.append((await verifier.verify(live_token(sub=sub(at)))).user_id)
+
+        async with verifier, anyio.create_task_group() as group:
+            with anyio.CancelScope() as carrier:
+                async with anyio.create_task_group() as carrying:
+                    carrying.start_soon(verifier.verify, live_token())
+                    await until(lambda: len(server.requests) == 1)
+                    for at in range(20):
+                        group.start_soon(follow, at)
+                    await anyio.sleep(0.02)
+                    carrier.cancel()
+            await until(lambda: len(users) == 20)
+        assert set(users) == {sub(at) for at in range(20)}
+
+    with Loopback(conduct) as server:
+        anyio.run(main, backend=backend)
+    assert len(server.requests) == 2
+
+
+def test_a_task_that_asyncio_cancels(stand_in: HeldStandIn) -> None:
+    """By asyncio's own means, as `asyncio.wait_for` and servers do, the carrier, and then a waiter."""
+    import asyncio
+
+    async def main() -> None:
+        stand_in.go = anyio.Event()
+        edge = AsyncEdge(config_for("http://127.0.0.1:9"))
+        carrier, waiter, other = (asyncio.create_task(edge.run(joining(flight()))) for _ in range(3))
+        await until(lambda: stand_in.calls == 1)
+        carrier.cancel()
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await carrier
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        assert await other is FlightEnd.LANDED
+        assert edge._here().flights == {}
+
+    asyncio.run(main())
+
+
+# -- cold starts, floods, rotations: the edge under a verifier --------------------------------------
+
+
+@both
+def test_a_cold_start_causes_one_flight(backend: Backend) -> None:
+    """A thousand requests at once, each with a token of its own."""
+    issuer = Issuer()
+    issuer.held = threading.Event()
+    tokens = [live_token(sub=sub(at)) for at in range(1000)]
+
+    async def main() -> None:
+        users: set[str] = set()
+
+        async with AsyncVerifier(config_for(server.url, timeout=30)) as verifier, anyio.create_task_group() as group:
+
+            async def verify(token: str) -> None:
+                users.add((await verifier.verify(token)).user_id)
+
+            for token in tokens:
+                group.start_soon(verify, token)
+            await until(lambda: len(server.requests) == 1)
+            await anyio.sleep(0.02)
+            assert issuer.held is not None
+            issuer.held.set()
+        assert len(users) == 1000
+
+    with Loopback(issuer) as server:
+        anyio.run(main, backend=backend)
+    assert len(server.requests) == 1
+
+
+@both
+def test_a_flood_of_junk_kids(backend: Backend) -> None:
+    """10,000 unknown kids cause one flight, and meanwhile who has a held key does not wait for it."""
+    issuer = Issuer()
+    template = live_token().split(".")[1:]
+    junk = [".".join([header(f"junk-{at}"), *template]) for at in range(10_000)]
+
+    async def main() -> None:
+        refused = []
+        async with AsyncVerifier(config_for(server.url, timeout=30)) as verifier:
+            await verifier.verify(live_token())
+            issuer.held = held = threading.Event()
+
+            async def flood(tokens: list[str]) -> None:
+                for token in tokens:
+                    with pytest.raises(RefusedError) as caught:
+                        await verifier.verify(token)
+                    refused.append(caught.value.code)
+
+            async with anyio.create_task_group() as group:
+                for at in range(100):
+                    group.start_soon(flood, junk[at::100])
+                await until(lambda: len(server.requests) == 2)
+                for at in range(50):
+                    assert (await verifier.verify(live_token(sub=sub(at)))).user_id == sub(at)
+                assert not refused
+                held.set()
+        assert refused == [ErrorCode.INVALID_TOKEN] * 10_000
+
+    with Loopback(issuer) as server:
+        anyio.run(main, backend=backend)
+    assert len(server.requests) == 2
+    assert server.requests[1].headers["cache-control"] == "no-cache"
+
+
+def header(kid: str) -> str:
+    """Return the header part of a token signed by `kid`."""
+    return Signer(1, kid).token({}).partition(".")[0]
+
+
+@both
+def test_a_rotation(backend: Backend) -> None:
+    """200 honest requests at once with the new key all succeed, on one flight."""
+    issuer = Issuer()
+    new = Signer(77_777, "rotated")
+    tokens = [live_token(signer=new, sub=sub(at)) for at in range(200)]
+
+    async def main() -> None:
+        users: set[str] = set()
+        async with AsyncVerifier(config_for(server.url)) as verifier:
+
+            async def verify(token: str) -> None:
+                users.add((await verifier.verify(token)).user_id)
+
+            await verifier.verify(live_token())
+            issuer.signers = {**SIGNERS, UserType.NORMAL: (new,)}
+            issuer.hold = 0.05
+            async with anyio.create_task_group() as group:
+                for token in tokens:
+                    group.start_soon(verify, token)
+        assert len(users) == 200
+
+    with Loopback(issuer) as server:
+        anyio.run(main, backend=backend)
+    assert len(server.requests) == 2
+
+
+# -- the event loop --------------------------------------------------------------------------------
+
+_FIRST_CALL = """
+import json, socket, sys, threading, time
+import anyio
+from stackauth_middleware import AsyncVerifier, RefusedError, StackAuthError
+from tests.edges.loopback import Issuer, Loopback, config_for, live_token
+
+backend = sys.argv[1]
+issuer = Issuer()
+issuer.hold = 0.5
+seen = []
+watching = False
+
+def hook(event, args):
+    if not watching or threading.get_ident() != loop_thread:
+        return
+    if event in ("import", "open", "socket.gethostbyname", "subprocess.Popen", "time.sleep"):
+        seen.append((event, str(args[0])))
+    elif event == "socket.getaddrinfo" and not str(args[0])[0].isdigit():
+        seen.append((event, str(args[0])))
+    elif event == "socket.connect" and args[0].gettimeout() != 0:
+        seen.append((event, str(args[1])))
+
+sys.addaudithook(hook)
+
+async def tick():
+    global longest
+    last = time.monotonic()
+    while True:
+        await anyio.sleep(0.005)
+        now = time.monotonic()
+        longest = max(longest, now - last)
+        last = now
+
+async def main():
+    global watching, loop_thread, longest
+    loop_thread = threading.get_ident()
+    longest, verified = 0.0, []
+    tokens = [live_token(sub=f"22222222-2222-4222-8222-{at:012x}") for at in range(50)]
+    async def verify(token):
+        verified.append(await verifier.verify(token))
+    async with anyio.create_task_group() as group:
+        group.start_soon(tick)
+        await anyio.sleep(0.02)
+        longest, watching = 0.0, True
+        async with anyio.create_task_group() as requests:
+            for token in tokens:
+                requests.start_soon(verify, token)
+        watching = False
+        group.cancel_scope.cancel()
+    await verifier.aclose()
+    print(json.dumps([len(verified), len(server.requests), seen, longest]))
+
+with Loopback(issuer) as server:
+    verifier = AsyncVerifier(config_for(server.url.replace("127.0.0.1", "localhost")))
+    anyio.run(main, backend=backend)
+"""
+
+
+@both
+def test_the_first_call_does_not_stop_the_loop(backend: Backend) -> None:
+    """In a fresh process, 50 requests waiting for slow keys: no import, file or blocking call on the loop's thread.
+
+    The 100 ms of a stall are asserted on the best of three runs, since the machine may be busy with others.
+    """
+    best = 1.0
+    for _ in range(3):
+        environ = {name: value for name, value in os.environ.items() if "SSL_CERT" not in name}
+        run = subprocess.run(
+            [sys.executable, "-c", _FIRST_CALL, backend],
+            capture_output=True,
+            text=True,
+            env=environ,
+            check=True,
+            timeout=60,
+            cwd=Path(__file__).parents[2],
+        )
+        verified, requests, seen, longest = json.loads(run.stdout)
+        assert (verified, requests) == (50, 1)
+        assert seen == []
+        best = min(best, longest)
+        if best < 0.1:
+            break
+    assert best < 0.1
+
+
+# -- beside something else -------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("ending", ["done before", "given up", "left behind", "never started"])
+def test_beside(ending: str, backend: Backend) -> None:
+    """What was started is given up on demand, or at the end of the body, which waits for it to end."""
+    done: list[str] = []
+
+    async def work() -> None:
+        done.append("started")
+        try:
+            await anyio.sleep(0 if ending == "done before" else 60)
+            done.append("finished")
+        except anyio.get_cancelled_exc_class():
+            done.append("cancelled")
+            raise
+
+    async def main() -> None:
+        async with beside(work) as (start, give_up):
+            if ending != "never started":
+                start()
+                await anyio.sleep(0.02)
+            if ending == "given up":
+                give_up()
+                await anyio.sleep(0.02)
+                assert done[-1] == "cancelled"
+
+    anyio.run(main, backend=backend)
+    ends = {"done before": ["started", "finished"], "never started": []}
+    assert done == ends.get(ending, ["started", "cancelled"])
+
+
+@both
+@pytest.mark.parametrize("failure", [LookupError("of the app"), SystemExit(3)])
+def test_what_the_body_raises_comes_out_as_it_is(failure: BaseException, backend: Backend) -> None:
+    """In no group, and with what was beside it given up."""
+
+    async def main() -> None:
+        async with beside(anyio.sleep_forever) as (start, _):
+            start()
+            await anyio.sleep(0)
+            raise failure
+
+    with pytest.raises(type(failure)) as caught:
+        anyio.run(main, backend=backend)
+    assert caught.value is failure
+
+
+@both
+def test_a_body_that_is_cancelled(backend: Backend) -> None:
+    async def main() -> bool:
+        with anyio.move_on_after(0.02) as scope:
+            async with beside(anyio.sleep_forever) as (start, _):
+                start()
+                await anyio.sleep_forever()
+        return scope.cancelled_caught
+
+    assert anyio.run(main, backend=backend)
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+@forking
+@with_threads
+def test_a_child_forked_after_the_first_use_verifies() -> None:
+    """From within a loop that has a flight of the same keys in the air, in a new loop, over connections of its own."""
+    issuer = Issuer()
+    issuer.held = held = threading.Event()
+
+    def in_the_child() -> bool:
+        result: list[bool] = []
+
+        async def verify() -> None:
+            async with verifier:
+                result.append((await verifier.verify(live_token())).is_authenticated)
+
+        thread = threading.Thread(target=anyio.run, args=(verify,))  # this thread has a running loop, of the parent
+        thread.start()
+        thread.join()
+        return result == [True]
+
+    async def main() -> None:
+        async with verifier, anyio.create_task_group() as group:
+            group.start_soon(verifier.verify, live_token())
+            await until(lambda: len(server.requests) == 1)
+            timer = threading.Timer(0.05, held.set)
+            timer.start()
+            assert in_a_child(in_the_child)
+            timer.join()
+
+    with Loopback(issuer) as server:
+        verifier = AsyncVerifier(config_for(server.url))
+        anyio.run(main)
+    assert (len(server.requests), server.connections) == (2, 2)
