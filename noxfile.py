@@ -32,7 +32,8 @@ FRAMEWORKS = ("tests/frameworks", "tests/rest/frameworks", "tests/contrib", "tes
 SERVERS = ("tests/servers",)
 GEVENT = ("tests/gevent",)
 JS = "tests/testing/test_js_sdk.py"
-BESIDE_THE_QUICK = (*FRAMEWORKS, *SERVERS, *GEVENT, JS)
+TIMED = ("tests/edges", "tests/doors", "tests/rest")
+"""Tests with real sockets, threads and deadlines: they get the machine to themselves. All others run side by side."""
 
 
 @nox.session
@@ -50,7 +51,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the quick suite: all that needs no framework and no server but the demo's."""
     session.install("-e", ".[demo]", *_groups("test"))
-    _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
+    _quick_suite(session)
 
 
 @nox.session
@@ -94,14 +95,14 @@ def wheel(session: nox.Session) -> None:
             shutil.copy(HERE / name, away)
         with session.chdir(away):
             session.run("python", "-c", _SAY_WHERE)
-            _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
+            _quick_suite(session)
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Run the quick suite on the lowest versions that the package declares."""
     session.install("-e", ".[demo]", *_floors(), *_groups("test"))
-    _pytest(session, "tests", *(f"--ignore={path}" for path in BESIDE_THE_QUICK))
+    _quick_suite(session)
 
 
 @nox.session
@@ -135,12 +136,25 @@ def _build(session: nox.Session, dist: Path) -> Path:
     return next(dist.glob("*.whl"))
 
 
+def _quick_suite(session: nox.Session) -> None:
+    if _names_tests(session.posargs):
+        _pytest(session)
+        return
+    beside = (*FRAMEWORKS, *SERVERS, *GEVENT, JS)
+    _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in (*beside, *TIMED)))
+    _pytest(session, *TIMED, *(f"--ignore={path}" for path in beside))
+
+
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
-    """Run pytest on `arguments`; paths that were given after ``--`` take the place of these."""
+    """Run pytest on `arguments`; tests that were named after ``--`` take their place."""
     given = session.posargs
-    if any(Path(each.partition("::")[0]).exists() for each in given):
-        arguments = ()
-    session.run("python", "-m", "pytest", *arguments, *given, env=env)
+    nothing_chosen = [5] if given else []
+    arguments = () if _names_tests(given) else arguments
+    session.run("python", "-m", "pytest", *arguments, *given, env=env, success_codes=[0, *nothing_chosen])
+
+
+def _names_tests(arguments: list[str]) -> bool:
+    return any(Path(each.partition("::")[0]).exists() for each in arguments)
 
 
 def _has_python(path: str) -> bool:

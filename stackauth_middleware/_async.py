@@ -83,8 +83,12 @@ class AsyncEdge:
             try:
                 effect = next(script)
                 while True:
-                    answer = await self._perform(effect, deadline)
-                    effect = script.send(Tick(answer, clocks()))
+                    try:
+                        answer = await self._perform(effect, deadline)
+                    except Exception as error:
+                        effect = script.throw(error)
+                    else:
+                        effect = script.send(Tick(answer, clocks()))
             except StopIteration as stop:
                 result: T = stop.value
                 return result

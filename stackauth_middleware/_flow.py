@@ -249,8 +249,8 @@ class Flow:
 
     def _refuse(self, inbound: Inbound, error: Exception) -> Response:
         """Return the response for `error`; one of our own making closes the door without blaming the client."""
+        forget_locals(error)  # it is logged here, or with what a hook raises while it is handled
         if not isinstance(error, RefusedError | AuthServerError):
-            forget_locals(error)
             logger.error("refusing a request: the verification failed", exc_info=error)
             error = AuthServerError(ErrorCode.SERVER_ERROR, 1, "an error of the middleware")
         cause = error.__cause__

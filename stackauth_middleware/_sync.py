@@ -78,8 +78,12 @@ class SyncEdge:
             try:
                 effect = next(script)
                 while True:
-                    answer = self._perform(effect, deadline)
-                    effect = script.send(Tick(answer, clocks()))
+                    try:
+                        answer = self._perform(effect, deadline)
+                    except Exception as error:
+                        effect = script.throw(error)
+                    else:
+                        effect = script.send(Tick(answer, clocks()))
             except StopIteration as stop:
                 result: T = stop.value
                 return result

@@ -18,6 +18,7 @@ from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from quart import current_app, has_request_context, request, websocket
+from quart.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.wrappers import Response
 
@@ -26,7 +27,7 @@ from .._user import User
 from ..errors import AuthServerError, RefusedError
 from ._shared import auser_with_profile, refusal_of
 
-__all__ = ["require_auth"]
+__all__ = ["refuse", "require_auth"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,7 +65,7 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
 
     @wraps(view)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
-        source = request if has_request_context() else websocket
+        source = _here()
         try:
             user = await auser_with_profile(source) if profile else require_user(source)
         except (RefusedError, AuthServerError) as error:
@@ -72,6 +73,23 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
         return await current_app.ensure_async(view)(user, *args, **kwargs)
 
     return guarded
+
+
+def _here() -> Any:
+    """Return the request or WebSocket itself: Quart's page for a traceback shows what a proxy stood for no more."""
+    proxy: Any = request if has_request_context() else websocket
+    return proxy._get_current_object()
+
+
+async def refuse(error: RefusedError | AuthServerError) -> HTTPException | ResponseReturnValue:
+    """Answer what a view met that calls `require_user` or `aload_profile` itself; an error handler.
+
+    ::
+
+        app.register_error_handler(RefusedError, refuse)
+        app.register_error_handler(AuthServerError, refuse)
+    """
+    return await current_app.handle_http_exception(_exception(error))
 
 
 def _exception(error: RefusedError | AuthServerError) -> HTTPException:

@@ -312,9 +312,9 @@ def test_a_socket_is_refused_with_a_code(
 ) -> None:
     """Litestar's test client offers no extension for a response, and Litestar would not use one."""
     headers = stackauth.headers() if trouble else {}
-    with stackauth.down(cold=True), pytest.raises(WebSocketDisconnect) as caught:
-        with http.websocket_connect(path, headers=headers):
-            raise AssertionError("let in")
+    connecting = http.websocket_connect(path, headers=headers)
+    with stackauth.down(cold=True), pytest.raises(WebSocketDisconnect) as caught, connecting:
+        raise AssertionError("let in")
     assert caught.value.code == code
     assert site.ran == []
 

@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import threading
+import time
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -175,6 +176,7 @@ def test_thirty_two_threads_get_the_same() -> None:
     owner, start, found = config(), threading.Barrier(32), []
 
     def make(_: StackAuthConfig) -> object:
+        time.sleep(0.01)  # so that the others come while it is being made
         return object()
 
     def get() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import traceback
+import types
+from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +18,7 @@ from stackauth_middleware.errors import (
     RefusalInfo,
     RefusedError,
     StackAuthError,
+    forget_locals,
 )
 
 PROMISED = {
@@ -108,3 +112,95 @@ def test_the_module_exports_what_it_defines() -> None:
         "RefusedError",
         "StackAuthError",
     }
+
+
+# -- what an exception shows --------------------------------------------------------------------------
+
+CANARY = "a token"
+OURS = """
+def decodes(text):
+    carrier = text
+    int(carrier)
+
+def refuses(text):
+    token = text
+    try:
+        decodes(token)
+    except ValueError:
+        raise RefusedError(ErrorCode.INVALID_TOKEN) from None
+
+def names_its_cause(text):
+    token = text
+    try:
+        decodes(token)
+    except ValueError as error:
+        raise RefusedError(ErrorCode.FORBIDDEN) from error
+
+def enters(function, text):
+    try:
+        function(text)
+    except BaseException as error:
+        forget_locals(error)
+        del text
+        raise
+"""
+
+
+@pytest.fixture
+def ours() -> types.SimpleNamespace:
+    """Return functions that pass for those of a module of the package."""
+    names = {**vars(errors), "__name__": "stackauth_middleware._of_ours"}
+    exec(OURS, names)
+    return types.SimpleNamespace(**names)
+
+
+def raised_by(ours: types.SimpleNamespace, function: Callable[[str], None]) -> BaseException:
+    with pytest.raises(RefusedError) as raised:
+        ours.enters(function, CANARY)
+    return raised.value
+
+
+def shown(error: BaseException) -> str:
+    """Return what an error tracker shows of `error`, with the variables of each frame but this file's."""
+    rendered = traceback.TracebackException.from_exception(error, capture_locals=True)
+    for frame in rendered.stack:
+        if frame.filename == __file__ and frame.locals:
+            frame.locals.clear()
+    return "".join(rendered.format())
+
+
+def test_the_variables_of_frames_that_were_left_are_forgotten(ours: types.SimpleNamespace) -> None:
+    error = raised_by(ours, ours.refuses)
+    assert CANARY not in shown(error)
+    assert [each.name for each in traceback.extract_tb(error.__traceback__)][1:] == ["enters", "refuses"]
+
+
+def test_what_it_came_of_inside_is_dropped(ours: types.SimpleNamespace) -> None:
+    """A failed decoder holds its input, which no rendering shows and any inspection finds."""
+    assert raised_by(ours, ours.refuses).__context__ is None
+
+
+def test_a_cause_that_was_named_stays(ours: types.SimpleNamespace) -> None:
+    """It is an app's own, raised by a check."""
+    error = raised_by(ours, ours.names_its_cause)
+    assert isinstance(error.__cause__, ValueError)
+    assert error.__context__ is error.__cause__
+
+
+def test_what_the_caller_was_handling_stays(ours: types.SimpleNamespace) -> None:
+    own = "a variable of the caller"
+    handled = LookupError(own)
+    try:
+        raise handled
+    except LookupError:
+        error = raised_by(ours, ours.refuses)
+    assert error.__context__ is handled
+    assert handled.__traceback__ is not None
+    assert handled.__traceback__.tb_frame.f_locals["own"] == own
+
+
+def test_an_error_that_was_never_raised_has_nothing_to_forget() -> None:
+    error = RefusedError(ErrorCode.INVALID_TOKEN)
+    error.__context__ = ValueError("never raised either")
+    forget_locals(error)
+    assert error.__context__ is not None

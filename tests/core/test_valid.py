@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -393,7 +394,8 @@ def test_any_text_is_a_url_or_a_config_error(name: str, text: str) -> None:
     for url in [final] if isinstance(final, str) else final:
         assert url.startswith(("https://", "http://"))
         assert not url.endswith("/")
-        assert not set(url) & set(" ?#@\\\n\t")
+        assert not set(url) & set(" ?#\\\n\t")
+        assert "@" not in urlsplit(url).netloc
 
 
 def test_a_key_for_users_me_is_demanded_and_either_will_do() -> None:

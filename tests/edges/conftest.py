@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from tests.edges.loopback import Skew
+
+
+@pytest.fixture
+def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
+    """Let time pass at will, but for timeouts."""
+    skew = Skew()
+    for module in ("_async", "_sync", "_verifiers"):
+        monkeypatch.setattr(f"stackauth_middleware.{module}.clocks", skew)
+    return skew
+
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:

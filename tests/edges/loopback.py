@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from stackauth_middleware import StackAuthConfig
 from stackauth_middleware._user import UserType
+from stackauth_middleware._wire import Clocks
 from tests.core.helpers import API, DOCUMENTS, PROJECT, SIGNERS, Signer, document, token
 
 
@@ -225,10 +226,10 @@ def live_token(kind: UserType = UserType.NORMAL, *, signer: Signer | None = None
 
 
 @contextlib.contextmanager
-def deaf_address() -> Any:
+def deaf_address(host: str = "127.0.0.1", port: int = 0) -> Any:
     """Yield the address of a socket that never answers a connection: its queue is full."""
     with socket.socket() as listener, contextlib.ExitStack() as stack:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((host, port))
         listener.listen(0)
         for _ in range(4):
             caller = stack.enter_context(socket.socket())
@@ -236,6 +237,16 @@ def deaf_address() -> Any:
             caller.connect_ex(listener.getsockname())
         time.sleep(0.02)
         yield listener.getsockname()
+
+
+class Skew:
+    """Seconds by which both clocks are ahead of the real ones, as `clocks` of a module of the package."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> Clocks:
+        return Clocks(time.time() + self.seconds, time.monotonic() + self.seconds)
 
 
 Backend = Literal["asyncio", "trio"]

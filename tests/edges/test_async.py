@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +32,7 @@ from tests.edges.loopback import (
     Exchange,
     Issuer,
     Loopback,
+    Skew,
     config_for,
     deaf_address,
     live_token,
@@ -223,16 +226,14 @@ def test_no_header_comes_into_a_log(backend: Backend, caplog: pytest.LogCaptureF
 
     async def main() -> list[Answer]:
         async with opened(server.url) as edge:
-            return [
-                await ask(edge, server.url, **{"x-stack-secret-server-key": key}) for key in (SECRET, SECRET + "\n")
-            ]
+            return [await ask(edge, server.url, **{"x-stack-secret-server-key": SECRET}) for _ in range(2)]
 
     caplog.set_level(logging.DEBUG)
-    with Loopback(hostile.whole) as server:
+    with Loopback(lambda e: hostile.whole(e) if e.number == 1 else hostile.two_lengths(e)) as server:
         answers = anyio.run(main, backend=backend)
     assert brief(answers[0]) == hostile.WHOLE
-    assert answers[1] in (NoReply.BROKEN, NoReply.UNSENT)
-    assert len(server.requests) == 1
+    assert answers[1] is NoReply.UNSENT
+    assert "receive_response_headers.failed" in caplog.text
     assert SECRET not in caplog.text
 
 
@@ -260,10 +261,6 @@ def test_one_budget_for_all_calls_of_a_script(backend: Backend) -> None:
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *places: Any) -> None:
     """Have every name resolve to `places`, under both libraries."""
-    import socket
-
-    import trio
-
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
 
     async def resolve(*_: Any, **__: Any) -> Any:
@@ -272,16 +269,15 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *places: Any) -> None:
         return found
 
     monkeypatch.setattr("anyio._core._sockets.getaddrinfo", resolve)
-    monkeypatch.setattr(trio.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr("trio._highlevel_open_tcp_stream.getaddrinfo", resolve)
 
 
 @both
 def test_each_address_of_a_host_is_tried(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that refuse and those that never answer."""
-    with Loopback(hostile.whole) as server, deaf_address() as deaf:
-        resolving(monkeypatch, closed_address(), deaf, ("127.0.0.1", server.port))
-        # Trio connects to the port of the name, whatever the resolver says.
-        url = f"http://three.example:{server.port}/"
+    """Past one that refuses and one that never answers, at the same port."""
+    with Loopback(hostile.whole) as server, deaf_address("127.0.0.3", server.port) as deaf:
+        resolving(monkeypatch, ("127.0.0.2", server.port), deaf, ("127.0.0.1", server.port))
+        url = f"http://three.example:{server.port}"
         assert brief(ask_once(backend, url, timeout=5, allow_http=True)) == hostile.WHOLE
 
 
@@ -320,11 +316,14 @@ def test_a_certificate_file_that_is_not_there(tmp_path: Path, monkeypatch: pytes
 
 
 @both
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <:pytest.PytestUnraisableExceptionWarning")
 def test_a_tls_handshake_that_never_ends(backend: Backend) -> None:
+    """httpcore leaves the socket of a cancelled handshake to the garbage collector, which complains: here and now."""
     with Loopback(hostile.whole) as silent:  # it waits for the end of an HTTP header, which no handshake has
         began = time.monotonic()
         assert ask_once(backend, silent.url.replace("http:", "https:"), timeout=0.3) is NoReply.TIMED_OUT
         assert time.monotonic() - began < 2
+        gc.collect()
 
 
 @both
@@ -515,6 +514,29 @@ def test_what_a_script_raises_comes_out(stand_in: HeldStandIn) -> None:
         anyio.run(main)
 
 
+@both
+def test_what_a_flight_raises_its_asker_can_handle(backend: Backend, stand_in: HeldStandIn) -> None:
+    """A door refuses whatever went wrong; and nobody else waits for a flight that is down."""
+
+    def fails() -> Script[None]:
+        raise LookupError("of the flight")
+        yield  # type: ignore[unreachable]
+
+    def script() -> Script[str]:
+        try:
+            yield Flight("key", fails)
+        except LookupError as error:
+            tick = yield Flight("key", asking)  # type: ignore[arg-type]
+            return f"{error}, then {tick.answer.name}"  # type: ignore[union-attr]
+        return "not raised"
+
+    async def main() -> str:
+        async with opened() as edge:
+            return await edge.run(script())
+
+    assert anyio.run(main, backend=backend) == "of the flight, then LANDED"
+
+
 def test_both_clocks_come_with_every_answer(stand_in: HeldStandIn) -> None:
     def script() -> Script[Tick]:
         return (yield flight())
@@ -703,24 +725,29 @@ def test_a_cold_start_causes_one_flight(backend: Backend) -> None:
 
 
 @both
-def test_a_flood_of_junk_kids(backend: Backend) -> None:
+def test_a_flood_of_junk_kids(backend: Backend, skew: Skew) -> None:
     """10,000 unknown kids cause one flight, and meanwhile who has a held key does not wait for it."""
     issuer = Issuer()
     template = live_token().split(".")[1:]
     junk = [".".join([header(f"junk-{at}"), *template]) for at in range(10_000)]
 
     async def main() -> None:
-        refused = []
-        async with AsyncVerifier(config_for(server.url, timeout=30)) as verifier:
+        refused: list[ErrorCode] = []
+        verifier = AsyncVerifier(config_for(server.url, timeout=30))
+
+        async def flood(tokens: list[str]) -> None:
+            for token in tokens:
+                with pytest.raises(RefusedError) as caught:
+                    await verifier.verify(token)
+                refused.append(caught.value.code)
+
+        async with verifier:
             await verifier.verify(live_token())
+            await flood(junk[:100])  # so soon after the first flight they cause none
+            assert len(server.requests) == 1
+            refused.clear()
+            skew.seconds = 10.1
             issuer.held = held = threading.Event()
-
-            async def flood(tokens: list[str]) -> None:
-                for token in tokens:
-                    with pytest.raises(RefusedError) as caught:
-                        await verifier.verify(token)
-                    refused.append(caught.value.code)
-
             async with anyio.create_task_group() as group:
                 for at in range(100):
                     group.start_soon(flood, junk[at::100])
@@ -743,7 +770,7 @@ def header(kid: str) -> str:
 
 
 @both
-def test_a_rotation(backend: Backend) -> None:
+def test_a_rotation(backend: Backend, skew: Skew) -> None:
     """200 honest requests at once with the new key all succeed, on one flight."""
     issuer = Issuer()
     new = Signer(77_777, "rotated")
@@ -757,6 +784,7 @@ def test_a_rotation(backend: Backend) -> None:
                 users.add((await verifier.verify(token)).user_id)
 
             await verifier.verify(live_token())
+            skew.seconds = 10.1
             issuer.signers = {**SIGNERS, UserType.NORMAL: (new,)}
             issuer.hold = 0.05
             async with anyio.create_task_group() as group:
@@ -772,6 +800,7 @@ def test_a_rotation(backend: Backend) -> None:
 # -- the event loop --------------------------------------------------------------------------------
 
 _FIRST_CALL = """
+import concurrent.futures.thread, encodings.idna  # what asyncio and trio bring at the first look-up of any name
 import json, socket, sys, threading, time
 import anyio
 from stackauth_middleware import AsyncVerifier, RefusedError, StackAuthError
@@ -788,12 +817,16 @@ def hook(event, args):
         return
     if event in ("import", "open", "socket.gethostbyname", "subprocess.Popen", "time.sleep"):
         seen.append((event, str(args[0])))
-    elif event == "socket.getaddrinfo" and not str(args[0])[0].isdigit():
-        seen.append((event, str(args[0])))
     elif event == "socket.connect" and args[0].gettimeout() != 0:
         seen.append((event, str(args[1])))
 
+def looking_up(host, port, family=0, type=0, proto=0, flags=0):
+    if watching and threading.get_ident() == loop_thread and not flags & socket.AI_NUMERICHOST:
+        seen.append(("getaddrinfo", str(host)))
+    return look_up(host, port, family, type, proto, flags)
+
 sys.addaudithook(hook)
+look_up, socket.getaddrinfo = socket.getaddrinfo, looking_up
 
 async def tick():
     global longest

@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -586,6 +587,40 @@ def test_what_a_script_raises_comes_out(make_edge: Callable[..., SyncEdge]) -> N
 
     with pytest.raises(LookupError, match="of the script"):
         make_edge().run(script())
+
+
+def test_what_a_flight_raises_its_asker_can_handle(make_edge: Callable[..., SyncEdge]) -> None:
+    """A door refuses whatever went wrong; and nobody else waits for a flight that is down."""
+
+    def fails() -> Script[None]:
+        raise LookupError("of the flight")
+        yield  # type: ignore[unreachable]
+
+    def script() -> Script[str]:
+        try:
+            yield Flight("key", fails)
+        except LookupError as error:
+            tick = yield Flight("key", asking)  # type: ignore[arg-type]
+            return f"{error}, then {tick.answer.name}"  # type: ignore[union-attr]
+        return "not raised"
+
+    assert make_edge().run(script()) == "of the flight, then LANDED"
+
+
+def test_what_is_raised_shows_no_variable(make_edge: Callable[..., SyncEdge]) -> None:
+    """Those of ours and of the client hold keys and tokens; the caller's own stay."""
+
+    def script() -> Script[None]:
+        canary = "canary of the script"
+        yield Flight("key", asking)  # type: ignore[arg-type]
+        raise LookupError(len(canary))
+
+    own = "canary of the caller"
+    with pytest.raises(LookupError) as raised:
+        make_edge().run(script())
+    shown = "".join(traceback.TracebackException.from_exception(raised.value, capture_locals=True).format())
+    assert "canary of the script" not in shown.replace('canary = "canary of the script"', "")
+    assert own in shown
 
 
 def test_a_script_is_closed_when_its_caller_is_killed(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from stackauth_middleware import Rule, StackAuthConfig
+from stackauth_middleware.testing import team
 from tests.core.helpers import OTHER_PROJECT, PROJECT
 
 from .conftest import Warp
@@ -253,9 +254,11 @@ def restricted(up: Upstream, warp: Warp) -> str:
 
 
 def renamed(up: Upstream, warp: Warp) -> str:
-    user = up.local.users.create(display_name="Old", primary_email="old@example.com", primary_email_verified=False)
+    old = team("old")
+    user = up.local.users.create(display_name="Old", primary_email="old@example.com", selected_team=old)
     token = up.token(user)
-    up.local.users.update(user.id, display_name="New", primary_email="new@example.com", primary_email_verified=True)
+    new = team("new")
+    up.local.users.update(user.id, display_name="New", primary_email="new@example.com", selected_team=new)
     return token
 
 
@@ -305,8 +308,8 @@ def check(answer: Answer, says: str) -> None:
         status, row = re.fullmatch(r"(\d+) `(\w+)`", says).groups()  # type: ignore[union-attr]
         assert (answer.status, answer.row) == (int(status), row)
     else:
-        told = (answer.user["display_name"], answer.user["email"], answer.user["email_verified"])
-        old, new = ("Old", "old@example.com", False), ("New", "new@example.com", True)
+        told = tuple(answer.user[name] for name in ("display_name", "email", "selected_team_id"))
+        old, new = ("Old", "old@example.com", "old"), ("New", "new@example.com", "new")
         assert told == {"the old ones": old, "the new ones": new}[says]
 
 

@@ -55,7 +55,7 @@ def check_middleware(**options: Any) -> list[checks.CheckMessage]:
         ]
     above, below = entries[: ours[0]], entries[ours[0] + 1 :]
     found: list[checks.CheckMessage] = []
-    if _CACHE in below:
+    if _CACHE in above:
         found.append(
             checks.Error(
                 f"{_CACHE!r} stands above the Stack Auth middleware.",

@@ -1,0 +1,136 @@
+"""Under gevent, which patches a whole process: so each test is one, patched before our import or after it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+PATCH = "from gevent import monkey; monkey.patch_all()"
+IMPORTS = """
+from stackauth_middleware import RefusedError, AuthServerError, StackAuthConfig, StackAuthWSGIMiddleware, Verifier
+from stackauth_middleware.testing import LocalStackAuth
+"""
+SERVE = """
+import json
+import gevent
+from gevent.pywsgi import WSGIServer
+
+PROJECT = "6fbbf22e-f4b2-4c6e-95a1-beab6fa41063"
+local = LocalStackAuth(PROJECT)
+server = WSGIServer(("127.0.0.1", 0), local.wsgi, log=None)
+server.start()
+local.api_url = f"http://127.0.0.1:{server.server_port}"
+config = StackAuthConfig(project_id=PROJECT, api_url=local.api_url, secret_server_key="ssk_test")
+"""
+
+
+def run(order: str, script: str) -> Any:
+    """Run `script` in a process that patches ``before`` or ``after`` our import, and return what it tells."""
+    parts = [PATCH, IMPORTS] if order == "before" else [IMPORTS, PATCH]
+    whole = "\n".join([*parts, SERVE, script, "server.stop()"])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", whole], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+orders = pytest.mark.parametrize("order", ["before", "after"])
+
+
+@orders
+def test_two_hundred_greenlets_on_a_cold_start_cause_one_flight(order: str) -> None:
+    told = run(
+        order,
+        """
+verifier = Verifier(config)
+tokens = [local.token(local.users.create()) for _ in range(200)]
+with local.delay(0.05):
+    jobs = [gevent.spawn(verifier.verify, token) for token in tokens]
+    gevent.joinall(jobs, timeout=20, raise_error=True)
+print(json.dumps([len({job.value.user_id for job in jobs}), local.requests.count("jwks")]))
+""",
+    )
+    assert told == [200, 1]
+
+
+@orders
+def test_a_killed_carrier_harms_nobody(order: str) -> None:
+    """Another takes over, and the flight is flown again."""
+    told = run(
+        order,
+        """
+verifier = Verifier(config)
+token = local.token()
+with local.delay(0.1):
+    carrier = gevent.spawn(verifier.verify, token)
+    gevent.sleep(0.03)
+    others = [gevent.spawn(verifier.verify, token) for _ in range(10)]
+    gevent.sleep(0.03)
+    carrier.kill()
+    gevent.joinall(others, timeout=20, raise_error=True)
+print(json.dumps([carrier.successful(), isinstance(carrier.value, gevent.GreenletExit),
+                  [job.value.user_id for job in others] == [others[0].value.user_id] * 10,
+                  local.requests.count("jwks")]))
+""",
+    )
+    assert told == [True, True, True, 2]
+
+
+@orders
+def test_waiting_for_keys_does_not_stop_the_hub(order: str) -> None:
+    """Others run while the keys are under way."""
+    told = run(
+        order,
+        """
+verifier = Verifier(config)
+ticks = []
+
+def tick():
+    while True:
+        ticks.append(1)
+        gevent.sleep(0.01)
+
+ticker = gevent.spawn(tick)
+with local.delay(0.3):
+    verifier.verify(local.token())
+ticker.kill()
+print(json.dumps(len(ticks)))
+""",
+    )
+    assert told >= 10
+
+
+@orders
+def test_the_door_and_profiles(order: str) -> None:
+    """Twenty users at once, each with a profile: every app call sees its own."""
+    told = run(
+        order,
+        """
+from stackauth_middleware import Rule, get_user
+
+config = StackAuthConfig(project_id=PROJECT, api_url=local.api_url, secret_server_key="ssk_test",
+                         rules=[Rule("/**", profile=True)])
+
+def app(environ, start_response):
+    gevent.sleep(0.01)
+    start_response("200 OK", [])
+    return [get_user(environ).profile.display_name.encode()]
+
+door = StackAuthWSGIMiddleware(app, config)
+
+def ask(name):
+    token = local.token(local.users.create(display_name=name))
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_X_STACK_ACCESS_TOKEN": token}
+    return b"".join(door(environ, lambda *_: None)).decode() == name
+
+jobs = [gevent.spawn(ask, f"user {number}") for number in range(20)]
+gevent.joinall(jobs, timeout=20, raise_error=True)
+print(json.dumps([sum(job.value for job in jobs), local.requests.count("users/me")]))
+""",
+    )
+    assert told == [20, 20]
