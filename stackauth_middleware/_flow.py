@@ -255,7 +255,7 @@ class Flow:
             error = AuthServerError(ErrorCode.SERVER_ERROR, 1, "an error of the middleware")
         cause = error.__cause__
         logger.info(
-            "refused %s %r: %s (%s)", inbound.method, inbound.path, error.code.value, error.detail, exc_info=cause
+            "refused %r %r: %s (%s)", inbound.method, inbound.path, error.code.value, error.detail, exc_info=cause
         )
         self._tell(Event(inbound.method.upper(), inbound.path, error.code, error.detail))
         return self._respond(error, inbound.method, inbound.path, inbound.headers.get("origin", ""))

@@ -175,7 +175,8 @@ class AsyncVerifier:
 
 def _inbound(headers: Headers) -> Inbound:
     """Return `headers` as a door would hand them over: repeated ones joined by a comma."""
-    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
+    items = getattr(headers, "items", None)  # of mappings, and of email's headers, which are none
+    pairs: Any = items() if items else headers
     joined: dict[str, str] = {}
     for name, value in pairs:
         key = _text(name).lower()

@@ -297,11 +297,22 @@ def test_the_version_is_told_once() -> None:
 HEAVY = ("requests", "urllib3", "httpx", "httpcore", "asgiref", "anyio", "trio", "pytest", "asyncio", "certifi")
 
 
+def imported_by(code: str, names: tuple[str, ...]) -> list[str]:
+    """Return those of `names` that are imported after `code` ran in a fresh interpreter."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(PACKAGE.parent)!r})
+{code}
+print(*(name for name in {names!r} if name in sys.modules))
+"""
+    found = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert found.stderr == ""
+    return found.stdout.split()
+
+
 def test_importing_the_package_imports_no_client_no_loop_and_no_test_tool() -> None:
     """A WSGI app must not pay for httpx, nor an ASGI app for requests."""
-    code = f"import sys, stackauth_middleware; print(*(name for name in {HEAVY!r} if name in sys.modules))"
-    found = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert (found.stdout.split(), found.stderr) == ([], "")
+    assert imported_by("import stackauth_middleware", HEAVY) == []
 
 
 @pytest.mark.parametrize(
@@ -324,9 +335,7 @@ def test_importing_the_package_imports_no_client_no_loop_and_no_test_tool() -> N
     ids=["config", "verifier", "wsgi", "asgi"],
 )
 def test_each_door_imports_its_own_client_alone(code: str, absent: tuple[str, ...]) -> None:
-    code = f"import sys; {code}; print(*(name for name in {absent!r} if name in sys.modules))"
-    found = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == []
+    assert imported_by(code, absent) == []
 
 
 @pytest.mark.parametrize(

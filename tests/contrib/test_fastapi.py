@@ -68,8 +68,8 @@ class Site:
             self.ran.append("guarded")
 
         @app.get("/optional/profile")
-        async def profile(user: CurrentUser, profile: CurrentProfile) -> UserProfile:
-            self.ran.append(user)
+        async def profile(profile: CurrentProfile) -> UserProfile:
+            self.ran.append(profile)
             return profile
 
         @app.get("/stream")
@@ -159,7 +159,7 @@ def test_a_public_route_looks_at_no_token(http: TestClient, stackauth: LocalStac
     assert stackauth.requests.count() == 0
 
 
-def test_the_profile_is_asked_for_once_a_request(http: TestClient, stackauth: LocalStackAuth) -> None:
+def test_a_handler_gets_the_profile(http: TestClient, stackauth: LocalStackAuth) -> None:
     stackauth.users.create(JANE["id"], primary_email="new@example.com", server_metadata={"plan": "pro"})
     body = http.get("/optional/profile", headers=stackauth.headers()).json()
     assert (body["primary_email"], body["server_metadata"]) == ("new@example.com", {"plan": "pro"})
@@ -215,7 +215,8 @@ def test_no_profile_is_a_refusal(name: str, site: Site, http: TestClient, stacka
     assert site.ran == []
 
 
-def test_a_refusal_inside_goes_through_the_apps_own_handler(site: Site, stackauth: LocalStackAuth) -> None:
+@pytest.mark.parametrize("path", ["/public/guarded", "/optional/profile"])
+def test_a_refusal_inside_goes_through_the_apps_own_handler(path: str, site: Site) -> None:
     """Which learns the row from the cause, and what to send with it from the exception."""
 
     @site.app.exception_handler(HTTPException)
@@ -223,7 +224,7 @@ def test_a_refusal_inside_goes_through_the_apps_own_handler(site: Site, stackaut
         assert isinstance(error.__cause__, RefusedError)
         return JSONResponse({"oops": error.__cause__.code.value}, error.status_code, error.headers)
 
-    answer = answered(TestClient(site.app).get("/public/guarded"))
+    answer = answered(TestClient(site.app).get(path))
     assert answer.body == {"oops": "missing_token"}
     assert answer.headers["www-authenticate"] == 'Bearer realm="stack-auth"'
 
@@ -374,6 +375,49 @@ def test_the_docs_have_a_button_that_works(stackauth: LocalStackAuth) -> None:
         assert "parameters" not in operation
     headers = {"authorization": f"Bearer {stackauth.token()}"}
     assert http.get("/me", headers=headers).json()["email"] == JANE["email"]
+
+
+def test_the_button_can_be_had_for_every_route(stackauth: LocalStackAuth) -> None:
+    """For routes that the rules alone close; so that what is tried out in the docs is signed."""
+    app = FastAPI(dependencies=[Depends(optional_user)])
+
+    @app.get("/closed-by-a-rule")
+    async def closed() -> None: ...
+
+    assert app.openapi()["paths"]["/closed-by-a-rule"]["get"]["security"] == [{"StackAuth": []}]
+
+
+# -- coming from the documented snippet ---------------------------------------------------------------
+
+
+def test_the_documented_snippet_needs_another_import(stackauth: LocalStackAuth) -> None:
+    """The route is the snippet's own but for the type of its user; the dependency is imported, not written."""
+    from stackauth_middleware.contrib.fastapi import current_user as get_current_user
+
+    app = FastAPI()
+    app.add_middleware(StackAuthASGIMiddleware, project_id=cases.PROJECT, default_access="optional", warm_up=False)
+
+    @app.get("/api/users/me")
+    async def read_current_user(user: User = Depends(get_current_user)) -> dict[str, Any]:  # noqa: B008
+        return {"user_id": user.user_id, "is_anonymous": user.is_anonymous}
+
+    http = TestClient(app)
+    answer = http.get("/api/users/me", headers={"X-Stack-Access-Token": stackauth.token()})
+    assert (answer.status_code, answer.json()) == (200, {"user_id": JANE["id"], "is_anonymous": False})
+    for headers, error in (
+        ({}, "Access token required"),
+        ({"X-Stack-Access-Token": "no.token.here"}, "Invalid or expired access token"),
+    ):
+        refusal = http.get("/api/users/me", headers=headers)
+        assert refusal.status_code == 401
+        assert error in refusal.text
+
+
+def test_the_middleware_can_answer_in_the_same_form(stackauth: LocalStackAuth) -> None:
+    site = Site(error_body=lambda code, info: {"detail": {"error": code.message, "code": code.value}})
+    http = TestClient(site.app)
+    by_middleware, by_dependency = answered(http.get("/me")), answered(http.get("/public/guarded"))
+    assert by_middleware.body == by_dependency.body == inside(cases.REFUSED["missing"]).body
 
 
 # -- Depends(get_user) --------------------------------------------------------------------------------

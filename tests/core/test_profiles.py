@@ -229,6 +229,13 @@ def test_without_a_code_the_status_tells_whose_trouble_it_is(status: int, for_us
     assert reading(reply(body, status)) == Failure(ErrorCode.SERVER_ERROR, f"status {status}", for_user=for_user)
 
 
+def test_the_status_that_is_meant_counts() -> None:
+    """Stack Auth can hide a refusal behind a 200 (contract.md section 3)."""
+    for header in ("x_stack_actual_status", "x_hexclave_actual_status"):
+        made = reading(reply({"id": USER_ID}, 200, **{header: "500"}))
+        assert made == Failure(ErrorCode.SERVER_ERROR, "status 500", for_user=True)
+
+
 def test_an_unknown_code_judges_nobody() -> None:
     for status in (400, 401, 403, 500):
         made = reading(known("A_CODE_OF_TOMORROW", status))

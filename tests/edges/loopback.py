@@ -239,6 +239,13 @@ def deaf_address(host: str = "127.0.0.1", port: int = 0) -> Any:
         yield listener.getsockname()
 
 
+def closed_port() -> int:
+    """Return a port that was free a moment ago, and listens to nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
 class Skew:
     """Seconds by which both clocks are ahead of the real ones, as `clocks` of a module of the package."""
 

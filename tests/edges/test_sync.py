@@ -22,7 +22,7 @@ from stackauth_middleware import ConfigError, Verifier, _edge, _memory, _sync
 from stackauth_middleware._sync import SyncEdge
 from stackauth_middleware._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
 from tests.edges import authority, hostile
-from tests.edges.loopback import Exchange, Issuer, Loopback, config_for, deaf_address, live_token
+from tests.edges.loopback import Exchange, Issuer, Loopback, closed_port, config_for, deaf_address, live_token
 
 SECRET = "ssk_this_is_never_to_be_seen"
 
@@ -272,8 +272,7 @@ def addresses(*places: Any, family: int = socket.AF_INET) -> Any:
 
 
 def closed_address() -> Any:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()
+    return "127.0.0.1", closed_port()
 
 
 def test_each_address_of_a_host_is_tried(make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch) -> None:

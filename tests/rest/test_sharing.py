@@ -10,7 +10,7 @@ import pytest
 from stackauth_middleware import AsyncVerifier, AuthServerError, StackAuthConfig, Verifier
 from tests.edges.loopback import BACKENDS, Backend
 
-from .sites import Ask, Kind, Site, every_edge
+from .sites import Ask, Kind, Site, both_doors, every_edge
 from .upstream import Upstream
 
 
@@ -54,7 +54,7 @@ def test_fifty_users_on_sixty_four_see_themselves(door: Kind, up: Upstream) -> N
     assert len(up.calls) == 50
 
 
-@every_edge
+@both_doors
 def test_a_thousand_calls_in_a_row_open_a_handful_of_connections(door: Kind, up: Upstream) -> None:
     user = up.local.users.create()
     token = up.token(user)

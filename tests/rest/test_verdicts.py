@@ -35,7 +35,6 @@ ACCOUNTS: dict[UserType, dict[str, Any]] = {
 WAYS: dict[str, dict[str, Any]] = {
     "rest": {"mode": "rest"},
     "rule": {"mode": "jwt", "rules": [Rule("/**", profile=True)]},
-    "rest and rule": {"mode": "rest", "rules": [Rule("/**", profile=True)]},
 }
 
 

@@ -5,6 +5,8 @@
     REST_FRAMEWORK = {
         "DEFAULT_AUTHENTICATION_CLASSES": ["stackauth_middleware.contrib.django.drf.StackAuthAuthentication"],
     }
+
+djangorestframework-stubs declares ``request.user`` as a row of Django's; `require_user` returns our type.
 """
 
 from __future__ import annotations
