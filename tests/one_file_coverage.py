@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,7 +100,8 @@ def main(names: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         data = Path(folder)
         failed = 0
-        for outcome in pool.map(lambda module: measure(module, data), chosen):
+        for future in as_completed(pool.submit(measure, module, data) for module in chosen):
+            outcome = future.result()
             print("ok  " if outcome.good else "FAIL", outcome.module, outcome.text, flush=True)
             failed += not outcome.good
         print(f"{len(chosen) - failed} of {len(chosen)} modules are covered by their own test file")

@@ -354,6 +354,15 @@ def test_an_odd_account_is_asked_about_once_a_second_and_opens_nothing() -> None
     assert desk.ask(JOHN) == "answer 11"
 
 
+def test_odd_answers_about_five_users_are_an_outage() -> None:
+    desk = Desk()
+    desk.users_me.instead = lambda token: reply(b"", 500)
+    for number in range(4):
+        assert desk.failure(f"00000000-0000-4000-8000-{number:012}") == (SERVER_ERROR, 1)
+    assert desk.failure(JANE) == desk.failure(JOHN) == (SERVER_ERROR, 10)
+    assert desk.calls == 5
+
+
 def test_an_outage_is_not_held_against_a_user() -> None:
     """Unlike an odd account: the next request may already find Stack Auth well."""
     desk = Desk()

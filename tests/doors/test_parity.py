@@ -97,7 +97,7 @@ GOOD: dict[str, Carried] = {
 BAD: dict[str, tuple[Carried, int, str]] = {
     "none": (lambda token: [], 401, "missing_token"),
     "empty": (lambda token: [("x-stack-access-token", "")], 401, "missing_token"),
-    "null-members": (lambda token: [("x-stack-auth", '{"accessToken":null,"refreshToken":null}')], 401, "missing_token"),
+    "null-members": (lambda token: [("x-stack-auth", '{"accessToken":null}')], 401, "missing_token"),
     "signed-out": (lambda token: [("authorization", wrapped("stackauth_", accessToken=None))], 401, "missing_token"),
     "basic": (lambda token: [("authorization", "Basic YTpi")], 401, "missing_token"),
     "api-key": (lambda token: [("authorization", "Bearer sk_live_1")], 401, "missing_token"),
