@@ -95,7 +95,7 @@ def wheel(session: nox.Session) -> None:
             shutil.copy(HERE / name, away)
         with session.chdir(away):
             session.run("python", "-c", _SAY_WHERE)
-            _quick_suite(session)
+            _side_by_side(session)
 
 
 @nox.session
@@ -137,12 +137,15 @@ def _build(session: nox.Session, dist: Path) -> Path:
 
 
 def _quick_suite(session: nox.Session) -> None:
-    if _names_tests(session.posargs):
-        _pytest(session)
-        return
-    beside = (*FRAMEWORKS, *SERVERS, *GEVENT, JS)
-    _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in (*beside, *TIMED)))
-    _pytest(session, *TIMED, *(f"--ignore={path}" for path in beside))
+    _side_by_side(session)
+    if not _names_tests(session.posargs):
+        _pytest(session, *TIMED, *(f"--ignore={path}" for path in FRAMEWORKS))
+
+
+def _side_by_side(session: nox.Session) -> None:
+    """Run what of the quick suite is not timed, on all cores."""
+    beside = (*FRAMEWORKS, *SERVERS, *GEVENT, *TIMED, JS)
+    _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in beside))
 
 
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:

@@ -73,6 +73,7 @@ class Case:
         send: the request's headers.
         trouble: what is wrong meanwhile.
         more: what the body says beside message and code.
+        asks: whether Stack Auth may have to be asked first.
     """
 
     path: str
@@ -83,6 +84,7 @@ class Case:
     send: Send
     trouble: Trouble = in_order
     more: Mapping[str, str] = field(default_factory=dict)
+    asks: bool = True
 
     def answer(self, body: Mapping[str, Any] | None = None, separators: tuple[str, str] = (", ", ": ")) -> Answer:
         """Return the whole answer.
@@ -148,11 +150,17 @@ AFTER_1, AFTER_10 = {"retry-after": "1"}, {"retry-after": "10"}
 MISCONFIGURED = (500, "auth_misconfigured", "Authentication server error", {})
 
 REFUSED: dict[str, Case] = {
-    "missing": Case("/me", *MISSING, lambda _: {}),
+    "missing": Case("/me", *MISSING, lambda _: {}, asks=False),
     "ambiguous": Case(
-        "/me", 400, "invalid_request", "Ambiguous or malformed credentials", challenge("invalid_request"), _twice
+        "/me",
+        400,
+        "invalid_request",
+        "Ambiguous or malformed credentials",
+        challenge("invalid_request"),
+        _twice,
+        asks=False,
     ),
-    "garbage": Case("/me", *INVALID, lambda _: {"x-stack-access-token": "undefined"}),
+    "garbage": Case("/me", *INVALID, lambda _: {"x-stack-access-token": "undefined"}, asks=False),
     "expired": Case(
         "/me",
         401,

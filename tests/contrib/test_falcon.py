@@ -272,6 +272,7 @@ def test_the_middleware_refuses(name: str, site: Site, stackauth: LocalStackAuth
     with case.trouble(stackauth):
         assert site.get(case.path, headers) == case.answer()
     assert site.ran == []
+    assert case.asks or stackauth.requests.count() == 0
 
 
 def inside(case: Case) -> Answer:

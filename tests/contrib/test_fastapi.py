@@ -190,6 +190,7 @@ def test_the_middleware_refuses(name: str, site: Site, http: TestClient, stackau
     with case.trouble(stackauth):
         assert answered(http.get(case.path, headers=headers)) == case.answer()
     assert site.ran == []
+    assert case.asks or stackauth.requests.count() == 0
 
 
 def inside(case: Case) -> Answer:

@@ -194,6 +194,7 @@ def test_the_middleware_refuses(name: str, site: Site, http: TestClient[Any], st
     with case.trouble(stackauth):
         assert answered(http.get(case.path, headers=headers)) == case.answer()
     assert site.ran == []
+    assert case.asks or stackauth.requests.count() == 0
 
 
 def inside(case: Case) -> Answer:

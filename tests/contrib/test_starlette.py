@@ -216,6 +216,7 @@ def test_the_middleware_refuses(name: str, site: Site, http: TestClient, stackau
     with case.trouble(stackauth):
         assert answered(http.get(case.path, headers=headers)) == case.answer()
     assert site.ran == []
+    assert case.asks or stackauth.requests.count() == 0
 
 
 @pytest.mark.parametrize("name", cases.REFUSED_INSIDE)

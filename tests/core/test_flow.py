@@ -781,7 +781,7 @@ def test_a_refusal_is_logged_with_its_detail(world: World, caplog: pytest.LogCap
         world.refused(token(signer=STRANGER), "/a")
     (record,) = caplog.records
     assert record.levelno == logging.INFO
-    assert record.getMessage() == "refused GET '/a': invalid_token (the signature does not hold)"
+    assert record.getMessage() == "refused 'GET' '/a': invalid_token (the signature does not hold)"
 
 
 @pytest.mark.parametrize(

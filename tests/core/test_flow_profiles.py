@@ -650,6 +650,13 @@ def test_a_late_answer_does_not_end_a_pause_that_was_asked_for_meanwhile() -> No
     assert desk.ask(JOHN) == "answer 3"
 
 
+def test_one_user_does_not_wait_for_another() -> None:
+    crowd = Crowd(Desk())
+    jane, john = crowd.comes(JANE), crowd.comes(JOHN)
+    assert jane.call is not None
+    assert john.call is not None
+
+
 def test_everybody_sees_their_own_profile_in_a_crowd() -> None:
     desk = Desk()
     crowd = Crowd(desk)

@@ -175,11 +175,11 @@ class Loopback:
 def _head(sock: socket.socket) -> bytes | None:
     """Return the next request up to its empty line; None where the peer sends no more."""
     head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        octet = sock.recv(1)
-        if not octet:
+    while not head.endswith(b"\r\n\r\n"):  # no request here has a body, and none is sent before the last is answered
+        octets = sock.recv(65536)
+        if not octets:
             return None
-        head += octet
+        head += octets
     return head[:-4]
 
 
@@ -215,8 +215,8 @@ class Issuer:
 
 
 def config_for(url: str, **settings: Any) -> StackAuthConfig:
-    """Return a config that asks `url` and believes tokens of the hosted issuer."""
-    return StackAuthConfig(**{"project_id": PROJECT, "api_url": url, "issuer_url": API, **settings})
+    """Return a config that asks `url` and believes tokens of the hosted issuer; patient with a busy machine."""
+    return StackAuthConfig(**{"project_id": PROJECT, "api_url": url, "issuer_url": API, "timeout": 30, **settings})
 
 
 def live_token(kind: UserType = UserType.NORMAL, *, signer: Signer | None = None, **changes: Any) -> str:

@@ -375,7 +375,7 @@ def test_a_thousand_calls_open_a_handful_of_connections(backend: Backend) -> Non
             for _ in range(50):
                 assert brief(await ask(edge, server.url)) == hostile.WHOLE
 
-        async with opened(server.url, timeout=30) as edge:
+        async with opened(server.url) as edge:
             await gathered(*[fifty] * 20)
 
     with Loopback(hostile.whole) as server:
@@ -706,7 +706,7 @@ def test_a_cold_start_causes_one_flight(backend: Backend) -> None:
     async def main() -> None:
         users: set[str] = set()
 
-        async with AsyncVerifier(config_for(server.url, timeout=30)) as verifier, anyio.create_task_group() as group:
+        async with AsyncVerifier(config_for(server.url)) as verifier, anyio.create_task_group() as group:
 
             async def verify(token: str) -> None:
                 users.add((await verifier.verify(token)).user_id)
@@ -735,7 +735,7 @@ def test_a_flood_of_junk_kids(backend: Backend, skew: Skew, monkeypatch: pytest.
 
     async def main() -> None:
         refused: list[ErrorCode] = []
-        verifier = AsyncVerifier(config_for(server.url, timeout=30))
+        verifier = AsyncVerifier(config_for(server.url))
 
         async def flood(tokens: list[str]) -> None:
             for token in tokens:
@@ -803,7 +803,7 @@ def test_a_rotation(backend: Backend, skew: Skew) -> None:
 
 _FIRST_CALL = """
 import concurrent.futures.thread, encodings.idna  # what asyncio and trio bring at the first look-up of any name
-import json, socket, sys, threading, time
+import json, os, socket, sys, threading, time
 from stackauth_middleware import AsyncVerifier
 from tests.edges.loopback import Issuer, Loopback, config_for, live_token
 
@@ -842,19 +842,26 @@ def looking_up(host, port, family=0, type=0, proto=0, flags=0):
 sys.addaudithook(hook)
 look_up, socket.getaddrinfo = socket.getaddrinfo, looking_up
 
+def clock():
+    # The time, less that spent in wait for a processor.
+    waited = int(os.pread(schedstat, 100, 0).split()[1]) / 1e9 if schedstat else 0
+    return time.monotonic() - waited
+
 async def tick():
     global longest
     while len(verified) < len(tokens):
-        last = time.monotonic()
+        last = clock()
         await sleep(0.005)
-        longest = max(longest, time.monotonic() - last)
+        longest = max(longest, clock() - last)
 
 async def verify():
     verified.append(await verifier.verify(tokens[len(verified)]))
 
 async def main():
-    global watching, loop_thread
+    global watching, loop_thread, schedstat
     loop_thread = threading.get_ident()
+    path = "/proc/thread-self/schedstat"
+    schedstat = os.open(path, os.O_RDONLY) if os.path.exists(path) else 0
     await sleep(0.02)
     watching = True
     await at_once(tick, *[verify] * len(tokens))
@@ -875,7 +882,8 @@ with Loopback(issuer) as server:
 def test_the_first_call_does_not_stop_the_loop(backend: Backend) -> None:
     """In a fresh process, 50 requests waiting for slow keys: no import, file or blocking call on the loop's thread.
 
-    The 100 ms of a stall are asserted on the best of three runs, since the machine may be busy with others.
+    The 100 ms of a stall are asserted on the best of three runs, less the time for which the machine, busy with
+    others, let this thread wait for a processor (where the kernel tells).
     """
     best = 1.0
     for _ in range(3):

@@ -172,7 +172,7 @@ def _with_short(which: str) -> str:
     """Return a token whose r or s begins with a zero octet, properly padded."""
     at = 0 if which == "r" else 32
     for number in range(100_000):
-        token = signed(jti=number)
+        token = signed(jti=str(number))
         if unb64url(token.rpartition(".")[2])[at] == 0:
             return token
     raise AssertionError("one signature in 256 begins so")

@@ -50,6 +50,8 @@ COMMANDS: Mapping[str, list[str]] = {
     "hypercorn": ["hypercorn", "--bind", "fd://{fd}"],
     "hypercorn-asyncio": ["hypercorn", "--worker-class", "asyncio", "--bind", "fd://{fd}"],
     "hypercorn-trio": ["hypercorn", "--worker-class", "trio", "--bind", "fd://{fd}"],
+    "hypercorn-root-path": ["hypercorn", "--root-path", "/r1", "--bind", "fd://{fd}"],
+    "uvicorn-root-path": ["uvicorn", "--root-path", "/r1", "--fd", "{fd}"],
     "daphne": ["daphne", "--fd", "{fd}"],
     "granian": ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"],
     "gunicorn": ["gunicorn", "--bind", "fd://{fd}"],
