@@ -13,7 +13,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
@@ -31,6 +31,7 @@ _SIGNATURE_CHARACTERS = 86
 _USER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FORBIDDEN_HEADERS = ("crit", "b64", "zip", "cty", "enc", "jku", "jwk", "x5u", "x5c")
 _MAX_KID = 128
+_MAX_DEPTH = 64
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _MAX_TIME = 2**53
@@ -207,7 +208,23 @@ def _json_object(octets: bytes) -> dict[str, Any]:
         _refuse("not one JSON text in UTF-8 with unique names")
     if end != len(text) or not isinstance(value, dict):
         _refuse("not a JSON object and nothing else")
+    if text.count("[") + text.count("{") > _MAX_DEPTH and _is_deep(value):
+        _refuse("nested too deeply")  # some releases of Python read such a text, and fail to walk it
     return value
+
+
+def _is_deep(value: object) -> bool:
+    """Say whether `value`, made of JSON, is nested more than `_MAX_DEPTH` deep."""
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for each in level for inner in _members(each)]
+    return bool(level)
+
+
+def _members(value: object) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1058,12 +1058,16 @@ def test_a_profile_cannot_be_asked_for_without_a_key(world: World) -> None:
 
 # -- properties ---------------------------------------------------------------------------------------
 
+UNKNOWN_KEY = "signed by a key of another type"
+"""Left out of what follows: whether such a key exists cannot be told while the last fetch failed, and one
+of two doors may not have tried yet.
+"""
 TEXTS = st.sampled_from(
     [
         None,
         "",
         "undefined",
-        *(text for text, _ in BAD.values()),
+        *(text for name, (text, _) in BAD.items() if name != UNKNOWN_KEY),
         *(token(kind) for kind in UserType),
         token(exp=WALL + 50),
         token(kind=ANONYMOUS, exp=WALL + 5000),
@@ -1085,8 +1089,7 @@ STEPS = st.lists(
 def test_both_doors_come_to_the_same_verdict(steps: list[tuple[str | None, str, float, Answer | None]]) -> None:
     """Deferring a refresh changes when keys are fetched, and nothing that a client can see of its token.
 
-    Where a key was just withdrawn, or the fetch just failed, the time of the fetch would matter: no
-    key is withdrawn here, and the two may differ in how long until one may ask again.
+    Where a key was just withdrawn, the time of the fetch would matter: none is withdrawn here.
     """
     deferring, carrying = World(), World()
     for text, path, seconds, down in steps:

@@ -985,3 +985,17 @@ def test_the_leniency_of_python_is_known() -> None:
     """What is guarded against is there: should Python grow strict, these guards could go."""
     assert base64.urlsafe_b64decode("QU JD") == b"ABC"
     assert json.loads('{"a":1,"a":2}') == {"a": 2}
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_what_is_nested_too_deeply_is_refused_by_every_python(opening: str) -> None:
+    """Some releases read a text that is nested a thousand deep, and then cannot freeze the claims."""
+    closing = "]" if opening == "[" else "}"
+    for depth, accepted in ((60, True), (64, False), (900, False)):
+        nested = json.loads(opening * depth + "0" + closing * depth)
+        assert isinstance(verdict(token(x=nested)), User) is accepted, depth
+
+
+def test_many_brackets_are_no_depth() -> None:
+    """A display name is the user's own to choose."""
+    assert isinstance(verdict(token(name="[{" * 500, x=[[]] * 100)), User)
