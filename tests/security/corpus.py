@@ -73,7 +73,7 @@ class Case:
 def claims(kind: Any = NORMAL, **changes: Any) -> dict[str, Any]:
     """Return honest claims as of now, changed as said."""
     now = int(time.time())
-    times = {"iat": now - 60, "exp": now + 540, "signed_up_at": now - 86_400}
+    times = {"iat": now - 60, "exp": now + 86_400, "signed_up_at": now - 86_400}
     return helpers.claims(kind, **{**times, **changes})
 
 
@@ -146,7 +146,7 @@ def _honest() -> Iterator[Case]:
     yield ok("iat-future-1s", signed(iat=int(time.time()) + 1), "C7")
     yield ok("iat-future-1h", signed(iat=int(time.time()) + 3600), "C7")
     yield ok("iat-missing", signed(iat=LEFT_OUT), "C7")
-    yield ok("exp-fraction", signed(exp=time.time() + 100.5), "C5")
+    yield ok("exp-fraction", signed(exp=int(time.time()) + 86_400.5), "C5")
     yield ok("nbf-past", signed(nbf=int(time.time()) - 10), "C6")
     yield ok("legacy-branch", signed(branch_id=LEFT_OUT, branchId="main"), "D6")
     yield ok("legacy-no-flags", signed(is_restricted=LEFT_OUT, restricted_reason=LEFT_OUT), "D6")
