@@ -42,7 +42,7 @@ def ran(folder: Path, command: str, marker: str = MARKER) -> Ran:
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     return Ran(done.returncode, done.stdout.splitlines(), done.stderr)

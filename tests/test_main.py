@@ -21,7 +21,7 @@ def test_runs_as_a_process(command: list[str]) -> None:
     settings = ["--project-id", "6fbbf22e-f4b2-4c6e-95a1-beab6fa41063", "--api-url", "http://127.0.0.1:9"]
     token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0."
     done = subprocess.run(
-        [*command, "verify", *settings], input=token, capture_output=True, text=True, timeout=30, env=bare, check=False
+        [*command, "verify", *settings], input=token, capture_output=True, text=True, timeout=120, env=bare, check=False
     )
     assert done.returncode == 1
     assert "FAIL  form" in done.stdout
@@ -31,7 +31,7 @@ def test_runs_as_a_process(command: list[str]) -> None:
 
 def test_status_and_line_of_an_error() -> None:
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("STACK_", "HEXCLAVE_", "NEXT_"))}
-    done = subprocess.run([*MODULE, "check"], capture_output=True, text=True, timeout=30, env=bare, check=False)
+    done = subprocess.run([*MODULE, "check"], capture_output=True, text=True, timeout=120, env=bare, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("stackauth-middleware: error: project_id is not set")

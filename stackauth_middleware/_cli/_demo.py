@@ -112,7 +112,7 @@ def _words(status: int, code: str) -> str:
 
 def _answer(url: str, case: Case) -> tuple[int, str]:
     """Send the request of `case` and return the status and code of the answer."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     try:
         connection.putrequest("GET", case.path)
         for name, value in case.headers:

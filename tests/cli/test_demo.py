@@ -77,7 +77,7 @@ def curl(line: str) -> list[tuple[int, str]]:
     assert len(words) == 2 + 2 * len(headers) + len(urls)
     answers = []
     for url in urls:
-        connection = http.client.HTTPConnection(url.netloc, timeout=5)
+        connection = http.client.HTTPConnection(url.netloc, timeout=30)
         connection.putrequest("GET", url.path)
         for name, value in headers:
             connection.putheader(name, value)
@@ -149,27 +149,22 @@ def test_waits_for_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
 def test_as_a_process_until_ctrl_c() -> None:
     """Ctrl-C ends the process with status 0, and its ports are closed."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "stackauth_middleware", "demo"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        out = ""
-        for line in process.stdout:
-            out += line
-            if line.startswith("Ctrl-C"):
-                break
-        expected, line = lines_to_paste(out)[1]
-        assert curl(line) == [(200, ""), (200, "")]
-        assert expected == "200"
-        process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=20)
-    finally:
-        process.kill()
-        process.wait()
+    command = [sys.executable, "-u", "-m", "stackauth_middleware", "demo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            out = ""
+            for line in process.stdout:
+                out += line
+                if line.startswith("Ctrl-C"):
+                    break
+            expected, line = lines_to_paste(out)[1]
+            assert curl(line) == [(200, ""), (200, "")]
+            assert expected == "200"
+            process.send_signal(signal.SIGINT)
+            rest, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (process.returncode, rest, err) == (0, "", "")
     with pytest.raises(ConnectionError):
         curl(line)

@@ -45,7 +45,7 @@ def nothing_left() -> Iterator[None]:
 
 
 def fetched(url: str) -> bytes:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     try:
         connection.request("GET", "/")
         return connection.getresponse().read()
