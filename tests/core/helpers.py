@@ -39,6 +39,7 @@ bounded = settings(
     deadline=None,
     max_examples=150,
     database=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 """For property tests: no deadline on a machine that others use too, and a bounded number of examples."""
