@@ -69,13 +69,13 @@ class KeyRing:
             record, mono = cell.record, tick.clocks.mono
             action = record.action(token.kid, mono)
             if action is Action.USE_AND_REFRESH and not defer_refresh and tick.answer is FlightEnd.LANDED:
-                tick = yield self._flight(token.user_type, carry=CARRY_BESIDE, wait=0)
+                tick = yield self._flight(token.user_type, record, carry=CARRY_BESIDE, wait=0)
                 continue
             if action in (Action.USE, Action.USE_AND_REFRESH):
                 return record.keys[token.kid], action, tick.clocks
             if action is not Action.REFRESH:
                 raise _no_key(record, mono)
-            tick = yield self._flight_for_unknown(token.user_type, record.age(mono))
+            tick = yield self._flight_for_unknown(token.user_type, record, mono)
             if tick.answer is not FlightEnd.LANDED:
                 raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the keys did not come in time")
 
@@ -83,41 +83,47 @@ class KeyRing:
         """Fetch the key set of `user_type`, unless another has or does; for a door whose app is done."""
         record = self.record(user_type)
         if record.age(now.mono) is not Age.FRESH and record.may_refresh(now.mono):
-            yield self._flight(user_type, wait=0)
+            yield self._flight(user_type, record, wait=0)
 
     def warm_up(self) -> Script[None]:
         """Fetch the key set of normal users, or join those who do."""
-        if not self.record(UserType.NORMAL).keys:
-            yield self._flight(UserType.NORMAL)
+        record = self.record(UserType.NORMAL)
+        if not record.keys:
+            yield self._flight(UserType.NORMAL, record)
 
-    def _flight_for_unknown(self, user_type: UserType, age: Age) -> Flight:
+    def _flight_for_unknown(self, user_type: UserType, record: KeySet, mono: float) -> Flight:
         """Return the flight for a key that is not held: a short one where there are other keys to serve by."""
-        if age is Age.NONE:
-            return self._flight(user_type)
+        if record.age(mono) is Age.NONE:
+            return self._flight(user_type, record)
         return Flight(
             ("keys", user_type),
-            lambda: self._refresh(user_type, past_caches=True),
+            lambda: self._refresh(user_type, record, past_caches=True),
             carry=CARRY_BESIDE,
             wait=CARRY_BESIDE,
             max_waiters=MAX_WAITERS,
         )
 
-    def _flight(self, user_type: UserType, *, carry: float = math.inf, wait: float = math.inf) -> Flight:
-        return Flight(("keys", user_type), lambda: self._refresh(user_type), carry=carry, wait=wait)
+    def _flight(
+        self, user_type: UserType, record: KeySet, *, carry: float = math.inf, wait: float = math.inf
+    ) -> Flight:
+        return Flight(("keys", user_type), lambda: self._refresh(user_type, record), carry=carry, wait=wait)
 
-    def _refresh(self, user_type: UserType, *, past_caches: bool = False) -> Script[None]:
-        """Fetch the key set of `user_type` and keep what came of it."""
-        document, clocks = yield from self._documents(user_type, past_caches=past_caches)
+    def _refresh(self, user_type: UserType, seen: KeySet, *, past_caches: bool = False) -> Script[None]:
+        """Fetch the key set of `user_type` and keep what came of it, unless a flight landed since `seen` was."""
         cell = self._key_sets[user_type]
+        if cell.record is not seen:
+            return
+        document, clocks = yield from self._documents(user_type, past_caches=past_caches)
         if isinstance(document, Document):
             keys = document.keys(cell.record.keys)
             if keys or not document.points:
-                return cell.put(KeySet.filled(keys, document.fresh_for, clocks.mono))
+                cell.put(KeySet.filled(keys, document.fresh_for, clocks.mono))
+                return
             document = Failure(ErrorCode.SERVER_ERROR, "a JWK Set without a usable key")
         failure = document
         notice = self._faults if failure.code is ErrorCode.MISCONFIGURED else self._outages
         notice(clocks.mono, f"no {user_type.value} key set from {self._url}: {failure.detail}")
-        return cell.swap(lambda record: (record.failed(failure, clocks.mono), None))
+        cell.swap(lambda record: (record.failed(failure, clocks.mono), None))
 
     def _documents(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Clocks]]:
         """Fetch what the keys of `user_type` are read from: two documents but for normal users."""

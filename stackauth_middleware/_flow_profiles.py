@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from . import _profiles
@@ -67,11 +68,13 @@ class ProfileDesk:
         """
         started, clocks = now.mono, now
         while True:
-            known = self._known(user, digest, started, clocks, fresh=fresh)
+            look = partial(self._known, user, digest, started, clocks, fresh=fresh)
+            known = look()
             if known is not None:
                 return _profile(known, self._breaker.record, clocks.mono)
             mine: list[Reading] = []
-            tick = yield Flight(("profile", user.user_id), self._asking(user, token, digest, clocks, mine.append))
+            script = self._asking(user, token, digest, clocks, look, mine.append)
+            tick = yield Flight(("profile", user.user_id), script)
             clocks = tick.clocks
             if mine:
                 return _profile(mine[0], self._breaker.record, clocks.mono)
@@ -96,11 +99,21 @@ class ProfileDesk:
         return now.mono - heard.asked_at < self._config.profile_ttl and now.wall < heard.until
 
     def _asking(
-        self, user: User, token: str, digest: bytes, now: Clocks, tell: Callable[[Reading], None]
+        self,
+        user: User,
+        token: str,
+        digest: bytes,
+        now: Clocks,
+        look: Callable[[], Reading | None],
+        tell: Callable[[Reading], None],
     ) -> Callable[[], Script[None]]:
-        """Return the flight's script, which also tells its carrier what it read."""
+        """Return the flight's script, which also tells its carrier what it read, or what landed since it looked."""
 
         def script() -> Script[None]:
+            known = look()
+            if known is not None:
+                tell(known)
+                return
             if not self._breaker.swap(lambda breaker: breaker.tried(now.mono)):
                 tell(Failure(self._breaker.record.code, "Stack Auth is left alone for a while"))
                 return

@@ -422,6 +422,40 @@ def test_who_waited_looks_again_and_finds_what_the_carrier_left(world: World) ->
     assert len(world.auth.calls) == 1
 
 
+def boards_late(world: World, kind: UserType, kid: str, meanwhile: Callable[[], object]) -> Any:
+    """Return what comes of one who looks, and boards only after `meanwhile`."""
+
+    def board() -> FlightEnd:
+        meanwhile()
+        world.pump(world.pump.flights[0].script())
+        return FlightEnd.LANDED
+
+    world.pump.joined.append(board)
+    return world.key_for(kind, kid)
+
+
+@pytest.mark.parametrize("kind", UserType, ids=str)
+def test_who_boards_after_a_flight_landed_looks_again_and_asks_nobody(world: World, kind: UserType) -> None:
+    """A thread can lose the processor between its look and its flight: one cold start, one fetch."""
+    calls: list[int] = []
+
+    def another() -> None:
+        world.key_for(kind)
+        calls.append(len(world.auth.calls))
+
+    key, _, _ = boards_late(world, kind, KID[kind], another)
+    assert key.point == SIGNERS[kind][0].point
+    assert calls == [len(world.auth.calls)]
+
+
+def test_who_boards_after_a_junk_kid_was_looked_for_asks_nobody(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(APART)
+    with pytest.raises(RefusedError):
+        boards_late(world, NORMAL, "junk", lambda: world.refused(kid="other junk"))
+    assert len(world.auth.calls) == 1
+
+
 def test_who_waited_finds_the_carriers_failure_and_asks_nobody(world: World) -> None:
     carrier = Pump(world.clock, world.auth)
     world.auth.down = OUTAGE

@@ -131,6 +131,20 @@ def test_it_belongs_to_the_user_and_not_to_the_token() -> None:
     assert desk.users_me.asked == [token_of(JANE), token_of(JOHN)]
 
 
+def test_who_boards_after_a_flight_landed_looks_again_and_asks_nobody() -> None:
+    """A thread can lose the processor between its look and its flight: one user, one call."""
+    desk = Desk()
+
+    def board() -> FlightEnd:
+        desk.ask()
+        desk.pump(desk.pump.flights[0].script())
+        return FlightEnd.LANDED
+
+    desk.pump.joined.append(board)
+    assert desk.ask(number=1) == "answer 1"
+    assert desk.calls == 1
+
+
 def test_two_configs_remember_each_its_own() -> None:
     one, other = Desk(), Desk()
     one.ask()
