@@ -173,7 +173,7 @@ class StackAuthConfig:
                 settled["rules"],
                 Policy(
                     settled["default_access"],
-                    profile=False,
+                    profile=settled["mode"] == "rest",
                     allow_restricted=settled["allow_restricted"],
                     allow_anonymous=settled["allow_anonymous"],
                 ),

@@ -74,7 +74,7 @@ def split_subprotocols(value: str) -> list[str]:
 
 def _one_of(headers: Mapping[str, str], names: tuple[str, str]) -> str | None:
     """Return the value of the header that is there and not empty; both brands at once are ambiguous."""
-    old, new = (headers.get(name, "").strip(" \t") for name in names)
+    old, new = headers.get(names[0], "").strip(" \t"), headers.get(names[1], "").strip(" \t")
     if old and new:
         raise _malformed("one carrier in both brands")
     if len(old or new) > MAX_OCTETS:

@@ -9,13 +9,13 @@ from ._credentials import HEADERS
 from ._edge import clocks, in_event_loop
 from ._flow import Flow
 from ._user import User, UserProfile
-from ._verdict import Presented
+from ._verdict import Admitted
 from ._wire import Script
 from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
 USER = "stackauth.user"
 ERROR = "stackauth.error"
-PRESENTED = "stackauth.presented"
+VERDICT = "stackauth.verdict"
 
 HEADER_NAMES = HEADERS - {"sec-websocket-protocol"} | {"origin", "access-control-request-method"}
 """The headers that the flow looks at, in lower case."""
@@ -87,12 +87,12 @@ def load_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
         AuthServerError: Stack Auth could not be asked.
         ConfigError: no key is set to ask with, or no middleware saw this request.
     """
-    presented = _presented(obj)
+    admitted = _admitted(obj)
     if in_event_loop():
         raise RuntimeError("load_profile would block the event loop of this thread; use: await aload_profile(...)")
     from ._sync import SyncEdge
 
-    return presented.config.own(SyncEdge).run(_asking(presented, fresh=fresh))
+    return admitted.config.own(SyncEdge).run(_asking(admitted, fresh=fresh))
 
 
 async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
@@ -101,29 +101,29 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
     Under the WSGI door, where a framework runs each coroutine in a loop of its own, a worker thread
     asks: connections that belong to such a loop could not be kept.
     """
-    presented = _presented(obj)
-    script = _asking(presented, fresh=fresh)
-    if presented.in_threads:
+    admitted = _admitted(obj)
+    script = _asking(admitted, fresh=fresh)
+    if admitted.in_threads:
         from anyio import to_thread
 
         from ._sync import SyncEdge
 
-        return await to_thread.run_sync(presented.config.own(SyncEdge).run, script)
+        return await to_thread.run_sync(admitted.config.own(SyncEdge).run, script)
     from ._async import AsyncEdge
 
-    return await presented.config.own(AsyncEdge).run(script)
+    return await admitted.config.own(AsyncEdge).run(script)
 
 
-def _asking(presented: Presented, *, fresh: bool) -> Script[UserProfile]:
+def _asking(admitted: Admitted, *, fresh: bool) -> Script[UserProfile]:
     """Return the script that brings the profile, and refuses a user whom the rules would not let in."""
-    flow = presented.config.own(Flow)
-    return flow.profile(presented.token, clocks(), fresh=fresh, policy=presented.policy)
+    flow = admitted.config.own(Flow)
+    return flow.profile(admitted.token, clocks(), fresh=fresh, policy=admitted.policy)
 
 
-def _presented(obj: Any) -> Presented:
+def _admitted(obj: Any) -> Admitted:
     require_user(obj)
-    presented: Presented = _written(obj)[PRESENTED]
-    return presented
+    admitted: Admitted = _written(obj)[VERDICT]
+    return admitted
 
 
 def _written(obj: Any) -> Mapping[str, Any]:

@@ -13,17 +13,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ._config import StackAuthConfig
-from ._credentials import MAX_OCTETS, extract
-from ._flow_keys import KeyRing
+from ._credentials import extract
+from ._flow_keys import KeyRing, no_key
 from ._flow_profiles import ProfileDesk
 from ._keyset import Action, Key
 from ._memory import Memory
 from ._notices import Notice
 from ._responses import Responder
 from ._rules import Policy, admit
-from ._tokens import ForeignToken, Token, check_signature, parse, user_of
-from ._user import User, UserProfile, UserType, with_profile
-from ._verdict import NOBODY, Admitted, Presented
+from ._tokens import ForeignToken, Token, check_signature, is_possible, parse, user_of
+from ._user import User, UserProfile, with_profile
+from ._verdict import NOBODY, Admitted, Nobody, Verdict
 from ._wire import Clocks, Inbound, Response, Script
 from .errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError, forget_locals
 
@@ -33,18 +33,19 @@ logger = logging.getLogger("stackauth_middleware")
 _NOTHING = Inbound("GET", "/", "", {})
 
 
-class _Remembered(NamedTuple):
-    user: User
-    kid: str
-    key: Key
-
-
 class _Seen(NamedTuple):
-    """A token that was verified, and how its key was found."""
+    """A token that was verified.
+
+    Attributes:
+        key: by which it was, and `kid` its id: the token holds for as long as that key is published.
+        stale: whether the set of that key is to be refreshed.
+    """
 
     user: User
     digest: bytes
-    action: Action
+    kid: str
+    key: Key
+    stale: bool = False
 
 
 class _Pending(NamedTuple):
@@ -62,20 +63,18 @@ class Flow:
         self.keys = KeyRing(config)
         self._profiles = ProfileDesk(config)
         self._respond = Responder(config)
-        self._tokens: Memory[bytes, _Remembered] = Memory(config.token_memory)
+        self._tokens: Memory[bytes, _Seen] = Memory(config.token_memory)
         self._foreign = Notice(logging.WARNING)
         self._default = Policy(
             "required",
-            profile=False,
+            profile=config.mode == "rest",
             allow_restricted=config.allow_restricted,
             allow_anonymous=config.allow_anonymous,
         )
 
     # -- requests ----------------------------------------------------------------------------------
 
-    def gate(
-        self, inbound: Inbound, now: Clocks, *, defer_refresh: bool
-    ) -> Admitted | Response | Script[Admitted | Response]:
+    def gate(self, inbound: Inbound, now: Clocks, *, defer_refresh: bool) -> Verdict | Script[Verdict]:
         """Let a request in, or refuse it.
 
         Args:
@@ -84,16 +83,19 @@ class Flow:
             defer_refresh: whether the door sees to a stale key set after the app is done.
         """
         try:
-            admitted = self._gate(inbound, now, defer_refresh=defer_refresh)
+            verdict = self._gate(inbound, now, defer_refresh=defer_refresh)
         except Exception as error:
             return self._refuse(inbound, error)
-        if isinstance(admitted, Admitted):
-            self._observe(inbound, admitted)
-            return admitted
-        return self._gated(inbound, admitted)
+        if not isinstance(verdict, (Admitted, Nobody)):
+            return self._gated(inbound, verdict)
+        if self.config.observers:
+            self._observe(inbound, verdict)
+        return verdict
 
-    def _gate(self, inbound: Inbound, now: Clocks, *, defer_refresh: bool) -> Admitted | Script[Admitted]:
-        if _is_preflight(inbound):
+    def _gate(
+        self, inbound: Inbound, now: Clocks, *, defer_refresh: bool
+    ) -> Admitted | Nobody | Script[Admitted | Nobody]:
+        if inbound.method == "OPTIONS" and _is_preflight(inbound):
             return NOBODY
         policy = self.config.policy(inbound.method, inbound.path, inbound.root_path)
         if policy.access == "public":
@@ -104,41 +106,40 @@ class Flow:
                 return NOBODY
             raise RefusedError(ErrorCode.MISSING_TOKEN, "no token")
         found = self._judge(token, now, defer_refresh=defer_refresh)
-        if isinstance(found, _Pending) or self._wants_profile(policy):
+        if isinstance(found, _Pending) or policy.profile:
             return self._admission(token, found, policy, now, defer_refresh=defer_refresh)
         admit(found.user, policy)
-        presented = Presented(self.config, token, policy, in_threads=not defer_refresh)
-        return Admitted(found.user, presented, refresh=_to_refresh(found))
+        return self._admitted(found.user, token, policy, defer_refresh, found.stale)
 
     def _admission(
         self, token: str, found: _Seen | _Pending, policy: Policy, now: Clocks, *, defer_refresh: bool
-    ) -> Script[Admitted]:
+    ) -> Script[Admitted | Nobody]:
         try:
             if isinstance(found, _Pending):
                 found, now = yield from self._with_key(found, now, defer_refresh=defer_refresh)
             user = found.user
-            if self._wants_profile(policy):
+            if policy.profile:
                 admit(user, replace(policy, checks=()))
                 profile = yield from self._profiles.profile(user, token, found.digest, now)
                 user = with_profile(user, profile)
         except AuthServerError as error:
             if policy.access == "optional":
-                return Admitted(error=error.code)
+                return Nobody(error.code)
             raise
         admit(user, policy)
-        presented = Presented(self.config, token, policy, in_threads=not defer_refresh)
-        return Admitted(user, presented, refresh=_to_refresh(found))
+        return self._admitted(user, token, policy, defer_refresh, found.stale)
 
-    def _wants_profile(self, policy: Policy) -> bool:
-        return policy.profile or self.config.mode == "rest"
+    def _admitted(self, user: User, token: str, policy: Policy, defer_refresh: bool, stale: bool) -> Admitted:  # noqa: FBT001
+        refresh = user.user_type if stale else None
+        return Admitted(user, self.config, token, policy, not defer_refresh, refresh)
 
-    def _gated(self, inbound: Inbound, script: Script[Admitted]) -> Script[Admitted | Response]:
+    def _gated(self, inbound: Inbound, script: Script[Admitted | Nobody]) -> Script[Verdict]:
         try:
-            admitted = yield from script
+            verdict = yield from script
         except Exception as error:
             return self._refuse(inbound, error)
-        self._observe(inbound, admitted)
-        return admitted
+        self._observe(inbound, verdict)
+        return verdict
 
     # -- tokens ------------------------------------------------------------------------------------
 
@@ -150,14 +151,14 @@ class Flow:
             AuthServerError: the keys to judge it cannot be had.
         """
         found = self._judge(token, now, defer_refresh=False)
-        if isinstance(found, _Pending) or self.config.mode == "rest":
+        if isinstance(found, _Pending) or self._default.profile:
             return self._verification(token, found, now)
         admit(found.user, self._default)
         return found.user
 
     def _verification(self, token: str, found: _Seen | _Pending, now: Clocks) -> Script[User]:
         admitted = yield from self._admission(token, found, self._default, now, defer_refresh=False)
-        assert admitted.user is not None  # noqa: S101 - the default policy requires a user
+        assert isinstance(admitted, Admitted)  # noqa: S101 - the default policy requires a user
         return admitted.user
 
     def authenticate(self, inbound: Inbound, now: Clocks) -> User | Script[User] | None:
@@ -192,36 +193,38 @@ class Flow:
         Returns:
             The user, or what is left to do where the key must be asked for first.
         """
-        if len(token) > MAX_OCTETS or not token.isascii():
+        if not is_possible(token):
             raise RefusedError(ErrorCode.INVALID_TOKEN, "not a token by form")
         digest = hashlib.sha256(token.encode("ascii")).digest()
-        remembered = self._remembered(digest, now)
-        if remembered is not None:
-            user, kid, _ = remembered
-            record = self.keys.record(user.user_type)
-            action = Action.USE if record.is_fresh(now.mono) else record.action(kid, now.mono)
-            if _is_ready(action, defer_refresh=defer_refresh):
-                return _Seen(user, digest, action)
+        seen = self._tokens.get(digest)
+        if seen is not None:
+            seen = self._seen_again(seen, now, defer_refresh=defer_refresh)
+            if seen is not None:
+                return seen
         parsed = self._parsed(token, now)
         record = self.keys.record(parsed.user_type)
         action = record.action(parsed.kid, now.mono)
         if _is_ready(action, defer_refresh=defer_refresh):
             return self._first_sight(parsed, digest, record.keys[parsed.kid], action, now)
+        if action is Action.UNKNOWN and record.failure is None:
+            raise no_key(record, now.mono)
         return _Pending(parsed, digest)
 
-    def _remembered(self, digest: bytes, now: Clocks) -> _Remembered | None:
-        """Return what is known of a token that was verified before, by a key that is still published."""
-        remembered = self._tokens.get(digest)
-        if remembered is None:
-            return None
-        user, kid, key = remembered
-        if self.keys.record(user.user_type).keys.get(kid) is not key:
-            self._tokens.drop(digest)
+    def _seen_again(self, seen: _Seen, now: Clocks, *, defer_refresh: bool) -> _Seen | None:
+        """Return what is known of a token that was verified before; None where its key must be looked for again."""
+        user = seen.user
+        record = self.keys.record(user.user_type)
+        if record.keys.get(seen.kid) is not seen.key:
+            self._tokens.drop(seen.digest)
             return None
         if user.expires_at <= now.wall - self.config.leeway:
-            self._tokens.drop(digest)
+            self._tokens.drop(seen.digest)
             raise RefusedError(ErrorCode.EXPIRED_TOKEN, "expired")
-        return remembered
+        if record.is_fresh(now.mono):
+            return seen
+        action = record.action(seen.kid, now.mono)
+        ready = _is_ready(action, defer_refresh=defer_refresh)
+        return seen._replace(stale=action is Action.USE_AND_REFRESH) if ready else None
 
     def _parsed(self, token: str, now: Clocks) -> Token:
         try:
@@ -238,8 +241,9 @@ class Flow:
         """Check the signature and the claims, and remember the user."""
         check_signature(token, key.public)
         user = user_of(token, now.wall, self.config.leeway)
-        self._tokens.put(digest, _Remembered(user, token.kid, key))
-        return _Seen(user, digest, action)
+        seen = _Seen(user, digest, token.kid, key)
+        self._tokens.put(digest, seen)
+        return seen._replace(stale=True) if action is Action.USE_AND_REFRESH else seen
 
     def unreadable(self) -> Response:
         """Return the refusal for a scope or environ that is not of its specification's form."""
@@ -253,17 +257,16 @@ class Flow:
         if not isinstance(error, RefusedError | AuthServerError):
             logger.error("refusing a request: the verification failed", exc_info=error)
             error = AuthServerError(ErrorCode.SERVER_ERROR, 1, "an error of the middleware")
-        cause = error.__cause__
-        logger.info(
-            "refused %r %r: %s (%s)", inbound.method, inbound.path, error.code.value, error.detail, exc_info=cause
-        )
-        self._tell(Event(inbound.method.upper(), inbound.path, error.code, error.detail))
+        if logger.isEnabledFor(logging.INFO):
+            what, why = (inbound.method, inbound.path), (error.code.value, error.detail)
+            logger.info("refused %r %r: %s (%s)", *what, *why, exc_info=error.__cause__)
+        if self.config.observers:
+            self._tell(Event(inbound.method.upper(), inbound.path, error.code, error.detail))
         return self._respond(error, inbound.method, inbound.path, inbound.headers.get("origin", ""))
 
-    def _observe(self, inbound: Inbound, admitted: Admitted) -> None:
-        if self.config.observers:
-            user_id = admitted.user.user_id if admitted.user else None
-            self._tell(Event(inbound.method.upper(), inbound.path, admitted.error, user_id=user_id))
+    def _observe(self, inbound: Inbound, verdict: Admitted | Nobody) -> None:
+        user_id = verdict.user.user_id if verdict.user else None
+        self._tell(Event(inbound.method.upper(), inbound.path, verdict.error, user_id=user_id))
 
     def _tell(self, event: Event) -> None:
         for observer in self.config.observers:
@@ -278,14 +281,6 @@ def _is_ready(action: Action, *, defer_refresh: bool) -> bool:
     return action is Action.USE or (defer_refresh and action is Action.USE_AND_REFRESH)
 
 
-def _to_refresh(seen: _Seen) -> UserType | None:
-    return seen.user.user_type if seen.action is Action.USE_AND_REFRESH else None
-
-
 def _is_preflight(inbound: Inbound) -> bool:
-    """Say whether this is a CORS preflight, which carries no credentials: the test of the Fetch standard."""
-    return (
-        inbound.method == "OPTIONS"
-        and "origin" in inbound.headers
-        and "access-control-request-method" in inbound.headers
-    )
+    """Say whether this OPTIONS is a CORS preflight, which carries no credentials: the test of the Fetch standard."""
+    return "origin" in inbound.headers and "access-control-request-method" in inbound.headers

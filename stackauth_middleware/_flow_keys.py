@@ -74,7 +74,7 @@ class KeyRing:
             if action in (Action.USE, Action.USE_AND_REFRESH):
                 return record.keys[token.kid], action, tick.clocks
             if action is not Action.REFRESH:
-                raise _no_key(record, mono)
+                raise no_key(record, mono)
             tick = yield self._flight_for_unknown(token.user_type, record, mono)
             if tick.answer is not FlightEnd.LANDED:
                 raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the keys did not come in time")
@@ -154,7 +154,7 @@ def ask(call: Call) -> Script[Tick]:
     return tick
 
 
-def _no_key(record: KeySet, mono: float) -> RefusedError | AuthServerError:
+def no_key(record: KeySet, mono: float) -> RefusedError | AuthServerError:
     """Return why there is no key for a key id, at a time at which nobody may be asked."""
     if record.failure is None:
         return RefusedError(ErrorCode.INVALID_TOKEN, "signed by an unknown key")

@@ -73,7 +73,7 @@ class ProfileDesk:
             if known is not None:
                 return _profile(known, self._breaker.record, clocks.mono)
             mine: list[Reading] = []
-            script = self._asking(user, token, digest, clocks, look, mine.append)
+            script = self._asking(user, token, digest, clocks, look=look, tell=mine.append)
             tick = yield Flight(("profile", user.user_id), script)
             clocks = tick.clocks
             if mine:
@@ -104,6 +104,7 @@ class ProfileDesk:
         token: str,
         digest: bytes,
         now: Clocks,
+        *,
         look: Callable[[], Reading | None],
         tell: Callable[[Reading], None],
     ) -> Callable[[], Script[None]]:

@@ -76,6 +76,8 @@ class Age(Enum):
     STALE = 2
     FRESH = 3
 
+    __hash__ = object.__hash__  # there is one of each; Enum's own is written in Python
+
 
 ACTIONS: Mapping[tuple[Age, bool, bool], Action] = {
     # (age, is the key id known, may a flight start now)

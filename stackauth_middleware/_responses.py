@@ -27,7 +27,7 @@ class Responder:
     def __init__(self, config: StackAuthConfig) -> None:
         self._config = config
         self._challenges = {row: _challenge(row, config.realm) for row in ErrorCode}
-        self._made: dict[tuple[ErrorCode, bool], Response] = {}
+        self._ready = {} if callable(config.error_body) else {row: self._make(row, _ANY) for row in _ALWAYS_THE_SAME}
 
     def __call__(self, error: RefusedError | AuthServerError, method: str, path: str, origin: str) -> Response:
         """Return the response for `error`.
@@ -38,17 +38,14 @@ class Responder:
             origin: the ``Origin`` header, or "".
         """
         row = error.code
+        ready = self._ready.get(row)
+        if ready is not None and not origin and method != "HEAD":
+            return ready
         reason = error.restricted_reason if isinstance(error, RefusedError) else None
         retry_after = error.retry_after if isinstance(error, AuthServerError) else None
-        always_the_same = not (origin or reason or retry_after or callable(self._config.error_body))
-        if not always_the_same:
-            return self._make(row, RefusalInfo(method, path, reason, retry_after), origin)
-        key = (row, method == "HEAD")
-        if key not in self._made:
-            self._made[key] = self._make(row, RefusalInfo(method, path), origin)
-        return self._made[key]
+        return self._make(row, RefusalInfo(method, path, reason, retry_after), origin)
 
-    def _make(self, row: ErrorCode, info: RefusalInfo, origin: str) -> Response:
+    def _make(self, row: ErrorCode, info: RefusalInfo, origin: str = "") -> Response:
         body = self._body(row, info)
         problem = self._config.error_body == "problem"
         headers = [
@@ -63,7 +60,7 @@ class Responder:
             headers.append(("Retry-After", str(info.retry_after)))
         if origin:
             headers.extend(self._cors(origin))
-        return Response(row.status, tuple(headers), b"" if info.method == "HEAD" else body)
+        return Response.of(row.status, headers, b"" if info.method == "HEAD" else body)
 
     def _body(self, row: ErrorCode, info: RefusalInfo) -> bytes:
         custom = self._config.error_body
@@ -89,6 +86,9 @@ class Responder:
 
 
 _MISSING = object()
+_ANY = RefusalInfo("GET", "/")
+_ALWAYS_THE_SAME = set(ErrorCode) - {ErrorCode.RESTRICTED_NOT_ALLOWED, ErrorCode.SERVER_ERROR}
+"""The rows whose answers tell nothing of the request."""
 
 
 def _challenge(row: ErrorCode, realm: str) -> str:

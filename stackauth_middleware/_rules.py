@@ -247,7 +247,8 @@ def _resolved(segments: list[str]) -> list[str]:
 def _policy(rule: Rule, default: Policy) -> Policy:
     anonymous = default.allow_anonymous if rule.allow_anonymous is None else rule.allow_anonymous
     restricted = default.allow_restricted if rule.allow_restricted is None else rule.allow_restricted
-    return Policy(rule.access, rule.profile, restricted, anonymous, (rule.check,) if rule.check else ())
+    checks = (rule.check,) if rule.check else ()
+    return Policy(rule.access, rule.profile or default.profile, restricted, anonymous, checks)
 
 
 def _holds_for(rule: Rule, method: str) -> bool:

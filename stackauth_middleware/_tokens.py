@@ -28,6 +28,7 @@ ES256 = jwt.get_algorithm_by_name("ES256")
 
 _SIGNATURE_CHARACTERS = 86
 """64 octets, r and s of 32 each (RFC 7518 section 3.4), in base64url."""
+_BEFORE_SIGNATURE = slice(-_SIGNATURE_CHARACTERS - 1, -_SIGNATURE_CHARACTERS)
 _USER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FORBIDDEN_HEADERS = ("crit", "b64", "zip", "cty", "enc", "jku", "jwk", "x5u", "x5c")
 _MAX_KID = 128
@@ -55,6 +56,11 @@ class ForeignToken(RefusedError):
     """A well-formed token of another audience or issuer: what a wrong `project_id` looks like."""
 
 
+def is_possible(token: str) -> bool:
+    """Say whether `token` is worth a closer look: ASCII of at most 8 KiB that ends in what could be a signature."""
+    return len(token) <= MAX_OCTETS and token.isascii() and token[_BEFORE_SIGNATURE] == "."
+
+
 def parse(token: str, audiences: Mapping[str, UserType], issuers: Mapping[str, UserType]) -> Token:
     """Take `token` apart and refuse what no key could save.
 
@@ -80,8 +86,8 @@ def jws(token: str) -> tuple[str, bytes, bytes, bytes]:
     Raises:
         RefusedError: INVALID_TOKEN, it is not the strict form of one that ES256 signed.
     """
-    if len(token) > MAX_OCTETS or not token.isascii():
-        _refuse("over 8 KiB, or not ASCII")
+    if not is_possible(token):
+        _refuse("not a token by form")
     signing_input, _, signature_part = token.rpartition(".")
     header_part, _, payload_part = signing_input.partition(".")
     if len(signature_part) != _SIGNATURE_CHARACTERS or not header_part or not payload_part or "." in payload_part:
@@ -181,7 +187,7 @@ def _flags_agree(claims: Mapping[str, Any], user_type: UserType) -> bool:
 
 def _is_time(value: object) -> bool:
     """Say whether `value` is a NumericDate of RFC 7519 section 2 that every JSON reader takes for the same."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_MAX_TIME <= value <= _MAX_TIME
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_MAX_TIME <= value <= _MAX_TIME
 
 
 def _decode(part: str) -> bytes:

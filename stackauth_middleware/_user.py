@@ -150,26 +150,25 @@ def user_from_claims(claims: Mapping[str, Any], user_type: UserType, payload: by
 
     Members that only inform are None or False where their type is not what Stack Auth sends.
     """
-    reason = claims.get("restricted_reason")
-    return _rebuild(
-        (
-            claims["sub"],
-            user_type,
-            user_type is UserType.ANONYMOUS,
-            user_type is not UserType.NORMAL,
-            _reason(reason) or ("anonymous" if user_type is UserType.ANONYMOUS else None),
-            _text(claims.get("email")),
-            claims.get("email_verified") is True,
-            _text(claims.get("name")),
-            _text(claims.get("selected_team_id")),
-            _number(claims.get("signed_up_at")),
-            _text(claims.get("refresh_token_id", claims.get("refreshTokenId"))),
-            claims.get("requires_totp_mfa") is True,
-            _number(claims.get("iat")),
-            claims["exp"],
-        ),
-        payload,
+    get = claims.get
+    user = User(
+        claims["sub"],
+        user_type,
+        user_type is UserType.ANONYMOUS,
+        user_type is not UserType.NORMAL,
+        _reason(get("restricted_reason")) or ("anonymous" if user_type is UserType.ANONYMOUS else None),
+        _text(get("email")),
+        get("email_verified") is True,
+        _text(get("name")),
+        _text(get("selected_team_id")),
+        _number(get("signed_up_at")),
+        _text(get("refresh_token_id", get("refreshTokenId"))),
+        get("requires_totp_mfa") is True,
+        _number(get("iat")),
+        claims["exp"],
     )
+    object.__setattr__(user, "_payload", payload)
+    return user
 
 
 _TEXTS = (
@@ -256,7 +255,7 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     return value if -math.inf < value < math.inf else None
 

@@ -1,45 +1,68 @@
-"""What the gate says of a request that the app gets to see."""
+"""What the gate says of a request that the app gets to see: who is there, or that nobody is."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TypeAlias
 
 from ._config import StackAuthConfig
 from ._rules import Policy
 from ._user import User, UserType
+from ._wire import Response
 from .errors import ErrorCode
 
 
-class Presented:
-    """A verified token, kept for the request that brought it so that its profile can be asked for.
+class Admitted:
+    """A verified user is let through. Kept with the request, so that the profile can be asked for later.
 
     It is no mapping, sequence or dataclass and shows none of its attributes: nothing that writes a
     scope or an environ out writes the token.
+
+    Attributes:
+        user: who is there.
+        config: whose settings hold.
+        token: the verified token of `user`.
+        policy: what the request had to meet.
+        in_threads: whether the door's apps run in threads, and not in an event loop.
+        refresh: the user type whose key set is stale: for a door to see to once the app is done.
     """
 
-    __slots__ = ("config", "in_threads", "policy", "token")
+    __slots__ = ("config", "in_threads", "policy", "refresh", "token", "user")
 
-    def __init__(self, config: StackAuthConfig, token: str, policy: Policy, *, in_threads: bool) -> None:
+    error: None = None
+
+    def __init__(
+        self,
+        user: User,
+        config: StackAuthConfig,
+        token: str,
+        policy: Policy,
+        in_threads: bool,  # noqa: FBT001 - all by position: one is made for each request
+        refresh: UserType | None,
+    ) -> None:
+        self.user = user
         self.config = config
         self.token = token
         self.policy = policy
         self.in_threads = in_threads
+        self.refresh = refresh
 
 
-class Admitted(NamedTuple):
-    """The verdict that lets a request through.
+class Nobody:
+    """Nobody is let through.
 
     Attributes:
-        user: who is there, or None for nobody.
-        presented: the token behind `user`.
         error: why nobody is there although somebody tried, on an optional route.
-        refresh: the user type whose key set is stale: for a door to see to once the app is done.
     """
 
-    user: User | None = None
-    presented: Presented | None = None
-    error: ErrorCode | None = None
-    refresh: UserType | None = None
+    __slots__ = ("error",)
+
+    user: None = None
+    refresh: None = None
+
+    def __init__(self, error: ErrorCode | None = None) -> None:
+        self.error = error
 
 
-NOBODY = Admitted()
+NOBODY = Nobody()
+
+Verdict: TypeAlias = Admitted | Nobody | Response

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from functools import wraps
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ._config import StackAuthConfig, config_of
 from ._edge import clocks
@@ -21,37 +20,6 @@ if TYPE_CHECKING:
     from ._config import Settings
 
     Headers = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str] | tuple[bytes, bytes]]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _discreet(method: Callable[P, T]) -> Callable[P, T]:
-    """Keep what `method` was called with out of the tracebacks of what it raises."""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(*args, **kwargs)
-        except BaseException as error:
-            forget_locals(error)
-            del args, kwargs
-            raise
-
-    return call
-
-
-def _adiscreet(method: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    @wraps(method)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await method(*args, **kwargs)
-        except BaseException as error:
-            forget_locals(error)
-            del args, kwargs
-            raise
-
-    return call
 
 
 class Verifier:
@@ -72,7 +40,6 @@ class Verifier:
         self._flow = self._config.own(Flow)
         self._edge = self._config.own(SyncEdge)
 
-    @_discreet
     def verify(self, token: str) -> User:
         """Return the user of `token`, if the settings let that user in. Rules are for doors.
 
@@ -80,16 +47,24 @@ class Verifier:
             RefusedError: the token was judged and refused.
             AuthServerError: it could not be judged.
         """
-        step = self._flow.verify(token, clocks())
-        return step if isinstance(step, User) else self._edge.run(step)
+        try:
+            step = self._flow.verify(token, clocks())
+            return step if isinstance(step, User) else self._edge.run(step)
+        except BaseException as error:
+            forget_locals(error)
+            del token
+            raise
 
-    @_discreet
     def authenticate(self, headers: Headers) -> User | None:
         """Return the user whose token `headers` carry; None where they carry none. Raises as `verify` does."""
-        step = self._flow.authenticate(_inbound(headers), clocks())
-        return step if isinstance(step, User | None) else self._edge.run(step)
+        try:
+            step = self._flow.authenticate(_inbound(headers), clocks())
+            return step if step is None or isinstance(step, User) else self._edge.run(step)
+        except BaseException as error:
+            forget_locals(error)
+            del headers
+            raise
 
-    @_discreet
     def profile(self, token: str, *, fresh: bool = False) -> UserProfile:
         """Return the profile of the user of `token`, which is verified first.
 
@@ -102,7 +77,12 @@ class Verifier:
             RefusedError: the token was refused, or the settings do not let such a user in.
             AuthServerError: Stack Auth could not be asked.
         """
-        return self._edge.run(self._flow.profile(token, clocks(), fresh=fresh))
+        try:
+            return self._edge.run(self._flow.profile(token, clocks(), fresh=fresh))
+        except BaseException as error:
+            forget_locals(error)
+            del token
+            raise
 
     def warm_up(self) -> None:
         """Fetch the keys of normal users now, unless they are there. A failure is only logged."""
@@ -135,22 +115,34 @@ class AsyncVerifier:
         self._flow = self._config.own(Flow)
         self._edge = self._config.own(AsyncEdge)
 
-    @_adiscreet
     async def verify(self, token: str) -> User:
         """Do as `Verifier.verify` does."""
-        step = self._flow.verify(token, clocks())
-        return step if isinstance(step, User) else await self._edge.run(step)
+        try:
+            step = self._flow.verify(token, clocks())
+            return step if isinstance(step, User) else await self._edge.run(step)
+        except BaseException as error:
+            forget_locals(error)
+            del token
+            raise
 
-    @_adiscreet
     async def authenticate(self, headers: Headers) -> User | None:
         """Do as `Verifier.authenticate` does."""
-        step = self._flow.authenticate(_inbound(headers), clocks())
-        return step if isinstance(step, User | None) else await self._edge.run(step)
+        try:
+            step = self._flow.authenticate(_inbound(headers), clocks())
+            return step if step is None or isinstance(step, User) else await self._edge.run(step)
+        except BaseException as error:
+            forget_locals(error)
+            del headers
+            raise
 
-    @_adiscreet
     async def profile(self, token: str, *, fresh: bool = False) -> UserProfile:
         """Do as `Verifier.profile` does."""
-        return await self._edge.run(self._flow.profile(token, clocks(), fresh=fresh))
+        try:
+            return await self._edge.run(self._flow.profile(token, clocks(), fresh=fresh))
+        except BaseException as error:
+            forget_locals(error)
+            del token
+            raise
 
     async def warm_up(self) -> None:
         """Do as `Verifier.warm_up` does."""

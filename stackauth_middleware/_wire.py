@@ -7,10 +7,11 @@ A door hands an `Inbound` in and may get a `Response` out. A script yields a `Ca
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from http import HTTPStatus
 from typing import NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -36,11 +37,22 @@ class Inbound(NamedTuple):
 
 
 class Response(NamedTuple):
-    """A refusal, ready for a door to send."""
+    """A refusal, ready for either door to send."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    status_line: str
+    """The status as WSGI wants it."""
+    raw_headers: tuple[tuple[bytes, bytes], ...]
+    """The headers as ASGI wants them."""
+
+    @staticmethod
+    def of(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
+        """Return the response in the forms of both doors."""
+        headers = tuple(headers)
+        raw = tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers)
+        return Response(status, headers, body, f"{status} {HTTPStatus(status).phrase}", raw)
 
 
 @dataclass(frozen=True, slots=True)

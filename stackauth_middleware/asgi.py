@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ._config import StackAuthConfig, config_of
 from ._credentials import SUBPROTOCOL
-from ._door import ERROR, HEADER_NAMES, PRESENTED, USER
+from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
-from ._user import GUEST, Permissions
-from ._verdict import Admitted
-from ._wire import Inbound, Response
+from ._user import GUEST, Permissions, UserType
+from ._verdict import Admitted, Nobody, Verdict
+from ._wire import Inbound, Response, Script
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,61 +68,51 @@ class StackAuthASGIMiddleware:
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
         kind = scope["type"]
-        if kind == "http":
-            await self._http(scope, receive, send)
-        elif kind == "websocket":
-            await self._websocket(scope, receive, send)
-        elif kind == "lifespan":
-            await self._lifespan(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    async def _http(self, scope: Any, receive: Any, send: Any) -> None:
-        verdict = await self._verdict(scope)
+        if kind not in ("http", "websocket"):
+            await (self._lifespan if kind == "lifespan" else self.app)(scope, receive, send)
+            return
+        verdict = self._gate(scope)
+        if not isinstance(verdict, (Admitted, Nobody, Response)):
+            verdict = await self._edge.run(verdict)
         if isinstance(verdict, Response):
-            await _respond(send, "http.response", verdict)
+            refuse = self._refuse_websocket if kind == "websocket" else _refuse
+            await refuse(scope, receive, send, verdict)
             return
         self._tell(scope, verdict)
-        await self.app(scope, receive, send)
-        await self._refresh(verdict)
-
-    async def _websocket(self, scope: Any, receive: Any, send: Any) -> None:
-        verdict = await self._verdict(scope)
-        if isinstance(verdict, Response):
-            await self._refuse_websocket(scope, receive, send, verdict)
-            return
-        self._tell(scope, verdict)
-        if "websocket" in self._config.carriers and _hide_token(scope):
+        if kind == "websocket" and "websocket" in self._config.carriers and _hide_token(scope):
             send = _echoing(send)
         await self.app(scope, receive, send)
-        await self._refresh(verdict)
+        if verdict.refresh is not None:
+            await self._refresh(verdict.refresh)
 
-    async def _verdict(self, scope: Any) -> Admitted | Response:
+    def _gate(self, scope: Any) -> Verdict | Script[Verdict]:
         try:
             inbound = _inbound(scope, self._config.root_path)
         except Exception:  # any: what is no scope can fail in any way
             return self._flow.unreadable()
-        step = self._flow.gate(inbound, clocks(), defer_refresh=True)
-        return step if isinstance(step, Admitted | Response) else await self._edge.run(step)
+        return self._flow.gate(inbound, clocks(), defer_refresh=True)
 
-    async def _refresh(self, verdict: Admitted) -> None:
+    async def _refresh(self, user_type: UserType) -> None:
         """Refresh a stale key set now that the app is done and nobody waits for this task."""
-        if verdict.refresh is not None:
-            await self._edge.run(self._flow.keys.refresh_if_stale(verdict.refresh, clocks()))
+        try:
+            await self._edge.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
+        except Exception:
+            logger.exception("the keys could not be refreshed; a later request will try again")
 
-    def _tell(self, scope: MutableMapping[str, Any], verdict: Admitted) -> None:
+    def _tell(self, scope: MutableMapping[str, Any], verdict: Admitted | Nobody) -> None:
         """Write the verdict into the scope, in place: an outer layer that holds it must see what routers add."""
         user = verdict.user
         scope[USER] = user
         scope[ERROR] = verdict.error
-        scope[PRESENTED] = verdict.presented
+        scope[VERDICT] = verdict
         key = self._config.state_key
         if key is not None:
             state = scope.get("state")
-            if state is None or (isinstance(state, MutableMapping) and key in state):
-                # Some servers hand one dict to all requests: a second user must not show through it.
-                scope["state"] = {**(state or {}), key: user}
+            if state is None:
+                scope["state"] = {key: user}
             elif isinstance(state, MutableMapping):
+                if key in state:  # some servers hand one dict to all requests: no second user must show through it
+                    state = scope["state"] = {**state}
                 state[key] = user
         if self._config.request_user:
             scope["user"] = GUEST if user is None else user
@@ -227,9 +217,13 @@ def _offered(scope: Any) -> list[str]:
     return [each for each in offered if isinstance(each, str)] if isinstance(offered, Iterable) else []
 
 
+async def _refuse(scope: Any, receive: Any, send: Any, response: Response) -> None:
+    await _respond(send, "http.response", response)
+
+
 async def _respond(send: Any, event: Literal["http.response", "websocket.http.response"], response: Response) -> None:
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-    await send({"type": f"{event}.start", "status": response.status, "headers": headers})
+    start = {"type": f"{event}.start", "status": response.status, "headers": list(response.raw_headers)}
+    await send(start)
     await send({"type": f"{event}.body", "body": response.body})
 
 

@@ -47,6 +47,8 @@ class ErrorCode(Enum):
     challenge: str | None
     message: str
 
+    __hash__ = object.__hash__  # there is one of each; Enum's own is written in Python
+
     def __new__(cls, code: str, status: int, challenge: str | None, message: str) -> ErrorCode:
         row = object.__new__(cls)
         row._value_ = code
@@ -145,7 +147,8 @@ def forget_locals(error: BaseException) -> None:
     and of the HTTP clients below, hold tokens, keys and whole carriers; a failed decoder holds its input.
     What was being handled when we were called stays as it is, and so does a cause that was named.
     """
-    traceback.clear_frames(error.__traceback__)
+    if error.__traceback__ is not None:
+        traceback.clear_frames(error.__traceback__.tb_next)  # the first frame is the one that caught it, and runs
     context = error.__context__
     while context is not None and context is not error.__cause__ and _was_caught_here(context):
         context = error.__context__ = context.__context__

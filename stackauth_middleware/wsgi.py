@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from ._config import StackAuthConfig, config_of
-from ._door import ERROR, HEADER_NAMES, PRESENTED, USER
+from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
-from ._verdict import Admitted
-from ._wire import Inbound, Response
+from ._verdict import Admitted, Nobody, Verdict
+from ._wire import Inbound, Response, Script
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,23 +56,23 @@ class StackAuthWSGIMiddleware:
         self._edge = self._config.own(SyncEdge)
 
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        verdict = self._verdict(environ)
+        verdict = self._gate(environ)
+        if not isinstance(verdict, (Admitted, Nobody, Response)):
+            verdict = self._edge.run(verdict)
         if isinstance(verdict, Response):
-            status = HTTPStatus(verdict.status)
-            start_response(f"{status.value} {status.phrase}", list(verdict.headers))
+            start_response(verdict.status_line, list(verdict.headers))
             return [verdict.body]
         environ[USER] = verdict.user
         environ[ERROR] = verdict.error
-        environ[PRESENTED] = verdict.presented
+        environ[VERDICT] = verdict
         return self.app(environ, start_response)
 
-    def _verdict(self, environ: Any) -> Admitted | Response:
+    def _gate(self, environ: Any) -> Verdict | Script[Verdict]:
         try:
             inbound = _inbound(environ, self._config.root_path)
         except Exception:  # any: what is no environ can fail in any way
             return self._flow.unreadable()
-        step = self._flow.gate(inbound, clocks(), defer_refresh=False)
-        return step if isinstance(step, Admitted | Response) else self._edge.run(step)
+        return self._flow.gate(inbound, clocks(), defer_refresh=False)
 
 
 def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
@@ -94,10 +93,15 @@ def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[byte
 
 
 def _inbound(environ: Any, root_path: str | None) -> Inbound:
-    headers = {name: environ[key] for key, name in _WANTED if key in environ}
+    headers: dict[str, str] = {}
+    for key, name in _WANTED:
+        if key in environ:
+            headers[name] = value = environ[key]
+            if not isinstance(value, str):
+                raise TypeError("a header that is no text")
     method, path = environ.get("REQUEST_METHOD") or "GET", environ.get("PATH_INFO") or "/"
-    if not all(isinstance(each, str) for each in (method, path, *headers.values())):
-        raise TypeError("a method, path or header that is no text")
+    if not (isinstance(method, str) and isinstance(path, str)):
+        raise TypeError("a method or path that is no text")
     if not path.isascii():
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
     return Inbound(method, path, root_path or "", headers)

@@ -13,6 +13,8 @@ is still asked first. `get_user` and `require_user` are the same dependencies un
 functions that FastAPI cannot call, because they take any framework's request.
 """
 
+from __future__ import annotations
+
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, WebSocketException

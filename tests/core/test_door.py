@@ -17,8 +17,8 @@ from stackauth_middleware._config import StackAuthConfig
 from stackauth_middleware._door import (
     ERROR,
     HEADER_NAMES,
-    PRESENTED,
     USER,
+    VERDICT,
     aload_profile,
     get_user,
     load_profile,
@@ -26,7 +26,7 @@ from stackauth_middleware._door import (
 )
 from stackauth_middleware._rules import Policy
 from stackauth_middleware._user import UserProfile, UserType
-from stackauth_middleware._verdict import Presented
+from stackauth_middleware._verdict import Admitted
 from stackauth_middleware._wire import Call, NoReply, Reply
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
@@ -34,8 +34,8 @@ from .helpers import NORMAL, PROJECT, USER_ID, StackAuth, as_id, reply, token
 from .test_user import body, user
 
 SOMEBODY = user()
-WRITTEN: dict[str, Any] = {USER: SOMEBODY, ERROR: None, PRESENTED: None}
-NOBODY: dict[str, Any] = {USER: None, ERROR: None, PRESENTED: None}
+WRITTEN: dict[str, Any] = {USER: SOMEBODY, ERROR: None, VERDICT: None}
+NOBODY: dict[str, Any] = {USER: None, ERROR: None, VERDICT: None}
 
 
 class StarletteLike(dict[str, Any]):
@@ -177,8 +177,8 @@ def request(
     """Return a scope as a door leaves it for a verified user."""
     now = time.time()
     config = StackAuthConfig(**{"project_id": PROJECT, "secret_server_key": "ssk_x", **settings})
-    presented = Presented(config, token(kind, iat=now, exp=now + 600), policy, in_threads=in_threads)
-    return {USER: SOMEBODY, ERROR: None, PRESENTED: presented}
+    admitted = Admitted(SOMEBODY, config, token(kind, iat=now, exp=now + 600), policy, in_threads, None)
+    return {USER: SOMEBODY, ERROR: None, VERDICT: admitted}
 
 
 def in_a_loop(obj: Any, backend: str, **options: Any) -> UserProfile:

@@ -19,7 +19,7 @@ from stackauth_middleware._keyset import APART, FRESH, USABLE
 from stackauth_middleware._rules import Rule
 from stackauth_middleware._sync import SyncEdge
 from stackauth_middleware._user import User, UserProfile, UserType
-from stackauth_middleware._verdict import NOBODY, Admitted, Presented
+from stackauth_middleware._verdict import NOBODY, Admitted, Nobody, Verdict
 from stackauth_middleware._wire import Answer, FlightEnd, Inbound, NoReply, Response
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError
 
@@ -77,14 +77,21 @@ class World:
             named["x-stack-access-token"] = text
         return self.flow.gate(Inbound(method, path, "", named), self.clock.now, defer_refresh=defer_refresh)
 
-    def gate(self, text: str | None, path: str = "/", method: str = "GET", **options: Any) -> Admitted | Response:
-        verdict: Admitted | Response = self.pump(self.step(text, path, method, **options))
+    def gate(self, text: str | None, path: str = "/", method: str = "GET", **options: Any) -> Verdict:
+        verdict: Verdict = self.pump(self.step(text, path, method, **options))
         return verdict
 
     def admitted(self, text: str | None, path: str = "/", **options: Any) -> Admitted:
         verdict = self.gate(text, path, **options)
         assert isinstance(verdict, Admitted), verdict
         return verdict
+
+    def nobody(self, text: str | None, path: str = "/", **options: Any) -> ErrorCode | None:
+        """Return why nobody is let through."""
+        verdict = self.gate(text, path, **options)
+        assert isinstance(verdict, Nobody), verdict
+        assert verdict.user is verdict.refresh is None
+        return verdict.error
 
     def refused(self, text: str | None, path: str = "/", **options: Any) -> ErrorCode:
         verdict = self.gate(text, path, **options)
@@ -123,23 +130,15 @@ def test_an_honest_token_passes_and_is_kept_for_its_request(world: World) -> Non
     assert isinstance(verdict.user, User)
     assert (verdict.user.user_id, verdict.user.user_type) == (USER_ID, NORMAL)
     assert (verdict.error, verdict.refresh) == (None, None)
-    presented = verdict.presented
-    assert isinstance(presented, Presented)
-    assert (presented.config, presented.token, presented.in_threads) == (world.config, token_of(presented), False)
-    assert presented.policy == world.config.policy("GET", "/", "")
-
-
-def token_of(presented: Presented) -> str:
-    assert presented.token.count(".") == 2
-    return presented.token
+    assert (verdict.config, verdict.in_threads) == (world.config, False)
+    assert verdict.token.count(".") == 2
+    assert verdict.policy == world.config.policy("GET", "/", "")
 
 
 @pytest.mark.parametrize("defer_refresh", [True, False])
 def test_the_door_that_cannot_defer_asks_for_profiles_in_threads(world: World, defer_refresh: bool) -> None:
     for _ in range(2):
-        presented = world.admitted(token(), defer_refresh=defer_refresh).presented
-        assert presented is not None
-        assert presented.in_threads is not defer_refresh
+        assert world.admitted(token(), defer_refresh=defer_refresh).in_threads is not defer_refresh
 
 
 @pytest.mark.parametrize(
@@ -297,7 +296,7 @@ def test_a_bad_token_is_refused_wherever_tokens_are_looked_at(text: str, row: Er
     """Optional lets nobody through as nobody, and a bad token through as nothing."""
     world = World().warm() if warm else World()
     assert [world.refused(text, path) for _ in range(2)] == [row] * 2
-    assert isinstance(world.gate(text, "/public"), Admitted)
+    assert world.nobody(text, "/public") is None
 
 
 def test_what_is_refused_is_not_remembered(world: World) -> None:
@@ -311,7 +310,7 @@ def test_what_is_refused_is_not_remembered(world: World) -> None:
 def test_with_keys_at_hand_a_new_token_is_judged_at_once(world: World) -> None:
     world.warm()
     for text in (token(name="new"), token(signer=STRANGER), token(exp=WALL - 100)):
-        assert isinstance(world.step(text), Admitted | Response)
+        assert isinstance(world.step(text), (Admitted, Response))
     assert world.auth.calls == []
 
 
@@ -534,9 +533,9 @@ def test_on_an_optional_route_somebody_who_cannot_be_judged_is_nobody(
     world = World()
     world.auth.down = answer
     for _ in range(2):
-        assert world.admitted(token(), "/optional") == Admitted(error=row)
+        assert world.nobody(token(), "/optional") is row
     assert world.events == [Event("GET", "/optional", row)] * 2
-    assert world.admitted(None, "/optional") == NOBODY
+    assert world.nobody(None, "/optional") is None
 
 
 def test_known_users_do_not_notice_an_outage(world: World) -> None:
@@ -662,13 +661,13 @@ def test_other_bad_tokens_are_no_sign_of_a_wrong_project(
 @pytest.mark.parametrize("headers", [headers for headers, _ in CHEAP.values()], ids=CHEAP)
 def test_a_public_route_looks_at_no_token(world: World, headers: dict[str, str]) -> None:
     verdict = world.flow.gate(Inbound("GET", "/public", "", headers), world.clock.now, defer_refresh=True)
-    assert verdict == NOBODY
+    assert verdict is NOBODY
     assert world.auth.calls == []
 
 
 def test_an_optional_route_lets_nobody_through_as_nobody(world: World) -> None:
-    assert world.step(None, "/optional") == NOBODY
-    assert world.step("", "/optional") == NOBODY
+    assert world.step(None, "/optional") is NOBODY
+    assert world.step("", "/optional") is NOBODY
     assert world.admitted(token(), "/optional").user
 
 
@@ -696,14 +695,14 @@ def test_a_preflight_passes_and_nothing_else_does(
     """It carries no credentials by the Fetch standard; a browser would report a CORS error instead of ours."""
     verdict = world.step(None, "/", method, **headers)
     if passes:
-        assert verdict == NOBODY
+        assert verdict is NOBODY
     else:
         assert isinstance(verdict, Response)
         assert verdict.status == 401
 
 
 def test_a_preflight_with_a_bad_token_passes_as_nobody(world: World) -> None:
-    assert world.step("junk", "/", "OPTIONS", **PREFLIGHT) == NOBODY
+    assert world.step("junk", "/", "OPTIONS", **PREFLIGHT) is NOBODY
 
 
 def test_a_doubtful_path_is_not_public(world: World) -> None:
@@ -998,7 +997,7 @@ def test_a_profile_that_cannot_be_had_is_a_failure_of_ours(answer: Answer, row: 
     world = rest()
     world.auth.profile = answer
     assert world.refused(token()) is row
-    assert world.admitted(token(), "/optional") == Admitted(error=row)
+    assert world.nobody(token(), "/optional") is row
 
 
 def test_a_profile_on_a_cold_start_comes_after_the_keys() -> None:
@@ -1139,7 +1138,7 @@ def test_whatever_a_door_saw_there_is_an_answer_from_the_table(
     world.auth.down = down
     step: Any = world.flow.gate(Inbound(method, path, root_path, headers), world.clock.now, defer_refresh=True)
     verdict = world.pump(step)
-    if isinstance(verdict, Admitted):
+    if not isinstance(verdict, Response):
         assert verdict.user is None or verdict.user.user_id == USER_ID
     elif method != "HEAD":
         row = code_of(verdict)

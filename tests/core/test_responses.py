@@ -72,7 +72,7 @@ def test_the_response_of_each_row(row: ErrorCode) -> None:
         headers.append(("WWW-Authenticate", str(CHALLENGES[row])))
     if row is ErrorCode.SERVER_ERROR:
         headers.append(("Retry-After", "7"))
-    assert found == Response(row.status, tuple(headers), octets)
+    assert found == Response.of(row.status, tuple(headers), octets)
 
 
 @pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
@@ -83,7 +83,7 @@ def test_head_gets_the_same_headers_and_no_body(row: ErrorCode, settings: dict[s
     make = responder(**settings)
     for _ in range(2):
         got, head = make(error_of(row), "GET", "/a", ""), make(error_of(row), "HEAD", "/a", "")
-        assert head == Response(got.status, got.headers, b"")
+        assert head == Response.of(got.status, got.headers, b"")
         assert got.body
 
 
@@ -235,7 +235,7 @@ def test_a_browser_of_an_allowed_origin_may_read_the_refusal(
     plain = respond(row)
     found = respond(row, origin=origin, cors_origins=allowed)
     added = (("Access-Control-Allow-Origin", answer), *LET_IN) if answer else ()
-    assert found == Response(plain.status, plain.headers + added, plain.body)
+    assert found == Response.of(plain.status, plain.headers + added, plain.body)
 
 
 @bounded

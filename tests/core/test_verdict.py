@@ -12,21 +12,26 @@ import pytest
 
 from stackauth_middleware._config import StackAuthConfig
 from stackauth_middleware._rules import Policy
-from stackauth_middleware._verdict import NOBODY, Admitted, Presented
+from stackauth_middleware._user import user_from_claims
+from stackauth_middleware._verdict import NOBODY, Admitted, Nobody
+from stackauth_middleware.errors import ErrorCode
 
-from .helpers import PROJECT
+from .helpers import NORMAL, PROJECT, claims
 
 CANARY = "eyJ-canary"
 POLICY = Policy("required", profile=False, allow_restricted=False, allow_anonymous=False)
 
 
-def presented() -> Presented:
-    return Presented(StackAuthConfig(project_id=PROJECT), CANARY, POLICY, in_threads=True)
+SOMEBODY = user_from_claims(claims(NORMAL), NORMAL, b"{}")
+
+
+def admitted() -> Admitted:
+    return Admitted(SOMEBODY, StackAuthConfig(project_id=PROJECT), CANARY, POLICY, True, None)
 
 
 def test_nothing_that_writes_out_a_scope_writes_the_token() -> None:
     """Debug pages and error reporters walk an environ: by repr, by mapping, by fields, by `__dict__`."""
-    made = presented()
+    made = admitted()
     assert CANARY not in repr(made)
     assert CANARY not in f"{made}"
     assert not isinstance(made, Mapping | Sequence)
@@ -38,9 +43,9 @@ def test_nothing_that_writes_out_a_scope_writes_the_token() -> None:
 
 
 @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
-def test_a_copied_environ_keeps_the_token_and_shows_no_more(copying: Callable[[Presented], Presented]) -> None:
+def test_a_copied_environ_keeps_the_token_and_shows_no_more(copying: Callable[[Admitted], Admitted]) -> None:
     """Test clients and background tasks copy environs."""
-    copied = copying(presented())
+    copied = copying(admitted())
     assert copied.token == CANARY
     assert CANARY not in repr(copied)
 
@@ -48,18 +53,18 @@ def test_a_copied_environ_keeps_the_token_and_shows_no_more(copying: Callable[[P
 def test_it_cannot_be_pickled() -> None:
     """A session or a queue that swallows an environ must not store a live token."""
     with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
-        pickle.dumps(presented())
+        pickle.dumps(admitted())
 
 
 def test_it_holds_what_a_profile_is_asked_for_with() -> None:
-    made = presented()
+    made = admitted()
     assert (made.token, made.policy, made.in_threads) == (CANARY, POLICY, True)
+    assert (made.user, made.error, made.refresh) == (SOMEBODY, None, None)
     assert made.config.project_id == PROJECT
 
 
-def test_nobody_is_an_admission_of_none() -> None:
-    assert Admitted(None, None, None, None) == NOBODY
-
-
-def test_an_admission_does_not_show_the_token_either() -> None:
-    assert CANARY not in repr(Admitted(None, presented()))
+@pytest.mark.parametrize("error", [None, ErrorCode.SERVER_ERROR])
+def test_nobody_is_there_for_a_reason_or_none(error: ErrorCode | None) -> None:
+    nobody = Nobody(error)
+    assert (nobody.user, nobody.refresh, nobody.error) == (None, None, error)
+    assert NOBODY.error is None

@@ -132,7 +132,13 @@ def test_every_way_to_get_no_reply_has_words_of_its_own() -> None:
     assert len(FlightEnd) == 3
 
 
+def test_a_response_is_in_the_forms_of_both_doors() -> None:
+    response = Response.of(503, [("Retry-After", "7")], b"x")
+    assert (response.status_line, response.headers) == ("503 Service Unavailable", (("Retry-After", "7"),))
+    assert (response.status, response.raw_headers, response.body) == (503, ((b"retry-after", b"7"),), b"x")
+
+
 def test_records_compare_by_value() -> None:
     """The oracles of the doors compare responses whole."""
-    assert Response(401, (("A", "b"),), b"x") == Response(401, (("A", "b"),), b"x")
+    assert Response.of(401, [("A", "b")], b"x") == Response.of(401, (("A", "b"),), b"x")
     assert Call("u", 1, {"a": "b"}) == Call("u", 1, {"a": "b"}) != Call("u", 1)

@@ -20,7 +20,9 @@ from stackauth_middleware import (
     require_user,
 )
 from stackauth_middleware import asgi as module
+from stackauth_middleware._flow import Flow
 from stackauth_middleware._keyset import FRESH
+from stackauth_middleware._verdict import NOBODY
 from stackauth_middleware._wire import Clocks
 from stackauth_middleware.testing import LocalStackAuth
 
@@ -129,10 +131,10 @@ def test_state_key(stackauth: LocalStackAuth) -> None:
 
 def test_what_was_planted_is_overwritten(stackauth: LocalStackAuth) -> None:
     """E7: on a public route too."""
-    planted = {"stackauth.user": "root", "stackauth.error": "x", "stackauth.presented": "y", "state": {"user": "root"}}
+    planted = {"stackauth.user": "root", "stackauth.error": "x", "stackauth.verdict": "y", "state": {"user": "root"}}
     scope = http_scope(**planted)
     asgi(scope, default_access="public")
-    assert [scope[name] for name in planted] == [None, None, None, {"user": None}]
+    assert [scope[name] for name in planted] == [None, None, NOBODY, {"user": None}]
 
 
 def test_request_user(stackauth: LocalStackAuth) -> None:
@@ -273,6 +275,23 @@ def test_a_stale_set_is_refreshed_after_the_answer(stackauth: LocalStackAuth, mo
 
     asgi(http_scope(headers=headers), app, config=config)
     assert (during, stackauth.requests.count("jwks")) == ([1], 2)
+
+
+def test_a_fault_of_ours_after_the_answer_is_logged_and_forgotten(
+    stackauth: LocalStackAuth, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = settings_of({})
+    headers = signed(stackauth)
+    asgi(http_scope(headers=headers), config=config)
+    real = module.clocks
+    monkeypatch.setattr(module, "clocks", lambda: Clocks(real().wall, real().mono + FRESH + 1))
+
+    def broken(*_: Any) -> Any:
+        raise ArithmeticError("of our own")
+
+    monkeypatch.setattr(config.own(Flow).keys, "refresh_if_stale", broken)
+    assert asgi(http_scope(headers=headers), config=config).status == 200
+    assert "could not be refreshed" in caplog.text
 
 
 # -- lifespan --------------------------------------------------------------------------------------

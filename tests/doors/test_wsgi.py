@@ -19,6 +19,7 @@ from stackauth_middleware import (
     get_user,
     require_user,
 )
+from stackauth_middleware._verdict import NOBODY
 from stackauth_middleware.testing import LocalStackAuth
 
 from .drive import PROJECT, environ_of, wsgi
@@ -73,9 +74,9 @@ def test_the_apps_own_iterable_comes_back(stackauth: LocalStackAuth) -> None:
 
 def test_what_was_planted_is_overwritten(stackauth: LocalStackAuth) -> None:
     """E7: on a public route too."""
-    planted = {"stackauth.user": "root", "stackauth.error": "x", "stackauth.presented": "y"}
+    planted = {"stackauth.user": "root", "stackauth.error": "x", "stackauth.verdict": "y"}
     seen = wsgi(environ_of(**planted), default_access="public")
-    assert [seen.reached[0][name] for name in planted] == [None, None, None]
+    assert [seen.reached[0][name] for name in planted] == [None, None, NOBODY]
 
 
 @pytest.mark.parametrize("access", ["required", "public"])

@@ -16,12 +16,12 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from ..._config import StackAuthConfig, config_of
-from ..._door import ERROR, PRESENTED, USER
+from ..._door import ERROR, USER, VERDICT
 from ..._edge import clocks, in_event_loop
 from ..._flow import Flow
 from ..._responses import Responder
 from ..._user import User, UserType
-from ..._verdict import Admitted
+from ..._verdict import Admitted, Nobody, Verdict
 from ..._wire import Inbound, Response, Script
 from ...asgi import _inbound as inbound_of_scope
 from ...errors import AuthServerError, ConfigError, RefusedError
@@ -109,7 +109,7 @@ class StackAuthMiddleware:
         if self._is_async:
             return self._acall(request)
         step = self._gate(request, defer_refresh=False)
-        verdict = step if isinstance(step, Admitted | Response) else self._edge.run(step)
+        verdict = step if isinstance(step, (Admitted, Nobody, Response)) else self._edge.run(step)
         if isinstance(verdict, Response):
             return _http_response(verdict)
         _tell(request, verdict)
@@ -119,7 +119,7 @@ class StackAuthMiddleware:
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         under_asgi = hasattr(request, "scope")
         step = self._gate(request, defer_refresh=under_asgi)
-        if isinstance(step, Admitted | Response):
+        if isinstance(step, (Admitted, Nobody, Response)):
             verdict = step
         elif under_asgi:
             verdict = await self._async_edge.run(step)
@@ -141,7 +141,7 @@ class StackAuthMiddleware:
         respond = self._config.own(Responder)
         return _http_response(respond(exception, request.method or "GET", request.path_info, origin))
 
-    def _gate(self, request: HttpRequest, *, defer_refresh: bool) -> Admitted | Response | Script[Admitted | Response]:
+    def _gate(self, request: HttpRequest, *, defer_refresh: bool) -> Verdict | Script[Verdict]:
         try:
             inbound = self._inbound(request)
         except Exception:  # any: what is no environ can fail in any way
@@ -166,12 +166,12 @@ class StackAuthMiddleware:
                 self._edge.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
 
 
-def _tell(request: HttpRequest, verdict: Admitted) -> None:
+def _tell(request: HttpRequest, verdict: Admitted | Nobody) -> None:
     """Leave what the doors leave, where they leave it, and the user on the request."""
     for written in (request.META, getattr(request, "scope", request.META)):
         written[USER] = verdict.user
         written[ERROR] = verdict.error
-        written[PRESENTED] = verdict.presented
+        written[VERDICT] = verdict
     cast("StackAuthRequest", request).stack_user = verdict.user
 
 

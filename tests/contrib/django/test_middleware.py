@@ -56,7 +56,7 @@ def test_what_the_doors_leave_is_left(site: Site, stackauth: LocalStackAuth) -> 
     for written in (request.META, *([request.scope] if site.is_asgi else [])):
         assert written["stackauth.user"] is request.stack_user
         assert written["stackauth.error"] is None
-        assert written["stackauth.presented"] is not None
+        assert written["stackauth.verdict"] is not None
 
 
 def test_djangos_own_user_is_left_alone(site: Site, stackauth: LocalStackAuth) -> None:
@@ -200,7 +200,7 @@ def test_djangos_page_about_an_exception_shows_no_token(asgi: bool, stackauth: L
         site = Site(asgi=asgi)
         token = stackauth.token()
         page = site.get("/buy", {"x-stack-access-token": token}).content.decode()
-    assert "stackauth.presented" in page
+    assert "stackauth.verdict" in page
     assert token not in page
     assert token.split(".")[2] not in page
 
