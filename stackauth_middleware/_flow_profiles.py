@@ -69,7 +69,7 @@ class ProfileDesk:
         started, clocks = now.mono, now
         while True:
             look = partial(self._known, user, digest, started, clocks, fresh=fresh)
-            known = look()
+            known = look() or self._left_alone(clocks)
             if known is not None:
                 return _profile(known, self._breaker.record, clocks.mono)
             mine: list[Reading] = []
@@ -92,6 +92,9 @@ class ProfileDesk:
         landed = self._landed.get(user.user_id)
         if landed is not None and _answers(landed, started, now.mono, fresh=fresh):
             return landed.reading
+        return None
+
+    def _left_alone(self, now: Clocks) -> Failure | None:
         breaker = self._breaker.record
         return Failure(breaker.code, "Stack Auth is left alone for a while") if breaker.is_open(now.mono) else None
 
@@ -112,11 +115,10 @@ class ProfileDesk:
 
         def script() -> Script[None]:
             known = look()
+            if known is None and not self._breaker.swap(lambda breaker: breaker.tried(now.mono)):
+                known = self._left_alone(now)
             if known is not None:
                 tell(known)
-                return
-            if not self._breaker.swap(lambda breaker: breaker.tried(now.mono)):
-                tell(Failure(self._breaker.record.code, "Stack Auth is left alone for a while"))
                 return
             try:
                 tick = yield from ask(_profiles.call(self._config, token, __version__))
