@@ -133,7 +133,7 @@ def matcher(rules: tuple[Rule, ...], default: Policy) -> Matcher:
         policy = first(as_written, method, inner).stricter(first(in_normal_form, method, _normal(inner)))
         if is_doubtful(path, root_path):
             policy = policy.stricter(when_in_doubt)
-            reached = set(_readings(inner, root_path)) if len(path) <= _LONG else None
+            reached = {*_readings(path, root_path), *_readings(inner, root_path)} if len(path) <= _LONG else None
             for pattern, rule, candidate in at_any_depth:
                 if _holds_for(rule, method) and (reached is None or any(map(pattern.fullmatch, reached))):
                     policy = policy.stricter(candidate)
@@ -177,7 +177,7 @@ def below(path: str, root_path: str) -> str:
     return path
 
 
-_LONG = 2048
+_LONG = 1024
 """Characters above which a doubtful path is not read: it could reach every rule."""
 _DOUBTFUL = re.compile(
     r"""
@@ -200,9 +200,7 @@ def is_doubtful(path: str, root_path: str) -> bool:
 
 
 def _normal(path: str) -> str:
-    """Drop the empty segments, the trailing slash, and a newline at the end: the ``$`` of a route's regex
-    (Starlette's, Bottle's) matches before it.
-    """
+    """Drop empty segments, the trailing slash, and a newline at the end, before which a route's ``$`` matches."""
     return "/" + "/".join(filter(None, path.removesuffix("\n").split("/")))
 
 
@@ -212,19 +210,22 @@ def _readings(path: str, root_path: str) -> Iterator[str]:
     Its ends are left to `_at_any_depth`: written out, they would be of the square of its length.
     """
     yield "/"
+    root_path = root_path.rstrip("/")
     for text in _spellings(path):
         cuts = {text}
-        if root_path.strip("/"):
-            cuts |= {text.replace(root_path.rstrip("/"), ""), *text.split(root_path.rstrip("/"))}
+        if root_path:  # anywhere: Litestar goes on behind the first one, in the middle of a segment too
+            _, _, behind = text.partition(root_path)
+            cuts |= {behind, text.replace(root_path, ""), text.replace(root_path, "", 1), *text.split(root_path)}
         for cut in cuts:
-            segments = [each for each in cut.split("/") if each not in ("", ".")]
-            for chain in (segments, _resolved(segments)):
+            segments = [each for each in cut.split("/") if each]
+            without_dots = [each for each in segments if each.partition(";")[0] != "."]
+            for chain in (segments, without_dots, _resolved(without_dots)):
                 yield "/" + "/".join(chain)
 
 
 def _spellings(path: str) -> set[str]:
-    """Return what `path` becomes decoded once more, with other separators, or without what is no character."""
-    texts = {path, unquote(unquote(path))}
+    """Return what `path` becomes decoded once or twice more, with other separators, or without what is no character."""
+    texts = {path, unquote(path), unquote(unquote(path))}
     texts |= {re.sub(r"[\1-\x1f]", "", text) for text in texts}
     if not path.startswith("/"):
         texts |= {re.split("[?#;]", text)[0] for text in texts}  # Quart parses it as a URL
