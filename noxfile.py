@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -114,6 +115,44 @@ def js(session: nox.Session) -> None:
         session.skip("node and npm are not here")
     session.install("-e", ".[demo]", *_groups("test"))
     _pytest(session, JS, env={"STACKAUTH_JS": "1"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz for a minute, or as said: ``nox -s fuzz -- --seconds 3600 token``."""
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        if os.environ.get("CI"):
+            session.error("atheris is for Python 3.11 to 3.13, and continuous integration has to have one of them")
+        session.skip("atheris is for Python 3.11 to 3.13; run nox by one of them")
+    session.install("-e", ".", *_groups("test", "fuzz"))
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Mutate the modules that judge, in a copy, and list what their tests let live: ``nox -s mutants -- keyset``."""
+    session.install("-e", ".", *_groups("test", "mutants"))
+    for name in session.posargs or ("tokens", "credentials", "keyset", "rules"):
+        with tempfile.TemporaryDirectory() as folder:
+            away = Path(folder)
+            for part in ("stackauth_middleware", "tests"):
+                shutil.copytree(HERE / part, away / part, ignore=shutil.ignore_patterns("__pycache__"))
+            # mutmut passes over decorated functions; without its memory this one does the same.
+            tokens = away / "stackauth_middleware" / "_tokens.py"
+            tokens.write_text(re.sub(r"(?m)^@lru_cache\(.*\n", "", tokens.read_text("utf-8")), "utf-8")
+            settings = {
+                "source_paths": ["stackauth_middleware"],
+                "only_mutate": [f"stackauth_middleware/_{name}.py"],
+                "pytest_add_cli_args_test_selection": [f"tests/core/test_{name}.py"],
+                "also_copy": ["tests"],
+                "pytest_add_cli_args": ["-p", "no:cacheprovider"],
+            }
+            table = "".join(f"{key} = {value!r}\n" for key, value in settings.items())
+            project = (HERE / "pyproject.toml").read_text("utf-8")
+            (away / "pyproject.toml").write_text(f"{project}\n[tool.mutmut]\n{table}", "utf-8")
+            with session.chdir(away):
+                session.run("mutmut", "run", "--max-children", "1")
+                session.run("mutmut", "results")
 
 
 def _groups(*names: str) -> tuple[str, ...]:
