@@ -1,0 +1,190 @@
+"""Very many distinct tokens through one Verifier, each seen once: what is remembered must stop growing."""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from stackauth_middleware import StackAuthConfig, UserType, Verifier, _memory
+from stackauth_middleware.testing import LocalStackAuth
+from stackauth_middleware.testing._claims import default_account, full_claims
+from stackauth_middleware.testing._issuer import compact
+
+from .watch import rss_of
+
+PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d11"
+API_URL = "http://127.0.0.1:1"
+"""Nobody is asked there: the local Stack Auth stands in for the network."""
+TRACED_GROWTH = 512 * 1024
+"""Octets that what Python allocated may grow by while tokens only take each other's place."""
+RSS_GROWTH = 32 * 1024
+"""KiB that the process may grow by once the bound is reached: allocators keep some of what they were given back."""
+
+
+@dataclass
+class Figures:
+    """What the run measured. KiB where nothing else is said; `rss` by how many tokens there had been."""
+
+    tokens: int
+    bound: int
+    seconds: float = 0.0
+    signing_seconds: float = 0.0
+    remembered: int = 0
+    largest_memory: int = 0
+    octets_per_token: float = 0.0
+    traced_growth: list[int] = field(default_factory=list)
+    objects: list[int] = field(default_factory=list)
+    rss: dict[int, int] = field(default_factory=dict)
+    upstream_calls: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """Return a short account of the run."""
+        rss = ", ".join(f"{count:,}: {kib:,}" for count, kib in self.rss.items())
+        rows = {
+            "distinct tokens, each verified once": f"{self.tokens:,}",
+            "seconds, of them signing": f"{self.seconds:.0f}, {self.signing_seconds:.0f}",
+            "remembered at the end, bound": f"{self.remembered:,}, {self.bound:,}",
+            "octets for each remembered token (tracemalloc)": f"{self.octets_per_token:,.0f}",
+            "growth past the bound, octets (tracemalloc)": ", ".join(f"{each:,}" for each in self.traced_growth),
+            "objects that gc knows, just past the bound and at the end": ", ".join(
+                f"{each:,}" for each in self.objects
+            ),
+            "RSS in KiB by number of tokens": rss,
+            "calls upstream": str(self.upstream_calls),
+            "failures": "; ".join(self.failures) or "none",
+        }
+        return "\n".join(["| what | figure |", "|---|---|", *(f"| {name} | {told} |" for name, told in rows.items())])
+
+
+def run(count: int, bound: int = 10_000, say: Any = lambda _: None) -> Figures:
+    """Verify `count` distinct tokens and return the figures.
+
+    Args:
+        count: at least four times the bound.
+        bound: of what is remembered.
+        say: told of progress.
+    """
+    if count < 4 * bound:
+        raise ValueError("too few tokens to see what happens past the bound")
+    return _Run(count, bound, say).figures
+
+
+class _Run:
+    def __init__(self, count: int, bound: int, say: Any) -> None:
+        self.figures = figures = Figures(count, bound)
+        self._say = say
+        local = LocalStackAuth(PROJECT, api_url=API_URL)
+        self._tokens = _tokens(local, figures)
+        with local.in_process():
+            config = StackAuthConfig(project_id=PROJECT, api_url=API_URL, token_memory=bound)
+            with Verifier(config) as verifier:
+                self._verifier = verifier
+                started = time.monotonic()
+                self._all(count, bound)
+                figures.seconds = time.monotonic() - started
+        figures.upstream_calls = local.requests.count()
+        self._judge()
+
+    def _all(self, count: int, bound: int) -> None:
+        figures = self.figures
+        first_id, first = next(self._tokens)
+        self._check(first_id, first)  # the keys are there, and what is imported late
+        empty = _traced(start=True)
+        self._verify(bound - 1)
+        full = _traced()
+        figures.octets_per_token = (full - empty) / (bound - 1)
+        self._verify(bound)
+        figures.traced_growth.append(_traced(stop=True) - full)
+        figures.objects.append(_objects())
+        self._verify(count - 4 * bound, sampled=True)
+        figures.objects.append(_objects())
+        self._verify(bound)
+        before = _traced(start=True)
+        # What was there before tracing began is not counted when it goes, so a full turn of the memory is waited for.
+        self._verify(bound - 1)
+        turned = _traced(stop=True) - before
+        figures.traced_growth.append(turned - round(figures.octets_per_token * (bound - 1)))
+        self._check(*next(self._tokens))
+        self._check(first_id, first)
+        figures.remembered = max(_memories())
+
+    def _verify(self, count: int, *, sampled: bool = False) -> None:
+        figures, step = self.figures, max(1, count // 10)
+        for number in range(count):
+            self._check(*next(self._tokens))
+            if sampled and number % step == 0:
+                figures.largest_memory = max(figures.largest_memory, *_memories())
+                figures.rss[self._verified] = rss_of()
+                self._say(f"{self._verified:,} tokens, RSS {rss_of():,} KiB")
+        figures.rss[self._verified] = rss_of()
+
+    _verified = 0
+
+    def _check(self, user_id: str, token: str) -> None:
+        self._verified += 1
+        if self._verifier.verify(token).user_id != user_id:
+            self.figures.failures.append(f"token {self._verified} was taken for somebody else's")
+
+    def _judge(self) -> None:
+        figures = self.figures
+        if figures.remembered != figures.bound or figures.largest_memory > figures.bound:
+            figures.failures.append("what is remembered is not what the bound says")
+        if any(grown > TRACED_GROWTH for grown in figures.traced_growth):
+            figures.failures.append("Python's memory grows past the bound")
+        if figures.objects[1] - figures.objects[0] > figures.bound // 10:
+            figures.failures.append("objects pile up past the bound")
+        past = [kib for count, kib in figures.rss.items() if count > 2 * figures.bound]
+        if past[-1] - past[0] > RSS_GROWTH:
+            figures.failures.append("the process grows past the bound")
+        if figures.upstream_calls != 1:
+            figures.failures.append("the keys were asked for more than once")
+
+
+def _tokens(local: LocalStackAuth, figures: Figures) -> Iterator[tuple[str, str]]:
+    """Yield user ids and their tokens, made below `LocalStackAuth.token`, which would keep an account for each."""
+    key = local.issuer.key(PROJECT, UserType.NORMAL, "first")
+    header = {"alg": "ES256", "kid": key.kid}
+    account = default_account(UserType.NORMAL)
+    now = time.time()
+    claims = full_claims(
+        account,
+        UserType.NORMAL,
+        project_id=PROJECT,
+        issuer_url=API_URL,
+        session_id=None,
+        now=now,
+        expires_in=24 * 3600,
+    )
+    number = 0
+    while True:
+        number += 1
+        user_id = str(uuid.UUID(int=number))
+        started = time.perf_counter()
+        token = compact(key, header, {**claims, "sub": user_id, "name": f"User {number}", "email": f"{number}@x.test"})
+        figures.signing_seconds += time.perf_counter() - started
+        yield user_id, token
+
+
+def _traced(*, start: bool = False, stop: bool = False) -> int:
+    gc.collect()
+    if start:
+        tracemalloc.start()
+    octets = tracemalloc.get_traced_memory()[0]
+    if stop:
+        tracemalloc.stop()
+    return octets
+
+
+def _objects() -> int:
+    gc.collect()
+    return len(gc.get_objects())
+
+
+def _memories() -> list[int]:
+    return [len(each) for each in gc.get_objects() if isinstance(each, _memory.Memory)] or [0]
