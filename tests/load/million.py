@@ -15,9 +15,9 @@ from stackauth_middleware.testing import LocalStackAuth
 from stackauth_middleware.testing._claims import default_account, full_claims
 from stackauth_middleware.testing._issuer import compact
 
+from .settings import PROJECT
 from .watch import rss_of
 
-PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d11"
 API_URL = "http://127.0.0.1:1"
 """Nobody is asked there: the local Stack Auth stands in for the network."""
 TRACED_GROWTH = 512 * 1024

@@ -1,0 +1,211 @@
+"""What each answer may be: the driver's own account of keys, users and faults, written from the design alone.
+
+A request is answered at some moment between its sending and the end of its answer. The model says
+which outcomes were right at any such moment; an answer that is none of them is a wrong verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .keys import APART, Keys
+
+LEEWAY = 5.0
+TIMEOUT = 5.0
+SLACK = 5.0
+"""Seconds on top of what the design says of recovery: both sides share a busy machine."""
+
+OK, NOBODY = "200", "200 as nobody"
+MISSING, AMBIGUOUS, INVALID = "401 missing_token", "400 invalid_request", "401 invalid_token"
+EXPIRED, ANONYMOUS = "401 expired_token", "401 anonymous_not_allowed"
+RESTRICTED, DELETED = "403 restricted_not_allowed", "401 invalid_token"
+UNAVAILABLE, MISCONFIGURED = "503 auth_server_error", "500 auth_misconfigured"
+CANNOT_TELL = frozenset({UNAVAILABLE, MISCONFIGURED})
+SIGNED = frozenset({OK, EXPIRED, ANONYMOUS, RESTRICTED})
+"""Outcomes that nobody can come to without the key."""
+
+
+class Route(NamedTuple):
+    """A path, and how the app's rules have it."""
+
+    config: str
+    access: str = "required"
+    profile: bool = False
+    lenient: bool = False
+
+
+ROUTES: Mapping[str, Route] = {
+    "/jwt/me": Route("jwt"),
+    "/jwt/open": Route("jwt", "optional"),
+    "/jwt/public": Route("jwt", "public"),
+    "/jwt/any": Route("jwt", lenient=True),
+    "/jwt/profile": Route("jwt", profile=True),
+    "/rest/me": Route("rest", profile=True),
+    "/rest/open": Route("rest", "optional", profile=True),
+}
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a request presents.
+
+    Attributes:
+        kind: ``none``, ``ambiguous``, ``unreadable`` (refused on sight) or ``token``, which the rest is about.
+        forged: whether the signature is not that of the key it names.
+    """
+
+    kind: str
+    user_id: str = ""
+    user_type: str = "normal"
+    name: str | None = None
+    kid: str = ""
+    expires_at: float = math.inf
+    forged: bool = False
+
+
+class Shot(NamedTuple):
+    """A request. `label` is for the figures."""
+
+    door: str
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    credential: Credential
+    label: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as the driver read it, between `began` and `ended`."""
+
+    began: float
+    ended: float
+    pid: int
+    outcome: str
+    user_id: str | None = None
+    name: str | None = None
+
+
+@dataclass
+class Window:
+    """A time in which Stack Auth failed, and for how long after it that may still show."""
+
+    began: float
+    kinds: frozenset[str]
+    outcomes: frozenset[str] = frozenset({UNAVAILABLE})
+    settle: float = APART + SLACK
+    whole: bool = True
+    ended: float = math.inf
+
+
+@dataclass
+class State:
+    """What a user was from a moment on: ``normal``, ``restricted`` or ``deleted``."""
+
+    since: float
+    what: str
+    name: str | None
+
+
+@dataclass
+class Model:
+    """Judges answers. All times are seconds of one clock."""
+
+    profile_ttl: float
+    keys: Keys = field(default_factory=Keys)
+    windows: list[Window] = field(default_factory=list)
+    users: dict[str, list[State]] = field(default_factory=dict)
+
+    def changed(self, user_id: str, now: float, what: str, name: str | None) -> None:
+        """Note that a user is from `now` on as told."""
+        self.users.setdefault(user_id, []).append(State(now, what, name))
+
+    def stalled(self, began: float, ended: float) -> None:
+        """Note a time in which this machine gave Stack Auth no turn."""
+        self.windows.append(Window(began, frozenset({"jwks", "users/me"}), whole=False, ended=ended))
+
+    def complaint(self, shot: Shot, answer: Answer) -> str | None:
+        """Return what is wrong with an answer; None, and learn from it, where nothing is."""
+        allowed = self.allowed(shot, answer)
+        if answer.outcome not in allowed:
+            return f"{answer.outcome} where only {sorted(allowed)} would do"
+        if answer.outcome == OK:
+            if answer.user_id != shot.credential.user_id:
+                return f"a token of {shot.credential.user_id} let in {answer.user_id}"
+            if answer.name not in self._names(shot, answer):
+                return f"{answer.name!r} was nobody's name"
+        if answer.outcome in SIGNED:
+            config = ROUTES[shot.path].config
+            self.keys.learnt((answer.pid, config, shot.credential.user_type), shot.credential.kid, answer.ended)
+        return None
+
+    def allowed(self, shot: Shot, answer: Answer) -> set[str]:
+        """Return every outcome that was right at a moment of the request."""
+        route, credential = ROUTES[shot.path], shot.credential
+        if route.access == "public":
+            return {NOBODY}
+        if credential.kind == "none":
+            return {NOBODY if route.access == "optional" else MISSING}
+        if credential.kind != "token":
+            return {AMBIGUOUS if credential.kind == "ambiguous" else INVALID}
+        outcomes = self._judged(route, credential, answer)
+        if route.access == "optional" and outcomes & CANNOT_TELL:
+            return (outcomes - CANNOT_TELL) | {NOBODY}
+        return outcomes
+
+    def _judged(self, route: Route, credential: Credential, answer: Answer) -> set[str]:
+        began, ended = answer.began, answer.ended
+        holder = (answer.pid, route.config, credential.user_type)
+        kinds = {"jwks"} if credential.user_type == "normal" else {"jwks", "jwks pair"}
+        failing = self._failing(kinds, began, ended)
+        known, unknown = self.keys.possible(holder, credential.kid, began, ended, excused=bool(failing))
+        outcomes: set[str] = set()
+        if unknown:
+            outcomes |= {INVALID} | failing
+        if known:
+            outcomes |= {INVALID} if credential.forged else self._signed(route, credential, began, ended)
+        return outcomes
+
+    def _signed(self, route: Route, credential: Credential, began: float, ended: float) -> set[str]:
+        over = credential.expires_at + LEEWAY
+        outcomes = {EXPIRED} if ended >= over else set()
+        if began >= over:
+            return outcomes
+        if credential.user_type != "normal" and not route.lenient:
+            return outcomes | {ANONYMOUS if credential.user_type == "anonymous" else RESTRICTED}
+        return outcomes | (self._profiled(credential, began, ended) if route.profile else {OK})
+
+    def _profiled(self, credential: Credential, began: float, ended: float) -> set[str]:
+        since = began - self.profile_ttl - TIMEOUT - 1
+        told = {"normal": OK, "restricted": RESTRICTED, "deleted": DELETED}
+        outcomes = {told[state.what] for state in self._states(credential.user_id, since, ended)}
+        if any(
+            each.whole and "users/me" in each.kinds and each.began < since and ended <= each.ended
+            for each in self.windows
+        ):
+            outcomes.clear()  # nobody can have been asked for so long that nothing remembered is good any more
+        # Stack Auth grants no leeway, and knows of its own rotations at once.
+        if ended >= credential.expires_at:
+            outcomes.add(EXPIRED)
+        if not self.keys.published(credential.kid, ended):
+            outcomes.add(INVALID)
+        return outcomes | self._failing({"users/me"}, began, ended) - {MISCONFIGURED}
+
+    def _failing(self, kinds: set[str], began: float, ended: float) -> set[str]:
+        """Return the ways not to tell that faults of these kinds of calls excuse."""
+        met = [each for each in self.windows if each.kinds & kinds and each.began <= ended]
+        return {outcome for each in met if began <= each.ended + each.settle for outcome in each.outcomes}
+
+    def _states(self, user_id: str, since: float, until: float) -> Iterable[State]:
+        """Return what a user was at any moment between these."""
+        history = self.users[user_id]
+        ends = [each.since for each in history[1:]] + [math.inf]
+        return [state for state, end in zip(history, ends, strict=True) if state.since <= until and end >= since]
+
+    def _names(self, shot: Shot, answer: Answer) -> set[str | None]:
+        if not ROUTES[shot.path].profile:
+            return {shot.credential.name}
+        since = answer.began - self.profile_ttl - TIMEOUT - 1
+        return {each.name for each in self._states(shot.credential.user_id, since, answer.ended)}

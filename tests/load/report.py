@@ -1,0 +1,140 @@
+"""What came of a soak: the figures, and whether what must hold did."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from .driver import Tally
+from .settings import MEMORY
+from .watch import Held
+
+RSS_GROWTH = 48 * 1024
+"""KiB that a worker may grow by between the first quarter of the run and its end."""
+OBJECTS_GROWTH = 60_000
+"""Objects known to gc: full memories are worth some tens of thousands, a leak at each request far more."""
+POOLED = {"asgi": 2, "wsgi": 8}
+"""Connections to Stack Auth that a worker may keep: one for each config, and under threads for each thread."""
+THREADS = {"asgi": 0, "wsgi": 4}
+"""Threads that a worker may start after its first answers: gunicorn's own."""
+TROUBLE = ("Traceback", "ResourceWarning", "never retrieved", "was destroyed", "never awaited", "CRITICAL", "the verif")
+"""What no log may hold."""
+
+
+@dataclass
+class Snapshot:
+    """What a worker held at a time; the last three by its own account."""
+
+    pid: int
+    held: Held
+    tasks: int
+    objects: int
+    memories: list[int]
+
+
+@dataclass
+class Report:
+    """What came of a soak. `rss` in KiB, at equal distances."""
+
+    seconds: float
+    tally: Tally
+    injected: Counter[str]
+    upstream: Counter[str]
+    upstream_connections: int = 0
+    forbidden_sent: int = 0
+    longest_withdrawn: float = 0.0
+    snapshots: dict[str, dict[str, Snapshot]] = field(default_factory=dict)
+    rss: dict[str, list[int]] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+
+    def failures(self) -> list[str]:
+        """Return every promise that was not kept."""
+        tally = self.tally
+        failures = [f"wrong: {each}" for each in tally.wrong] + [f"lost: {each}" for each in tally.lost]
+        if tally.sent != tally.answered + len(tally.lost) + self._malformed():
+            failures.append("requests that nobody accounts for")
+        if self.forbidden_sent:
+            failures.append(f"{self.forbidden_sent} calls upstream with a token that fails the local check")
+        for door, log in self.logs.items():
+            failures += [f"the log of {door} says {each!r}" for each in TROUBLE if each in log]
+        for name, end in self.snapshots["end"].items():
+            failures += self._grown(name, self.snapshots["start"].get(name), end)
+        return failures
+
+    def _malformed(self) -> int:
+        return sum("Error(" in each or "MalformedAnswer" in each for each in self.tally.wrong)
+
+    def _grown(self, name: str, start: Snapshot | None, end: Snapshot) -> list[str]:
+        if start is None or start.pid != end.pid:
+            return [f"{name} is not the process that it was"]
+        door, failures = name.split(maxsplit=1)[0], []
+        sockets = sum(end.held.upstream.values())
+        own = [each.held.fds - sum(each.held.upstream.values()) for each in (start, end)]
+        grown = {
+            "connections to Stack Auth": sockets - POOLED[door],
+            "file descriptors": own[1] - own[0],
+            "threads": end.held.threads - start.held.threads - THREADS[door],
+            "tasks": end.tasks - start.tasks,
+            "objects": end.objects - start.objects - OBJECTS_GROWTH,
+            "values in a memory": max(end.memories, default=0) - MEMORY,
+        }
+        failures += [f"{name}: {what} by {count} too many" for what, count in grown.items() if count > 0]
+        quarter = self.rss.get(name, [])[len(self.rss.get(name, [])) // 4 :]
+        if quarter and end.held.rss - quarter[0] > RSS_GROWTH:
+            failures.append(f"{name}: {end.held.rss - quarter[0]} KiB more than after the first quarter")
+        return failures
+
+    def as_json(self) -> str:
+        """Return all figures as JSON."""
+        snapshots = {
+            when: {name: {**vars(each), "held": each.held._asdict()} for name, each in workers.items()}
+            for when, workers in self.snapshots.items()
+        }
+        told: dict[str, Any] = {**vars(self), "tally": vars(self.tally), "snapshots": snapshots}
+        del told["logs"]
+        return json.dumps({**told, "failures": self.failures()}, indent=1)
+
+    def markdown(self) -> str:
+        """Return a short account of the run."""
+        tally = self.tally
+        rows = {
+            "seconds": f"{self.seconds:.0f}",
+            "requests, answers": f"{tally.sent:,}, {tally.answered:,} ({_counts(tally.doors)})",
+            "wrong verdicts, lost requests": f"{len(tally.wrong)}, {len(tally.lost)}",
+            "clients that left before the answer": f"{tally.left:,}",
+            "by outcome": _counts(tally.outcomes),
+            "by what was sent": _counts(tally.labels),
+            "faults and events": _counts(self.injected),
+            "calls upstream": f"{sum(self.upstream.values()):,} over {self.upstream_connections:,} connections",
+            "of them": _counts(self.upstream),
+            "calls upstream with a token that fails the local check": str(self.forbidden_sent),
+            "a withdrawn key was taken for at most": f"{self.longest_withdrawn:.1f} s",
+            "longest stall of the driver": f"{tally.longest_stall:.2f} s ({tally.stalls} over 0.5 s, which excuse)",
+        }
+        rows |= {f"slowest answer: {name}": f"{seconds:.3f} s" for name, seconds in sorted(tally.worst.items())}
+        for name, end in self.snapshots["end"].items():
+            start = self.snapshots["start"].get(name, end)
+            rows[f"{name}: RSS at start, quarters, end (KiB)"] = ", ".join(
+                f"{each:,}" for each in (start.held.rss, *_quarters(self.rss.get(name, [])), end.held.rss)
+            )
+            rows[f"{name}: fds, threads, tasks, objects"] = (
+                f"{start.held.fds}→{end.held.fds}, {start.held.threads}→{end.held.threads},"
+                f" {start.tasks}→{end.tasks}, {start.objects:,}→{end.objects:,}"
+            )
+            rows[f"{name}: connections to Stack Auth; memories"] = (
+                f"{_counts(Counter(end.held.upstream))}; {', '.join(str(each) for each in end.memories)}"
+            )
+        failures = self.failures()
+        rows["broken promises"] = str(len(failures))
+        lines = ["| what | figure |", "|---|---|", *(f"| {name} | {told} |" for name, told in rows.items())]
+        return "\n".join([*lines, *(f"- {each}" for each in failures[:50])])
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name}: {count:,}" for name, count in counter.most_common()) or "none"
+
+
+def _quarters(series: list[int]) -> list[int]:
+    return [series[len(series) * part // 4] for part in (1, 2, 3)] if len(series) >= 4 else []

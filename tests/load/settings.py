@@ -1,0 +1,10 @@
+"""What the apps under load and those who judge them have to agree on."""
+
+from __future__ import annotations
+
+PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d11"
+SECRET = "the-secret-server-key-of-the-soak"
+PROFILE_TTL = 2.0
+"""Seconds, so few that users/me is asked all the time."""
+MEMORY = 1000
+"""Bound of each memory: small, so that it is full early and what grows after that shows."""

@@ -1,0 +1,150 @@
+"""The soak itself: servers, Stack Auth, faults and driver, and what must hold at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from .driver import Connection, Driver
+from .faults import Faults, Pace
+from .model import Model
+from .report import Report, Snapshot
+from .servers import Served, serving
+from .settings import PROFILE_TTL, PROJECT, SECRET
+from .traffic import Traffic
+from .upstream import Upstream
+from .upstream import serving as serving_upstream
+from .watch import held_by, rss_of
+
+_TRIES = 60
+
+
+class Soak:
+    """A run over some doors.
+
+    Args:
+        doors: keys of `servers.COMMANDS`.
+        seconds: for which requests are sent.
+        calm: the last of them, in which nothing new goes wrong.
+        rate: requests a second, all doors together.
+        say: told of progress.
+    """
+
+    def __init__(
+        self,
+        doors: Sequence[str],
+        seconds: float,
+        *,
+        calm: float,
+        pace: Pace,
+        rate: float = 160.0,
+        connections: int = 12,
+        seed: int = 1,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._doors = doors
+        self._seconds = seconds
+        self._calm = calm
+        self._pace = pace
+        self._rate = rate
+        self._connections = connections
+        self._seed = seed
+        self._say = say
+        self._servers: dict[str, Served] = {}
+
+    async def run(self) -> Report:
+        """Return what came of it."""
+        async with AsyncExitStack() as stack:
+            upstream = await stack.enter_async_context(serving_upstream(PROJECT))
+            upstream.local.add_project(PROJECT, secret_server_key=SECRET)
+            environ = {
+                "STACK_PROJECT_ID": PROJECT,
+                "STACK_API_URL": upstream.url,
+                "STACK_SECRET_SERVER_KEY": SECRET,
+            }
+            model = Model(PROFILE_TTL)
+            traffic = Traffic(upstream, model, self._seed)
+            traffic.publish()
+            for door in self._doors:
+                self._servers[door] = stack.enter_context(serving(door, environ))
+            ports = {door: each.port for door, each in self._servers.items()}
+            driver = Driver(ports, traffic, model, rate=self._rate, connections=self._connections, seed=self._seed)
+            faults = Faults(upstream, traffic, model.windows, self._pace, self._seed)
+            report = Report(self._seconds, driver.tally, faults.injected, upstream.calls)
+            await self._soak(driver, faults, upstream, report)
+            report.upstream_connections = upstream.connections
+            report.forbidden_sent = upstream.leaks
+            report.longest_withdrawn = model.keys.longest
+        # Ended by now: what a server says while it goes is in its log too.
+        report.logs.update({door: each.log() for door, each in self._servers.items()})
+        return report
+
+    async def _soak(self, driver: Driver, faults: Faults, upstream: Upstream, report: Report) -> None:
+        await self._first_answers(driver)
+        report.snapshots["start"] = await self._snapshot(driver, upstream)
+        until = time.time() + self._seconds
+        watching = asyncio.create_task(self._watch(report, driver, faults, until))
+        breaking = asyncio.create_task(faults.run(until - self._calm))
+        try:
+            await driver.run(until)
+            await asyncio.gather(breaking, watching)
+        finally:
+            for task in (breaking, watching):
+                task.cancel()
+            await asyncio.gather(breaking, watching, return_exceptions=True)
+        upstream.drop()
+        report.snapshots["end"] = await self._snapshot(driver, upstream)
+
+    async def _first_answers(self, driver: Driver) -> None:
+        """Wait for each server, and have everything imported and both pools opened."""
+        for door, served in self._servers.items():
+            connection = await Connection.open(served.port)
+            await connection.ask("/jwt/public")
+            connection.close()
+            await self._everywhere(driver, door)
+
+    async def _everywhere(self, driver: Driver, door: str) -> dict[int, dict[str, Any]]:
+        """Ask each worker of a door, by both configs, for a profile that it must fetch; return what each says."""
+        told: dict[int, dict[str, Any]] = {}
+        served = self._servers[door]
+        for number in range(_TRIES):
+            if set(told) == set(served.workers()) and number >= 4:
+                break
+            connection = await Connection.open(served.port)
+            user = driver.traffic.users[number % len(driver.traffic.users)]
+            for path in ("/jwt/profile", "/rest/me"):
+                await driver.fire(connection, driver.traffic.shot(door, path, user))
+            with contextlib.suppress(KeyError):
+                debug = json.loads((await connection.ask("/debug"))[2])
+                told[debug["pid"]] = debug
+            connection.close()
+        await asyncio.sleep(0.1)
+        return told
+
+    async def _snapshot(self, driver: Driver, upstream: Upstream) -> dict[str, Snapshot]:
+        """Return what each worker holds while nobody is connected."""
+        snapshots: dict[str, Snapshot] = {}
+        for door, served in self._servers.items():
+            told = await self._everywhere(driver, door)
+            for number, pid in enumerate(sorted(served.workers())):
+                debug = told.get(pid, {"tasks": -1, "objects": -1, "memories": []})
+                held = held_by(pid, upstream.port)
+                snapshots[f"{door} {number}"] = Snapshot(pid, held, debug["tasks"], debug["objects"], debug["memories"])
+        return snapshots
+
+    async def _watch(self, report: Report, driver: Driver, faults: Faults, until: float) -> None:
+        """Note the memory of the workers forty times, more or less, and say how it goes."""
+        step = max(1.0, self._seconds / 40)
+        while time.time() < until - step:
+            await asyncio.sleep(step)
+            for door, served in self._servers.items():
+                for number, pid in enumerate(sorted(served.workers())):
+                    report.rss.setdefault(f"{door} {number}", []).append(rss_of(pid))
+            tally = driver.tally
+            wrong, lost = len(tally.wrong), len(tally.lost)
+            self._say(f"{tally.answered} answers, {wrong} wrong, {lost} lost; now: {faults.now or 'nothing wrong'}")
