@@ -155,6 +155,13 @@ def mutants(session: nox.Session) -> None:
                 session.run("mutmut", "results")
 
 
+@nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Send half an hour of traffic through both doors while Stack Auth fails (``--minutes``, or ``--tokens``)."""
+    session.install("-e", ".[demo]", *_groups("test", "servers"))
+    session.run("python", "-m", "tests.load", *session.posargs)
+
+
 def _groups(*names: str) -> tuple[str, ...]:
     return tuple(nox.project.dependency_groups(PROJECT, *names))
 

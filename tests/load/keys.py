@@ -67,8 +67,8 @@ class Keys:
         if withdrawn is not None and withdrawn <= ended:
             overdue = began - withdrawn > 2 * FRESH + APART + LATE and not excused
             return not (overdue or self._is_past(kid, held)), True
-        young = held < first and (excused or began - self._times[first] <= APART + LATE)
-        return True, young
+        new = first > 0 and began - self._times[first] <= APART + LATE
+        return True, held < first and (excused or new)
 
     def _is_past(self, kid: str, edition: int) -> bool:
         """Say whether `edition` is one from after the key was withdrawn."""

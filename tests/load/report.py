@@ -19,7 +19,7 @@ POOLED = {"asgi": 2, "wsgi": 8}
 """Connections to Stack Auth that a worker may keep: one for each config, and under threads for each thread."""
 THREADS = {"asgi": 0, "wsgi": 4}
 """Threads that a worker may start after its first answers: gunicorn's own."""
-TROUBLE = ("Traceback", "ResourceWarning", "never retrieved", "was destroyed", "never awaited", "CRITICAL", "the verif")
+TROUBLE = ("Traceback", "never retrieved", "was destroyed", "never awaited", "CRITICAL", "the verif")
 """What no log may hold."""
 
 

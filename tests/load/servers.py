@@ -61,7 +61,7 @@ def serving(door: str, environ: Mapping[str, str]) -> Iterator[Served]:
             [sys.executable, "-m", *(each.format(fd=fd) for each in COMMANDS[door])],
             pass_fds=[fd],
             cwd=ROOT,
-            env={**kept, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "always::ResourceWarning", **environ},
+            env={**kept, "PYTHONUNBUFFERED": "1", **environ},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -69,13 +69,16 @@ def serving(door: str, environ: Mapping[str, str]) -> Iterator[Served]:
         )
         listener.close()  # or a server that died would leave its clients waiting
 
+        said = ""
+
         def so_far() -> str:
-            return os.pread(log.fileno(), 1 << 24, 0).decode(errors="replace")
+            return said if log.closed else os.pread(log.fileno(), 1 << 24, 0).decode(errors="replace")
 
         try:
             yield Served(door, port, process.pid, so_far)
         finally:
             _end(process)
+            said = so_far()
 
 
 def _is_ours(name: str) -> bool:

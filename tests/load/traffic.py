@@ -144,7 +144,9 @@ class Traffic:
         return (("x-hexclave-access-token" if how == 2 else "x-stack-access-token", token),)
 
     def _signed(self, user: Account, kind: UserType = UserType.NORMAL, expires_in: float = 600.0, **more: Any) -> _Made:
-        token = self._local.token(user, user_type=kind, expires_in=expires_in, jti=self._draw.getrandbits(64), **more)
+        token = self._local.token(
+            user, user_type=kind, expires_in=expires_in, jti=f"{self._draw.getrandbits(64):x}", **more
+        )
         header, payload = (_part(each) for each in token.split(".")[:2])
         name, kid = payload["name"], header["kid"]
         return token, Credential("token", user.id, kind.value, name, kid, float(payload["exp"]))
