@@ -1,0 +1,169 @@
+"""Rows a, b, c and g: what a token costs, without a request around it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from stackauth_middleware import AsyncVerifier, RefusedError, StackAuthASGIMiddleware, StackAuthWSGIMiddleware, Verifier
+
+from .contenders import PEERS, RSA_PEERS, Peer, Snippet, done, present
+from .drive import Asgi, Wsgi
+from .material import Site, site
+from .timing import Contender, Figure, Pace, Row, interleaved, over, ratio
+
+POOL = 1200
+MEMORY = 1000
+"""Less than `POOL`: by the time a token comes round again, it was thrown out."""
+OURS = "Verifier.verify"
+FLOOR = "cryptography, bare ECDSA verify"
+SNIPPET = "the documented snippet"
+
+
+def first_sight(pace: Pace) -> Row:
+    row = Row("a", "First sight of a token")
+    with site() as stack:
+        tokens = stack.tokens(POOL)
+        contenders = [_timed(peer, tokens) for peer in present(PEERS, stack, row.notes)]
+        for peer in present(RSA_PEERS, stack, row.notes):
+            contenders.append(_timed(peer, [peer.token() for _ in range(64)]))
+        for name, memory in ((OURS, MEMORY), (f"{OURS}, token_memory=0", 0)):
+            verifier = Verifier(stack.config(token_memory=memory))
+            Peer(name, verifier.verify, stack.token).prove()
+            contenders.append(Contender(name, over(tokens, verifier.verify), ours=True))
+        row.figures = interleaved("first sight", contenders, pace)
+    floor, ours = row.figure("first sight", FLOOR), row.figure("first sight", OURS)
+    row.at_most("at most 1.45x the bare ECDSA verify", ratio(ours, floor), 1.45, "x")
+    row.notes.append("RS256 beside ES256 where a peer knows nothing else; an RSA check of 2048 bits costs less.")
+    row.notes.append("PyJWT, joserfc, Authlib and python-jose check issuer, audience and expiry; the snippet no issuer.")
+    return row
+
+
+def seen_before(pace: Pace) -> Row:
+    row = Row("b", "A token seen before")
+    with site() as stack:
+        token = stack.token()
+        verifier, averifier, snippet = Verifier(stack.config()), AsyncVerifier(stack.config()), Snippet(stack.jwks_url)
+        import asyncio
+
+        asyncio.run(averifier.warm_up())
+        contenders = [
+            Contender(OURS, over([token], verifier.verify), ours=True),
+            Contender("AsyncVerifier.verify", over([token], lambda each: done(averifier.verify(each))), ours=True),
+            Contender(SNIPPET, over([token], snippet.required)),
+        ]
+        row.figures = interleaved("seen before", contenders, pace)
+    ours, theirs = row.figure("seen before", OURS), row.figure("seen before", SNIPPET)
+    row.at_most("at most 3 us", ours.median, 3, "us")
+    row.at_least("at least 60x faster than the snippet", ratio(theirs, ours), 60, "x")
+    return row
+
+
+def refusals(pace: Pace) -> Row:
+    row = Row("c", "Refusals")
+    with site() as stack:
+        verifier, snippet = Verifier(stack.config()), Snippet(stack.jwks_url)
+        asgi, wsgi = Asgi(20), Wsgi(20)
+        asgi_door = StackAuthASGIMiddleware(asgi.app, stack.config())
+        wsgi_door = StackAuthWSGIMiddleware(wsgi.app, stack.config())
+        good = stack.token()
+        snippet.required(good)
+        floor_peer = PEERS["cryptography"](stack)
+        floor = interleaved("bare", [_timed(floor_peer, [good])], pace)
+        verifier.verify(good)
+        wsgi.call(wsgi_door, wsgi.environ(good))
+        asgi.fetch_keys(asgi_door, good)
+        for case, token in {"none": None, **stack.refused()}.items():
+            contenders = [
+                Contender("ASGI door", over([asgi.scope(token)], _asgi(asgi, asgi_door)), ours=True),
+                Contender("WSGI door", over([wsgi.environ(token)], _wsgi(wsgi, wsgi_door)), ours=True),
+            ]
+            if token is None:
+                contenders.append(Contender("Verifier.authenticate", over([{}], verifier.authenticate), ours=True))
+            else:
+                contenders.append(Contender(OURS, over([token], _refusing(verifier.verify)), ours=True))
+                contenders.append(Contender(SNIPPET, over([token], snippet.verify)))
+            row.figures += interleaved(case, contenders, pace)
+        assert asgi.statuses == {200, 401} and wsgi.statuses == {"200 OK", "401 Unauthorized"}
+    for name in ("ASGI door", "WSGI door"):
+        for case in ("none", "garbage"):
+            row.at_most(f"{case} at most 4 us, {name}", row.figure(case, name).median, 4, "us")
+        row.at_most(f"unknown kid at most 18 us, {name}", row.figure("unknown kid", name).median, 18, "us")
+    for case, limit in (("garbage", 4), ("unknown kid", 18)):
+        row.at_most(f"{case} at most {limit} us, {OURS}", row.figure(case, OURS).median, limit, "us")
+    bad = row.figure("bad signature", OURS).median / floor[0].median
+    row.at_most(f"bad signature at most as (a), {OURS}", bad, 1.45, "x the bare verify")
+    row.notes.append("Through a door: 20 headers, the response made and sent. Without a token the snippet does nothing.")
+    row.notes.append("PyJWKClient asks for the keys again when a key id is unknown, at most every 30 s.")
+    return row
+
+
+def users(pace: Pace) -> Row:
+    row = Row("g", "Several users' tokens, several requests each")
+    with site() as stack:
+        tokens = stack.tokens(POOL)
+        verifier, snippet = Verifier(stack.config(token_memory=MEMORY)), Snippet(stack.jwks_url)
+        verifier.verify(tokens[0])
+        snippet.required(tokens[0])
+        for count, each in itertools.product((1, 8, 64), (1, 10, 100)):
+            case = f"{count} users, {each} requests each"
+            contenders = [
+                Contender(OURS, _sessions(tokens, count, each, verifier.verify), ours=True),
+                Contender(SNIPPET, _sessions(tokens, count, each, snippet.required)),
+            ]
+            row.figures += _per_request(interleaved(case, contenders, _slower(pace)), count * each)
+    row.notes.append("Cost per request; every user's first request is the first sight of a token.")
+    return row
+
+
+def _timed(peer: Peer, tokens: list[str]) -> Contender:
+    return Contender(peer.name, over([peer.prepare(each) for each in tokens], peer.verify))
+
+
+def _refusing(verify: Callable[[str], object]) -> Callable[[str], None]:
+    def refuse(token: str) -> None:
+        try:
+            verify(token)
+        except RefusedError:
+            return
+        raise AssertionError("let in")
+
+    return refuse
+
+
+def _asgi(asgi: Asgi, door: Any) -> Callable[[Any], None]:
+    return lambda scope: asgi.call(door, scope)
+
+
+def _wsgi(wsgi: Wsgi, door: Any) -> Callable[[Any], None]:
+    return lambda environ: wsgi.call(door, environ)
+
+
+def _sessions(tokens: list[str], users: int, requests: int, verify: Callable[[str], object]) -> Callable[[int], float]:
+    """Return a run in which so many users, none of them known, send so many requests each, in turns."""
+    supply = itertools.cycle(tokens)
+
+    def run(loops: int) -> float:
+        taken = [list(itertools.islice(supply, users)) for _ in range(loops)]
+        start = time.thread_time()
+        for batch in taken:
+            for _ in range(requests):
+                for token in batch:
+                    verify(token)
+        return time.thread_time() - start
+
+    return run
+
+
+def _per_request(figures: list[Figure], requests: int) -> list[Figure]:
+    return [Figure(f.case, f.name, f.unit, [s / requests for s in f.samples], f.ours) for f in figures]
+
+
+def _slower(pace: Pace) -> Pace:
+    return pace._replace(rounds=max(3, pace.rounds // 4))
+
+
+ROWS: dict[str, Callable[[Pace], Row]] = {"a": first_sight, "b": seen_before, "c": refusals, "g": users}
+__all__ = ["ROWS", "Site"]
