@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -114,8 +116,7 @@ def joserfc(site: Site) -> Peer:
 
 
 def authlib(site: Site) -> Peer:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated in favour of joserfc, and still what many use
+    with _no_warnings():  # deprecated in favour of joserfc, and still what many use
         from authlib.jose import JsonWebKey, JsonWebToken
 
     key = JsonWebKey.import_key(site.jwk)
@@ -166,8 +167,7 @@ def clerk(site: Site) -> Peer:
 
 
 def auth0(site: Site) -> Peer:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _no_warnings():
         from auth0_api_python import ApiClient, ApiClientOptions
 
     documents = {"jwks.json": {"keys": [site.rsa.jwk]}}
@@ -194,7 +194,15 @@ def auth0(site: Site) -> Peer:
     )
 
 
-FLOOR = bare_ecdsa
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        with suppress(ImportError):
+            import_module("authlib.deprecate")  # which switches its own warnings on
+        warnings.simplefilter("ignore")
+        yield
+
+
 PEERS: dict[str, Callable[[Site], Peer]] = {
     "cryptography": bare_ecdsa,
     "PyJWT": pyjwt,

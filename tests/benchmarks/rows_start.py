@@ -1,0 +1,95 @@
+"""Row f: cold start, each time in a fresh interpreter: the imports, a door, the first request."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .material import PROJECT, site
+from .timing import Figure, Pace, Row, excess
+from .upstream import ROOT
+
+_CLOCK = "import time; t = time.perf_counter()\n"
+_SAY = "\nprint(time.perf_counter() - t)"
+_STACK = "import jwt, jwt.algorithms; jwt.get_algorithm_by_name('ES256')"
+_OURS = "import stackauth_middleware"
+_WSGI = """
+import sys; url, token = sys.argv[1:]
+from stackauth_middleware import StackAuthWSGIMiddleware
+app = StackAuthWSGIMiddleware(lambda e, s: s("200 OK", []) or [], project_id=PROJECT, api_url=url)
+said = []
+app({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_X_STACK_ACCESS_TOKEN": token}, lambda s, h, *_: said.append(s))
+assert said == ["200 OK"], said
+"""
+_ASGI = """
+import sys; url, token = sys.argv[1:]
+from stackauth_middleware import StackAuthASGIMiddleware
+import asyncio
+said = []
+async def inner(scope, receive, send): await send({"type": "http.response.start", "status": 200})
+async def send(message): said.append(message["status"])
+app = StackAuthASGIMiddleware(inner, project_id=PROJECT, api_url=url)
+scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"x-stack-access-token", token.encode())]}
+asyncio.run(app(scope, None, send))
+assert said == [200], said
+"""
+_SNIPPET = """
+import sys; url, token = sys.argv[1:]
+import jwt
+key = jwt.PyJWKClient(f"{url}/api/v1/projects/{PROJECT}/.well-known/jwks.json").get_signing_key_from_jwt(token)
+jwt.decode(token, key.key, algorithms=["ES256"], audience=PROJECT)
+"""
+
+IMPORTS = {
+    "import jwt, with its cryptography": _STACK,
+    "import stackauth_middleware": _OURS,
+    "both doors": f"{_OURS} as s; s.StackAuthASGIMiddleware, s.StackAuthWSGIMiddleware, s.Verifier, s.AsyncVerifier",
+    "the ASGI door made": f"{_OURS} as s\nasync def app(a, b, c): ...\ns.StackAuthASGIMiddleware(app, project_id='{PROJECT}')",
+    "the WSGI door made": f"{_OURS} as s\ns.StackAuthWSGIMiddleware(lambda e, s: [], project_id='{PROJECT}')",
+}
+FIRST = {"WSGI door": _WSGI, "ASGI door": _ASGI, "the documented snippet, no app": _SNIPPET}
+
+
+def cold_start(pace: Pace) -> Row:
+    row = Row("f", "Cold start")
+    rounds = 5 if pace.quick else 21
+    with site() as stack:
+        arguments = (stack.upstream.url, stack.token())
+        cases: dict[tuple[str, str], tuple[str, Any]] = {}
+        cases |= {("import", name): (f"{_CLOCK}{code}{_SAY}", ()) for name, code in IMPORTS.items()}
+        for name, code in FIRST.items():
+            body = code.replace("PROJECT", repr(PROJECT)).replace(f"{{{PROJECT!r}}}", PROJECT)
+            cases["start to first answer", name] = (f"{_CLOCK}{body}{_SAY}", arguments)
+        samples: dict[tuple[str, str], list[float]] = {case: [] for case in cases}
+        for number in range(rounds + 1):
+            for case, (code, given) in cases.items():
+                seconds = _fresh(code, given)
+                if number:  # the first round writes bytecode
+                    samples[case].append(seconds * 1e3)
+    for (case, name), taken in samples.items():
+        row.figures.append(Figure(case, name, "ms", taken, ours="door" in name or "stackauth" in name))
+    stack_import, ours = (row.figure("import", name) for name in list(IMPORTS)[:2])
+    row.at_most("import at most 15 ms over PyJWT + cryptography", excess(ours, stack_import), 15, "ms")
+    row.notes.append("Fresh interpreters. The first answer includes imports and the fetch of the keys over the loopback.")
+    return row
+
+
+def _fresh(code: str, arguments: tuple[str, ...]) -> float:
+    """Return the seconds that `code` prints, run in an interpreter of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=os.sep,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return float(done.stdout)
+
+
+ROWS: dict[str, Callable[[Pace], Row]] = {"f": cold_start}
