@@ -33,8 +33,10 @@ FRAMEWORKS = ("tests/frameworks", "tests/rest/frameworks", "tests/contrib", "tes
 SERVERS = ("tests/servers",)
 GEVENT = ("tests/gevent",)
 JS = "tests/testing/test_js_sdk.py"
-TIMED = ("tests/edges", "tests/doors", "tests/rest")
+TIMED = ("tests/edges", "tests/doors", "tests/rest", "tests/load")
 """Tests with real sockets, threads and deadlines: they get the machine to themselves. All others run side by side."""
+TIMED_ON = (PYTHONS[0], *PYTHONS[-2:])
+"""The ends of the range: `coverage` runs most of them once more on a Python between."""
 
 
 @nox.session
@@ -59,14 +61,14 @@ def tests(session: nox.Session) -> None:
 def frameworks(session: nox.Session) -> None:
     """Run the middleware and the examples under each framework."""
     session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
-    _pytest(session, *FRAMEWORKS)
+    _pytest(session, "-n", "auto", *FRAMEWORKS)
 
 
 @nox.session
 def servers(session: nox.Session) -> None:
     """Run the middleware under each ASGI and WSGI server, over real sockets."""
     session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
-    _pytest(session, *SERVERS)
+    _pytest(session, "-n", "auto", *SERVERS)
 
 
 @nox.session
@@ -101,9 +103,9 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run the quick suite on the lowest versions that the package declares."""
+    """Run what is not timed of the quick suite on the lowest versions that the package declares."""
     session.install("-e", ".[demo]", *_floors(), *_groups("test"))
-    _quick_suite(session)
+    _side_by_side(session)
 
 
 @nox.session
@@ -184,7 +186,7 @@ def _build(session: nox.Session, dist: Path) -> Path:
 
 def _quick_suite(session: nox.Session) -> None:
     _side_by_side(session)
-    if not _names_tests(session.posargs):
+    if session.python in TIMED_ON and not _names_tests(session.posargs):
         _pytest(session, *TIMED, *(f"--ignore={path}" for path in FRAMEWORKS))
 
 
