@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackauth_middleware import _keyset
 from stackauth_middleware._keyset import (
     ACTIONS,
     APART,
@@ -670,3 +671,14 @@ def test_a_known_key_serves_for_a_day_whatever_happened_since(
 
 def test_the_numbers_are_those_of_the_design() -> None:
     assert (FRESH, FRESH_AT_LEAST, USABLE, APART, MAX_OCTETS) == (600, 60, 86_400, 10, 65_536)
+
+
+# -- what a mutant showed to be unguarded --------------------------------------------------------------
+
+
+def test_a_key_that_is_held_is_not_imported_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even to throw the import away: the held object is all that is looked at."""
+    found = _keyset.Document({"a": SIGNERS[NORMAL][0].point})
+    held = found.keys({})
+    monkeypatch.setattr(_keyset, "_import", lambda point: pytest.fail("imported again"))
+    assert found.keys(held)["a"] is held["a"]
