@@ -280,6 +280,20 @@ def test_a_complaint_holds_nothing_of_the_carrier(headers: dict[str, str]) -> No
     assert error.__suppress_context__ or error.__context__ is None
 
 
+def test_the_complaints_are_these() -> None:
+    """They are all that a log tells; one that was None or shouted would be found here."""
+    assert {refused(headers).detail for headers in MALFORMED.values()} == {
+        "a carrier over 8 KiB",
+        "a carrier that is not one JSON object",
+        "an access token header twice",
+        "an access token that is not a string",
+        "an authorization header twice",
+        "no base64 behind the bearer prefix",
+        "one carrier in both brands",
+        "the sub-protocol carrier without one token",
+    }
+
+
 @pytest.mark.parametrize("value", ["undefined", "null", "not a token", "a.b", "a b.c.d", "\xff", "{}", "Bearer x"])
 def test_a_header_of_our_own_hands_over_whatever_it_holds(value: str) -> None:
     """It is presented as a token, so it is judged as one: INVALID_TOKEN, by `_tokens`, not a missing one."""
@@ -294,8 +308,16 @@ def test_blanks_around_a_header_are_not_part_of_it(value: str) -> None:
 
 @pytest.mark.parametrize("value", [f"\n{JWT}", f"{JWT}\r", f"\x0b{JWT}", f"{JWT}\xa0"], ids=repr)
 def test_other_white_space_is_part_of_it(value: str) -> None:
-    """And so makes it no token."""
+    """And so makes it no token, no scheme and no sub-protocol of ours."""
     assert read(x_stack_access_token=value) == value
+    assert read(authorization=value.replace(JWT, f"Bearer {JWT}")) in (None, value)
+    assert read(sec_websocket_protocol=value.replace(JWT, f"stackauth,{JWT}")) in (None, value)
+    assert split_subprotocols(f" {value}\t,X{value}X") == [value, f"X{value}X"]
+
+
+def test_a_letter_before_the_scheme_makes_another_scheme() -> None:
+    assert read(authorization=f"XBearer {JWT}") is None
+    assert read(authorization=f" Bearer {JWT}") == JWT
 
 
 def test_the_limit_itself_is_within() -> None:
