@@ -88,8 +88,7 @@ class Flow:
             return self._refuse(inbound, error)
         if not isinstance(verdict, (Admitted, Nobody)):
             return self._gated(inbound, verdict)
-        if self.config.observers:
-            self._observe(inbound, verdict)
+        self._observe(inbound, verdict)
         return verdict
 
     def _gate(
@@ -265,8 +264,9 @@ class Flow:
         return self._respond(error, inbound.method, inbound.path, inbound.headers.get("origin", ""))
 
     def _observe(self, inbound: Inbound, verdict: Admitted | Nobody) -> None:
-        user_id = verdict.user.user_id if verdict.user else None
-        self._tell(Event(inbound.method.upper(), inbound.path, verdict.error, user_id=user_id))
+        if self.config.observers:
+            user_id = verdict.user.user_id if verdict.user else None
+            self._tell(Event(inbound.method.upper(), inbound.path, verdict.error, user_id=user_id))
 
     def _tell(self, event: Event) -> None:
         for observer in self.config.observers:
