@@ -35,8 +35,8 @@ GEVENT = ("tests/gevent",)
 JS = "tests/testing/test_js_sdk.py"
 TIMED = ("tests/edges", "tests/doors", "tests/rest", "tests/load")
 """Tests with real sockets, threads and deadlines: they get the machine to themselves. All others run side by side."""
-TIMED_ON = (PYTHONS[0], *PYTHONS[-2:])
-"""The ends of the range: `coverage` runs most of them once more on a Python between."""
+ENDS = (PYTHONS[0], *PYTHONS[-2:])
+"""The Pythons that run the timed tests, and every hostile token through every door and verifier."""
 
 
 @nox.session
@@ -164,6 +164,13 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "tests.load", *session.posargs)
 
 
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure against peers, in a few minutes; ``-- --quick`` for a rough minute. No figure passes or fails."""
+    session.install("-e", ".", *_groups("bench"))
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
 def _groups(*names: str) -> tuple[str, ...]:
     return tuple(nox.project.dependency_groups(PROJECT, *names))
 
@@ -186,14 +193,15 @@ def _build(session: nox.Session, dist: Path) -> Path:
 
 def _quick_suite(session: nox.Session) -> None:
     _side_by_side(session)
-    if session.python in TIMED_ON and not _names_tests(session.posargs):
+    if session.python in ENDS and not _names_tests(session.posargs):
         _pytest(session, *TIMED, *(f"--ignore={path}" for path in FRAMEWORKS))
 
 
 def _side_by_side(session: nox.Session) -> None:
     """Run what of the quick suite is not timed, on all cores."""
     beside = (*FRAMEWORKS, *SERVERS, *GEVENT, *TIMED, JS)
-    _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in beside))
+    env = {"STACKAUTH_ALL_CASES": "1"} if session.python in ENDS else None
+    _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in beside), env=env)
 
 
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from jwt import PyJWKClient
 
-from .material import ECDSA, PROJECT, Site, tampered, taken_apart
+from .material import ECDSA, PROJECT, Site, taken_apart, tampered
 
 TENANT = "https://tenant.example.com/"
 """The issuer for those who insist on https."""
@@ -161,9 +161,7 @@ def clerk(site: Site) -> Peer:
     from clerk_backend_api.security.verifytoken import verify_token
 
     options = VerifyTokenOptions(audience=PROJECT, secret_key="sk_test_1", api_url=site.rsa.url)
-    return Peer(
-        "RS256: clerk-backend-api", lambda token: verify_token(token, options), lambda: site.rsa.token(TENANT)
-    )
+    return Peer("RS256: clerk-backend-api", lambda token: verify_token(token, options), lambda: site.rsa.token(TENANT))
 
 
 def auth0(site: Site) -> Peer:

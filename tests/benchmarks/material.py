@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
 from stackauth_middleware import StackAuthConfig, UserType
 from stackauth_middleware.testing import LocalStackAuth
 

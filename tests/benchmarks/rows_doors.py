@@ -50,7 +50,9 @@ def _asgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
     for name, app in apps.items():
         asgi.fetch_keys(app, token)
         _prove(name, asgi.statuses, lambda app=app: asgi.call(app, bad), {200, 401} if app is not asgi.app else {200})
-        contenders.append(Contender(name, over([scope], lambda each, app=app: asgi.call(app, each)), name[:4] == "ASGI"))
+        contenders.append(
+            Contender(name, over([scope], lambda each, app=app: asgi.call(app, each)), name[:4] == "ASGI")
+        )
     row.figures += interleaved(f"ASGI, {headers} headers", contenders, pace)
 
 
@@ -67,7 +69,9 @@ def _wsgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
         wsgi.call(app, environ)
         expected = {"200 OK", "401 Unauthorized"} if app is not wsgi.app else {"200 OK"}
         _prove(name, wsgi.statuses, lambda app=app: wsgi.call(app, bad), expected)
-        contenders.append(Contender(name, over([environ], lambda each, app=app: wsgi.call(app, each)), name[:4] == "WSGI"))
+        contenders.append(
+            Contender(name, over([environ], lambda each, app=app: wsgi.call(app, each)), name[:4] == "WSGI")
+        )
     row.figures += interleaved(f"WSGI, {headers} headers", contenders, pace)
 
 

@@ -9,10 +9,11 @@ import os
 import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import jwt
+
 from stackauth_middleware import Verifier
 
 from .material import Site, site
@@ -92,16 +93,15 @@ def _tokens(stack: Site) -> Iterator[str]:
         yield f"{header}.{base64.urlsafe_b64encode(made.encode()).rstrip(b'=').decode()}.{signature}"
 
 
-class _unchecked(suppress):  # noqa: N801 - reads as the statement that it is
+@contextmanager
+def _unchecked() -> Iterator[None]:
     """Have every ES256 signature hold: a million checks would take minutes and leave nothing in memory."""
-
-    def __enter__(self) -> None:
-        self._verify = jwt.algorithms.ECAlgorithm.verify
-        jwt.algorithms.ECAlgorithm.verify = lambda *_: True  # type: ignore[method-assign]
-
-    def __exit__(self, *_: object) -> bool:
-        jwt.algorithms.ECAlgorithm.verify = self._verify  # type: ignore[method-assign]
-        return False
+    verify, algorithm = jwt.algorithms.ECAlgorithm.verify, jwt.algorithms.ECAlgorithm
+    algorithm.verify = lambda *_: True  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        algorithm.verify = verify  # type: ignore[method-assign]
 
 
 def _rss() -> float:

@@ -34,15 +34,17 @@ def throughput(pace: Pace) -> Row:
     if shutil.which("wrk") is None:
         row.notes.append("Skipped: wrk is not here (Debian and Ubuntu have it as the package wrk).")
         return row
-    rounds, seconds = (3, 1) if pace.quick else (7, 3)
+    rounds, seconds = (1, 1) if pace.quick else (7, 3)
     with site() as stack:
-        for case, command in _servers(row.notes).items():
+        servers = _servers(row.notes)
+        if pace.quick:
+            servers = {case: servers[case] for case in servers if "uvloop" not in case}
+        for case, command in servers.items():
             row.figures += _under_load(stack, case, command, rounds, seconds)
-    for case in {each.case for each in row.figures if each.unit == "req/s" and "uvicorn" in each.case}:
+    for case in sorted({each.case for each in row.figures if each.unit == "req/s" and "uvicorn" in each.case}):
         bare, ours, theirs = (row.figure(case, name) for name in APPS)
         row.at_least(f"at least 0.80 of the bare app, {case}", ratio(ours, bare), 0.80, "x")
         row.at_least(f"at least 8x the snippet, {case}", ratio(ours, theirs), 8, "x")
-    row.goals.sort()
     row.notes.append(f"wrk, one thread, {CONNECTIONS} connections, on the same machine; a token seen before.")
     return row
 
@@ -55,21 +57,21 @@ def scaling(pace: Pace) -> Row:
         contenders = [
             Contender(f"Verifier.verify, {n} threads", _threads(verifier.verify, token, n), True) for n in (1, 2, 4)
         ]
-        row.figures += interleaved("seen before, wall time per call", contenders, pace)
-        if shutil.which("wrk") is None:
-            row.notes.append("Workers are skipped: wrk is not here.")
-        elif find_spec("uvicorn"):
-            rounds, seconds = (2, 1) if pace.quick else (5, 3)
+        longer = Pace(pace.quick, 5 if pace.quick else 15, 0.1)  # many turns of the global lock, which are 5 ms each
+        row.figures += interleaved("seen before, wall time per call", contenders, longer)
+        if pace.quick:
+            row.notes.append("Workers are skipped in a quick run.")
+        elif shutil.which("wrk") is None or not find_spec("gunicorn"):
+            row.notes.append("Workers are skipped: wrk or gunicorn is not here.")
+        else:
             for workers in (1, 2):
-                command = [*_uvicorn("h11", "asyncio"), "--workers", str(workers)]
-                row.figures += _under_load(stack, f"uvicorn, {workers} workers", command, rounds, seconds)
+                command = _gunicorn("--workers", str(workers), "--worker-class", "gthread", "--threads", "4")
+                row.figures += _under_load(stack, f"gunicorn, {workers} workers", command, 5, 3)
     locked = getattr(sys, "_is_gil_enabled", lambda: True)()
     row.notes.append(f"This interpreter runs {'with' if locked else 'without'} the global lock.")
     free = next((name for name in ("python3.14t", "python3.13t") if shutil.which(name)), None)
     if locked:
-        row.notes.append(
-            f"{free} is here: run the benchmark with it too." if free else "No free-threaded Python is here: skipped."
-        )
+        row.notes.append(f"{free} is here: run this with it too." if free else "No free-threaded Python here: skipped.")
     row.notes.append(f"{os.cpu_count()} cores, shared with wrk where workers are measured.")
     return row
 
@@ -84,7 +86,9 @@ def _servers(notes: list[str]) -> dict[str, list[str]]:
         else:
             notes.append("httptools and uvloop are not installed here, and left out.")
     if find_spec("gunicorn"):
-        found["gunicorn (gthread, 4 threads)"] = _gunicorn("--worker-class", "gthread", "--threads", "4")
+        found["gunicorn (gthread, 4 threads)"] = _gunicorn(
+            "--workers", "1", "--worker-class", "gthread", "--threads", "4"
+        )
     return found
 
 
@@ -95,7 +99,7 @@ def _uvicorn(http: str, loop: str) -> list[str]:
 
 def _gunicorn(*options: str) -> list[str]:
     quiet = ["--log-level", "error", "--keep-alive", "60"]
-    return [sys.executable, "-m", "gunicorn", "--workers", "1", *options, *quiet, "--bind", "127.0.0.1:PORT", "APP_wsgi"]
+    return [sys.executable, "-m", "gunicorn", *options, *quiet, "--bind", "127.0.0.1:PORT", "APP_wsgi"]
 
 
 def _under_load(stack: Site, case: str, command: Sequence[str], rounds: int, seconds: int) -> list[Figure]:
@@ -147,7 +151,8 @@ def _wrk(port: int, token: str, seconds: int) -> dict[str, float]:
     assert "Non-2xx" not in said, said
     found = {key: re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", said) for key, share in (("p50", 50), ("p99", 99))}
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    assert rate and all(found.values()), said
+    assert rate, said
+    assert all(found.values()), said
     return {"rate": float(rate[1]), **{key: float(m[1]) * _UNITS[m[2]] for key, m in found.items() if m}}
 
 
@@ -196,7 +201,6 @@ def _status(port: int, token: str) -> int:
     except urllib.error.HTTPError as refused:
         refused.close()
         return refused.code
-
 
 
 ROWS: dict[str, Callable[[Pace], Row]] = {"e": throughput, "k": scaling}

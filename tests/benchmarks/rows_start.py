@@ -47,8 +47,8 @@ IMPORTS = {
     "import jwt, with its cryptography": _STACK,
     "import stackauth_middleware": _OURS,
     "both doors": f"{_OURS} as s; s.StackAuthASGIMiddleware, s.StackAuthWSGIMiddleware, s.Verifier, s.AsyncVerifier",
-    "the ASGI door made": f"{_OURS} as s\nasync def app(a, b, c): ...\ns.StackAuthASGIMiddleware(app, project_id='{PROJECT}')",
-    "the WSGI door made": f"{_OURS} as s\ns.StackAuthWSGIMiddleware(lambda e, s: [], project_id='{PROJECT}')",
+    "the ASGI door made": f"{_OURS} as s\nasync def a(b, c, d): ...\ns.StackAuthASGIMiddleware(a, project_id={PROJECT!r})",
+    "the WSGI door made": f"{_OURS} as s\ns.StackAuthWSGIMiddleware(lambda e, s: [], project_id={PROJECT!r})",
 }
 FIRST = {"WSGI door": _WSGI, "ASGI door": _ASGI, "the documented snippet, no app": _SNIPPET}
 
@@ -73,7 +73,9 @@ def cold_start(pace: Pace) -> Row:
         row.figures.append(Figure(case, name, "ms", taken, ours="door" in name or "stackauth" in name))
     stack_import, ours = (row.figure("import", name) for name in list(IMPORTS)[:2])
     row.at_most("import at most 15 ms over PyJWT + cryptography", excess(ours, stack_import), 15, "ms")
-    row.notes.append("Processor time in fresh interpreters. The first answer includes imports and the fetch of the keys.")
+    row.notes.append(
+        "Processor time in fresh interpreters. The first answer includes imports and the fetch of the keys."
+    )
     return row
 
 

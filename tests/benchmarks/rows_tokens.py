@@ -38,7 +38,9 @@ def first_sight(pace: Pace) -> Row:
     floor, ours = row.figure("first sight", FLOOR), row.figure("first sight", OURS)
     row.at_most("at most 1.45x the bare ECDSA verify", ratio(ours, floor), 1.45, "x")
     row.notes.append("RS256 beside ES256 where a peer knows nothing else; an RSA check of 2048 bits costs less.")
-    row.notes.append("PyJWT, joserfc, Authlib and python-jose check issuer, audience and expiry; the snippet no issuer.")
+    row.notes.append(
+        "PyJWT, joserfc, Authlib and python-jose check issuer, audience and expiry; the snippet no issuer."
+    )
     return row
 
 
@@ -85,7 +87,8 @@ def refusals(pace: Pace) -> Row:
                 contenders.append(Contender(OURS, over([token], _refusing(verifier.verify)), ours=True))
                 contenders.append(Contender(SNIPPET, over([token], snippet.verify)))
             row.figures += interleaved(case, contenders, pace)
-        assert asgi.statuses == {200, 401} and wsgi.statuses == {"200 OK", "401 Unauthorized"}
+        assert asgi.statuses == {200, 401}
+        assert wsgi.statuses == {"200 OK", "401 Unauthorized"}
     for name in ("ASGI door", "WSGI door"):
         for case in ("none", "garbage"):
             row.at_most(f"{case} at most 4 us, {name}", row.figure(case, name).median, 4, "us")
@@ -94,7 +97,9 @@ def refusals(pace: Pace) -> Row:
         row.at_most(f"{case} at most {limit} us, {OURS}", row.figure(case, OURS).median, limit, "us")
     bad = row.figure("bad signature", OURS).median / floor[0].median
     row.at_most(f"bad signature at most as (a), {OURS}", bad, 1.45, "x the bare verify")
-    row.notes.append("Through a door: 20 headers, the response made and sent. Without a token the snippet does nothing.")
+    row.notes.append(
+        "Through a door: 20 headers, the response made and sent. Without a token the snippet does nothing."
+    )
     row.notes.append("PyJWKClient asks for the keys again when a key id is unknown, at most every 30 s.")
     return row
 

@@ -1,0 +1,122 @@
+"""The harness's own arithmetic and rendering. Nothing is timed here."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from . import timing
+from .plot import as_svg
+from .report import as_json, as_markdown, machine, machine_line, rounded, row_from_json
+from .timing import Contender, Figure, Pace, Row, excess, interleaved, over, ratio
+
+
+def a_row(key: str = "a", case: str = "first sight") -> Row:
+    slow = Figure(case, "a <peer> & co", "us", [20.0, 40.0, 30.0])
+    ours = Figure(case, "Verifier.verify", "us", [10.0, 10.0, 30.0], ours=True)
+    row = Row(key, "Some row", [slow, ours], notes=["a note"])
+    row.at_most("at most 2x", ratio(ours, slow), 2, "x")
+    row.at_least("at least 100x", 3.0, 100, "x")
+    return row
+
+
+def test_figure_has_the_median_and_the_middle_half_of_its_samples() -> None:
+    figure = Figure("case", "name", "us", [5, 1, 4, 2, 3])
+    assert (figure.median, figure.spread) == (3, (2, 4))
+
+
+def test_a_single_sample_is_its_own_spread() -> None:
+    assert Figure("case", "name", "us", [7]).spread == (7, 7)
+
+
+def test_ratio_and_excess_hold_each_round_against_itself() -> None:
+    above, below = Figure("c", "a", "us", [2, 30, 400]), Figure("c", "b", "us", [1, 10, 200])
+    assert ratio(above, below) == 2
+    assert excess(above, below) == 20
+
+
+def test_ratio_refuses_figures_of_different_runs() -> None:
+    with pytest.raises(ValueError):
+        ratio(Figure("c", "a", "us", [1]), Figure("c", "b", "us", [1, 2]))
+
+
+@pytest.mark.parametrize(("value", "held"), [(1.0, True), (2.0, True), (2.1, False)])
+def test_at_most(value: float, held: bool) -> None:
+    row = Row("a", "title")
+    row.at_most("goal", value, 2.0, "x")
+    assert row.goals[0].held is held
+
+
+@pytest.mark.parametrize(("value", "held"), [(1.9, False), (2.0, True), (3.0, True)])
+def test_at_least(value: float, held: bool) -> None:
+    row = Row("a", "title")
+    row.at_least("goal", value, 2.0, "x")
+    assert row.goals[0].held is held
+
+
+def test_rounds_are_interleaved_and_begin_with_another_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_loops", lambda run, budget: 4)
+    order: list[str] = []
+
+    def contender(name: str, seconds: float) -> Contender:
+        def run(loops: int) -> float:
+            order.append(name)
+            return seconds * loops
+
+        return Contender(name, run)
+
+    figures = interleaved("case", [contender("A", 1e-6), contender("B", 3e-6)], Pace(True, 3, 1.0))
+    assert order == ["A", "B", "B", "A", "A", "B"]
+    assert [f.median for f in figures] == [pytest.approx(1), pytest.approx(3)]
+
+
+@pytest.mark.parametrize(("cost", "expected"), [(0.001, 10), (0.000_01, 1000), (1.0, 1)])
+def test_loops_fill_the_budget(cost: float, expected: int) -> None:
+    assert timing._loops(lambda loops: cost * loops, 0.01) == expected
+
+
+def test_over_hands_out_its_arguments_in_turns() -> None:
+    seen: list[int] = []
+    run = over([1, 2, 3], seen.append)
+    run(2)
+    run(2)
+    assert seen == [1, 2, 3, 1]
+
+
+def test_row_survives_json() -> None:
+    row = a_row()
+    told = json.loads(json.dumps(as_json(machine(), [row], quick=True)))
+    assert row_from_json(told["rows"][0]) == row
+    assert told["quick"] is True
+
+
+def test_markdown_shows_goals_figures_and_notes() -> None:
+    about = machine()
+    text = as_markdown(about, [a_row()], quick=False)
+    assert machine_line(about) in text
+    assert "at most 2x | 0.5 x | yes |" in text
+    assert "at least 100x | 3 x | no |" in text
+    assert "| first sight | **Verifier.verify** | 10.0 us | 10.0 to 20.0 | 3 |" in text
+    assert "- a note" in text
+    assert "`nox -s bench`" in text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.734, "0.73"), (12.34, "12.3"), (456.7, "457"), (12345.6, "12,346")])
+def test_rounded(value: float, text: str) -> None:
+    assert rounded(value) == text
+
+
+def test_svg_is_well_formed_and_drawn_to_scale() -> None:
+    root = ET.fromstring(as_svg([a_row()]))
+    bars = [each for each in root.iter("{http://www.w3.org/2000/svg}rect") if each.get("class") in ("ours", "peer")]
+    peer, ours = bars
+    assert float(peer.get("width", 0)) == pytest.approx(3 * float(ours.get("width", 0)), abs=0.2)
+    assert "a <peer> & co" in [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "prefers-color-scheme: dark" in as_svg([a_row()])
+
+
+def test_svg_leaves_out_charts_without_figures() -> None:
+    texts = [each.text for each in ET.fromstring(as_svg([a_row("z")])).iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == []
