@@ -47,7 +47,9 @@ IMPORTS = {
     "import jwt, with its cryptography": _STACK,
     "import stackauth_middleware": _OURS,
     "both doors": f"{_OURS} as s; s.StackAuthASGIMiddleware, s.StackAuthWSGIMiddleware, s.Verifier, s.AsyncVerifier",
-    "the ASGI door made": f"{_OURS} as s\nasync def a(b, c, d): ...\ns.StackAuthASGIMiddleware(a, project_id={PROJECT!r})",
+    "the ASGI door made": (
+        f"{_OURS} as s\nasync def app(a, b, c): ...\ns.StackAuthASGIMiddleware(app, project_id={PROJECT!r})"
+    ),
     "the WSGI door made": f"{_OURS} as s\ns.StackAuthWSGIMiddleware(lambda e, s: [], project_id={PROJECT!r})",
 }
 FIRST = {"WSGI door": _WSGI, "ASGI door": _ASGI, "the documented snippet, no app": _SNIPPET}
