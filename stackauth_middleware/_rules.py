@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import unquote
 
@@ -118,7 +119,9 @@ def matcher(rules: tuple[Rule, ...], default: Policy) -> Matcher:
     policies = [_policy(rule, default) for rule in rules]
     as_written = list(zip((_pattern(rule.path) for rule in rules), rules, policies, strict=True))
     in_normal_form = list(zip((_pattern(_normal(rule.path)) for rule in rules), rules, policies, strict=True))
-    at_any_depth = [(_at_any_depth(pattern), rule, policy) for pattern, rule, policy in in_normal_form]
+    at_any_depth = [
+        (re.compile("(?:/[^/]+)*" + each.pattern, each.flags), rule, policy) for each, rule, policy in in_normal_form
+    ]
     when_in_doubt = replace(default, access="required")
 
     def first(compiled: list[tuple[re.Pattern[str], Rule, Policy]], method: str, path: str) -> Policy:
@@ -133,7 +136,7 @@ def matcher(rules: tuple[Rule, ...], default: Policy) -> Matcher:
         policy = first(as_written, method, inner).stricter(first(in_normal_form, method, _normal(inner)))
         if is_doubtful(path, root_path):
             policy = policy.stricter(when_in_doubt)
-            reached = {*_readings(path, root_path), *_readings(inner, root_path)} if len(path) <= _LONG else None
+            reached = _reached(path, root_path)
             for pattern, rule, candidate in at_any_depth:
                 if _holds_for(rule, method) and (reached is None or any(map(pattern.fullmatch, reached))):
                     policy = policy.stricter(candidate)
@@ -177,8 +180,8 @@ def below(path: str, root_path: str) -> str:
     return path
 
 
-_LONG = 1024
-"""Characters above which a doubtful path is not read: it could reach every rule."""
+_LONG, _MANY = 1024, 64
+"""Characters, and readings, above which a doubtful path is taken to reach every rule: strangers choose the work."""
 _DOUBTFUL = re.compile(
     r"""
       \A(?!/)                             # does not start with a slash
@@ -193,10 +196,8 @@ _DOUBTFUL = re.compile(
 
 def is_doubtful(path: str, root_path: str) -> bool:
     """Say whether routers are known to read `path` differently from one another."""
-    if _DOUBTFUL.search(path):
-        return True
     root_path = root_path.rstrip("/")
-    return bool(root_path) and root_path in below(path, root_path)
+    return bool(_DOUBTFUL.search(path) or (root_path and root_path in below(path, root_path)))
 
 
 def _normal(path: str) -> str:
@@ -204,23 +205,26 @@ def _normal(path: str) -> str:
     return "/" + "/".join(filter(None, path.removesuffix("\n").split("/")))
 
 
-def _readings(path: str, root_path: str) -> Iterator[str]:
-    """Yield the plain paths that some router could take a doubtful one, or the end of it, for.
+def _reached(path: str, root_path: str) -> set[str] | None:
+    """Return the readings of `path`, or None for all that there could be, where they are too many to try."""
+    readings = _readings(path, root_path)
+    some = set(islice(readings, _MANY))
+    return None if len(path) > _LONG or next(readings, None) else some
 
-    Its ends are left to `_at_any_depth`: written out, they would be of the square of its length.
-    """
+
+def _readings(path: str, root_path: str) -> Iterator[str]:
+    """Yield the plain paths that some router could take a doubtful one for. Their ends are left to `at_any_depth`."""
     yield "/"
     root_path = root_path.rstrip("/")
     for text in _spellings(path):
         cuts = {text}
         if root_path:  # anywhere: Litestar goes on behind the first one, in the middle of a segment too
-            _, _, behind = text.partition(root_path)
-            cuts |= {behind, text.replace(root_path, ""), text.replace(root_path, "", 1), *text.split(root_path)}
+            cuts |= {*text.split(root_path), *text.split(root_path, 1)}
+            cuts |= {text.replace(root_path, "", count) for count in (1, -1)}
         for cut in cuts:
-            segments = [each for each in cut.split("/") if each]
-            without_dots = [each for each in segments if each.partition(";")[0] != "."]
-            for chain in (segments, without_dots, _resolved(without_dots)):
-                yield "/" + "/".join(chain)
+            named = [each for each in cut.split("/") if each]
+            undotted = [each for each in named if each.partition(";")[0] != "."]
+            yield from ("/" + "/".join(segments) for segments in (named, undotted, _resolved(undotted)))
 
 
 def _spellings(path: str) -> set[str]:
@@ -231,7 +235,8 @@ def _spellings(path: str) -> set[str]:
         texts |= {re.split("[?#;]", text)[0] for text in texts}  # Quart parses it as a URL
     texts |= {text.partition("\0")[0] for text in texts}
     texts |= {text.replace("\ufffd", "") for text in texts}  # Bottle decodes so
-    texts |= {re.sub(r"[\\\0\ufffd]", "/", text) for text in texts}
+    texts |= {text.replace("\\", "/") for text in texts}
+    texts |= {re.sub(r"[\0\ufffd]", "/", text) for text in texts}
     return texts
 
 
@@ -259,10 +264,6 @@ def _holds_for(rule: Rule, method: str) -> bool:
 def _pattern(path: str) -> re.Pattern[str]:
     segments = ["[^/]+" if each == "*" else re.escape(each) for each in path.removesuffix("/**").split("/")]
     return re.compile("/".join(segments) + ("(?:/.*)?" if path.endswith("/**") else ""), re.DOTALL)
-
-
-def _at_any_depth(pattern: re.Pattern[str]) -> re.Pattern[str]:
-    return re.compile("(?:/[^/]+)*" + pattern.pattern, pattern.flags)
 
 
 def _valid_path(path: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from stackauth_middleware import _rules
 from stackauth_middleware._rules import (
     Access,
     Policy,
@@ -557,6 +558,7 @@ def test_a_doubtful_path_is_never_treated_more_loosely_than_any_reading_of_it(
         ("/users/.;/edit", "", "/users/edit"),
         ("/users/;x/../edit", "", "/users/edit"),
         ("//users/;x/edit", "", "/users/*/edit"),
+        ("/users\\\0/edit", "", "/users/*/edit"),
     ],
     ids=[
         "decoded once, then resolved",
@@ -569,6 +571,7 @@ def test_a_doubtful_path_is_never_treated_more_loosely_than_any_reading_of_it(
         "a dot with parameters, dropped",
         "parameters, resolved",
         "parameters, themselves a parameter",
+        "a backslash that separates, and a NUL that does not",
     ],
 )
 def test_ways_to_a_route_that_no_first_rule_shows(path: str, root_path: str, pattern: str) -> None:
@@ -623,6 +626,25 @@ def test_a_doubtful_path_of_32_kilobytes_costs_memory_in_proportion(path: str) -
         tracemalloc.stop()
     assert policy.access == "required"
     assert peak < 16_000_000
+
+
+@pytest.mark.parametrize("path", ["//ra%252f\0\\\ufffd\1" * 100, "h/;a%2f\0\\\ufffd\1/.." * 80, "//" + "a/" * 600])
+def test_a_path_with_more_readings_than_are_tried_reaches_every_rule(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The readings multiply; what a stranger makes us do does not."""
+    made: list[str] = []
+    readings_of = _rules._readings
+
+    def counting(path: str, root_path: str) -> Iterator[str]:
+        for reading in readings_of(path, root_path):
+            made.append(reading)
+            yield reading
+
+    monkeypatch.setattr(_rules, "_readings", counting)
+    policy = matcher((Rule("/nowhere/near", check=always),), PUBLIC)("GET", path, "/r")
+    assert policy.checks == (always,)
+    assert len(made) <= 65
 
 
 def test_long_paths_are_matched_and_not_remembered() -> None:
