@@ -80,6 +80,13 @@ def gevent(session: nox.Session) -> None:
 
 
 @nox.session
+def corpus(session: nox.Session) -> None:
+    """Send all hostile tokens through both verifiers and both doors: the quick suite does so with a sample."""
+    session.install("-e", ".[demo]", *_groups("test"))
+    _pytest(session, "-n", "auto", "tests/security/test_corpus.py", env={"STACKAUTH_ALL_CASES": "1"})
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Demand all lines and branches of the package: each module by its own test file alone, and combined."""
     session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))

@@ -297,6 +297,11 @@ def _header_parameters() -> Iterator[Case]:
     }.items():
         threat = "A6" if name.startswith(("b64", "zip")) else "A12" if name == "enc" else "A5"
         yield Case(f"hdr-{name}", threat, SIGNER.token(claims(), **parameters), needs_key=False)
+    b64_false = json.dumps({"alg": "ES256", "kid": SIGNER.kid, "b64": False, "crit": ["b64"]}).encode()
+    unencoded = b64url(SIGNER.sign(f"{b64url(b64_false)}.".encode() + payload()))
+    yield Case("hdr-b64-detached", "A6", f"{b64url(b64_false)}..{unencoded}", needs_key=False)
+    yield Case("hdr-b64-attached", "A6", f"{b64url(b64_false)}.{payload().decode()}.{unencoded}", needs_key=False)
+    yield Case("hdr-b64-unsigned", "A6", f"{b64url(b64_false)}.{b64url(payload())}.", needs_key=False)
     header = json.dumps({"alg": "ES256", "kid": SIGNER.kid, "zip": "DEF"}).encode()
     yield Case("hdr-zip-bomb", "A6", raw(header, gzip.compress(bytes(1 << 20))), needs_key=False)
     for name, typ in {
@@ -372,14 +377,16 @@ def _header_text() -> Iterator[Case]:
         "control": b'{"alg":"ES256","kid":"a\x01b"}',
         "deep": b'{"x":' + b"[" * 3000 + b"]" * 3000 + b"}",
         "deep-open": b"[" * 5000,
+        "deep-100000": b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         "bigint": b'{"x":' + b"9" * 5000 + b"}",
+        "huge-300kb": HEADER[:-1] + b',"x":"' + b"x" * 300_000 + b'"}',
         "dup-alg": b'{"alg":"none","alg":"ES256","kid":"%s"}' % kid.encode(),
         "dup-alg-last": b'{"alg":"ES256","alg":"none","kid":"%s"}' % kid.encode(),
         "dup-kid": b'{"alg":"ES256","kid":"x","kid":"%s"}' % kid.encode(),
         "dup-escaped": b'{"alg":"ES256","kid":"%s","k\\u0069d":"%s"}' % (kid.encode(), kid.encode()),
     }
     for name, text in texts.items():
-        threat = "A11" if name.startswith(("deep", "bigint")) else "A10"
+        threat = "A11" if name.startswith(("deep", "bigint", "huge")) else "A10"
         yield Case(f"hdr-json-{name}", threat, raw(text, payload()), needs_key=False)
 
 
@@ -410,6 +417,9 @@ def _signatures() -> Iterator[Case]:
         yield Case(f"sig-over-{name}", "B6", with_signature(SIGNER.sign(octets), token))
     r, s = decode_dss_signature(SIGNER.private.sign(message, ec.ECDSA(hashes.SHA512())))
     yield Case("sig-sha512", "B6", with_signature(scalar(r) + scalar(s), token))
+    other_curve = ec.derive_private_key(SIGNER.number, ec.SECP256K1())
+    r, s = decode_dss_signature(other_curve.sign(message, ec.ECDSA(hashes.SHA256())))
+    yield Case("sig-secp256k1", "B6", with_signature(scalar(r) + scalar(s), token))
     tag = hmac.new(SIGNER.kid.encode(), message, hashlib.sha512).digest()
     yield Case("sig-hmac-64", "B6", with_signature(tag, token))
     header_part, payload_part, signature_part = token.split(".")
@@ -536,6 +546,7 @@ def _payload_text() -> Iterator[Case]:
         "nan": honest[:-1] + b',"x":NaN}',
         "deep": honest[:-1] + b',"x":' + b"[" * 2000 + b"]" * 2000 + b"}",
         "deep-open": b"[" * 5000,
+        "deep-100000": honest[:-1] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         "bigint": honest[:-1] + b',"x":' + b"9" * 5000 + b"}",
         "dup-aud": honest[:-1] + b',"aud":' + aud + b"}",
         "dup-sub": honest[:-1] + b',"sub":"' + helpers.USER_ID.encode() + b'"}',
