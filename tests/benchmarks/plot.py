@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 from .report import rounded
 from .timing import Figure, Row
 
-WIDTH, LABELS, VALUES = 760, 270, 90
+WIDTH, LABELS, VALUES = 780, 290, 90
 BAR, GAP, TITLE = 16, 7, 34
 CHARTS = (
     ("a", "first sight", "First sight of a token: microseconds, less is better"),
@@ -20,11 +20,11 @@ CHARTS = (
 STYLE = """
     text { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
     .title { font-weight: 600; font-size: 13px }
-    .ours { fill: #1a7f37 } .peer { fill: #8c959f } .spread { stroke: #1f2328; stroke-width: 1.5 }
-    .name.ours { fill: #1a7f37; font-weight: 600 }
+    rect.ours { fill: #1a7f37 } rect.peer { fill: #8c959f } .spread { stroke: #1f2328; stroke-width: 1.5 }
+    text.ours { fill: #1a7f37; font-weight: 600 }
     .back { fill: #ffffff; stroke: #d0d7de }
     @media (prefers-color-scheme: dark) {
-      text { fill: #e6edf3 } .ours, .name.ours { fill: #3fb950 } .peer { fill: #6e7681 } .spread { stroke: #e6edf3 }
+      text { fill: #e6edf3 } rect.ours, text.ours { fill: #3fb950 } rect.peer { fill: #6e7681 } .spread { stroke: #e6edf3 }
       .back { fill: #0d1117; stroke: #30363d }
     }
 """
@@ -62,9 +62,9 @@ def _bar(figure: Figure, y: float, scale: float) -> str:
     low, high = (LABELS + each * scale for each in figure.spread)
     middle, base = y + BAR / 2, y + BAR - 4
     end = max(LABELS + figure.median * scale, high) + 6
-    name = figure.name if len(figure.name) <= 44 else f"{figure.name[:43]}…"
+    name = figure.name if len(figure.name) <= 42 else f"{figure.name[:41]}…"
     return (
-        f'  <text class="name {whose}" x="{LABELS - 8}" y="{base:g}" text-anchor="end">{escape(name)}</text>\n'
+        f'  <text class="{whose}" x="{LABELS - 8}" y="{base:g}" text-anchor="end">{escape(name)}</text>\n'
         f'  <rect class="{whose}" x="{LABELS}" y="{y:g}" width="{figure.median * scale:.1f}" height="{BAR}" rx="2"/>\n'
         f'  <line class="spread" x1="{low:.1f}" x2="{high:.1f}" y1="{middle:g}" y2="{middle:g}"/>\n'
         f'  <text x="{end:.1f}" y="{base:g}">{escape(rounded(figure.median))}</text>\n'

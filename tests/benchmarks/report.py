@@ -28,13 +28,16 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "versions": {name: found for name in DISTRIBUTIONS if (found := _version(name))},
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "time": datetime.now(timezone.utc).isoformat(timespec="minutes"),
     }
 
 
 def machine_line(about: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-    return f"{about['cpu']}, {about['cores']} cores, {about['system']}, {about['python']}. {versions}. {about['time']}."
+    busy = "" if about["load"] is None else f", load {about['load']} at the start"
+    where = f"{about['cpu']}, {about['cores']} cores, {about['system']}, {about['python']}{busy}"
+    return f"{where}. {versions}. {about['time']}."
 
 
 def as_json(about: dict[str, Any], rows: Iterable[Row], *, quick: bool) -> dict[str, Any]:

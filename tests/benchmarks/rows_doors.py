@@ -44,7 +44,7 @@ def _asgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
         apps["the documented snippet, raw ASGI"] = snippet_asgi(asgi.app, Snippet(stack.jwks_url))
         starlette = _starlette(asgi.app, stack, row.notes)
         if starlette is not None:
-            apps["Starlette AuthenticationMiddleware, PyJWT, key at hand"] = starlette
+            apps["Starlette AuthenticationMiddleware, PyJWT"] = starlette
     scope, bad = asgi.scope(token), asgi.scope("garbage")
     contenders = []
     for name, app in apps.items():

@@ -35,7 +35,7 @@ SLOW = 0.3
 
 def rest(pace: Pace) -> Row:
     row = Row("h", "REST mode: users/me over the loopback")
-    rounds = 3 if pace.quick else 15
+    rounds = 3 if pace.quick else 9
     with site() as stack, ThreadPoolExecutor(CROWD) as threads, _loop() as loop:
         tokens = [stack.token(sub=f"{number:08d}-2222-4222-8222-222222222222") for number in range(CROWD)]
         for token in tokens:

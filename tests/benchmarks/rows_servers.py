@@ -34,7 +34,7 @@ def throughput(pace: Pace) -> Row:
     if shutil.which("wrk") is None:
         row.notes.append("Skipped: wrk is not here (Debian and Ubuntu have it as the package wrk).")
         return row
-    rounds, seconds = (1, 1) if pace.quick else (7, 3)
+    rounds, seconds = (1, 1) if pace.quick else (5, 2)
     with site() as stack:
         servers = _servers(row.notes)
         if pace.quick:
@@ -66,7 +66,7 @@ def scaling(pace: Pace) -> Row:
         else:
             for workers in (1, 2):
                 command = _gunicorn("--workers", str(workers), "--worker-class", "gthread", "--threads", "4")
-                row.figures += _under_load(stack, f"gunicorn, {workers} workers", command, 5, 3)
+                row.figures += _under_load(stack, f"gunicorn, {workers} workers", command, 3, 2)
     locked = getattr(sys, "_is_gil_enabled", lambda: True)()
     row.notes.append(f"This interpreter runs {'with' if locked else 'without'} the global lock.")
     free = next((name for name in ("python3.14t", "python3.13t") if shutil.which(name)), None)
