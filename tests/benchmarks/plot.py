@@ -24,7 +24,8 @@ STYLE = """
     text.ours { fill: #1a7f37; font-weight: 600 }
     .back { fill: #ffffff; stroke: #d0d7de }
     @media (prefers-color-scheme: dark) {
-      text { fill: #e6edf3 } rect.ours, text.ours { fill: #3fb950 } rect.peer { fill: #6e7681 } .spread { stroke: #e6edf3 }
+      text { fill: #e6edf3 } rect.ours, text.ours { fill: #3fb950 } rect.peer { fill: #6e7681 }
+      .spread { stroke: #e6edf3 }
       .back { fill: #0d1117; stroke: #30363d }
     }
 """
