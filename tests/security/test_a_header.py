@@ -1,0 +1,160 @@
+"""Threats A1 to A12: what the header of a token can do before anybody has looked at its signature.
+
+The verdicts are the corpus's; here is what they cost: no question to the network, no memory, no
+trial of a key that the header does not name, no line of log of the attacker's making.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jwt.algorithms import ECAlgorithm
+
+from stackauth_middleware import StackAuthConfig, Verifier
+from stackauth_middleware._credentials import MAX_OCTETS
+from stackauth_middleware._memory import forget_all
+from tests.core.helpers import NORMAL, SIGNERS
+
+from .corpus import cases, claims, signed
+from .issuer import CountingIssuer
+from .test_corpus import by_asgi, by_async_verifier, by_verifier, by_wsgi, carried
+
+CASES = {case.name: case for case in cases()}
+WITHOUT_A_KEY = [case for case in CASES.values() if case.threat[0] == "A" and not case.needs_key]
+COSTLY = [case for case in CASES.values() if case.threat in ("A6", "A11", "B10", "B11", "B12", "C1")]
+MEBIBYTE = 1 << 20
+LEAVING = ("socket.connect", "socket.getaddrinfo", "socket.gethostby", "socket.send", "urllib.Request")
+
+
+class Guard:
+    """Writes down, and forbids, what would leave the process or read a file. Python cannot take such a hook out."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Any]] | None = None
+        self.files = False
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, arguments: Any) -> None:
+        if self.seen is not None and (event.startswith(LEAVING) or (event == "open" and self.files)):
+            self.seen.append((event, arguments))
+            raise ConnectionRefusedError(event)
+
+
+@pytest.fixture(scope="module")
+def only_guard() -> Guard:
+    return Guard()
+
+
+@pytest.fixture
+def leaving(only_guard: Guard) -> Iterator[list[tuple[str, Any]]]:
+    """Return what tried to leave, with nothing in place of the network."""
+    forget_all()
+    only_guard.seen = []
+    yield only_guard.seen
+    only_guard.seen = None
+    only_guard.files = False
+    forget_all()
+
+
+def by_new_loop(config: StackAuthConfig, token: str) -> str:
+    return asyncio.run(by_async_verifier(config, token))
+
+
+WAYS: dict[str, Any] = {"verifier": by_verifier, "async": by_new_loop, "wsgi": by_wsgi, "asgi": by_asgi}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a4_not_one_question_leaves(
+    way: str, config: StackAuthConfig, only_guard: Guard, leaving: list[tuple[str, Any]]
+) -> None:
+    """Nor is a file read, for ``file:`` addresses, by the plain verifier; to any of A1 to A12 that needs no key."""
+    WAYS[way](config, "a.b.c")  # whatever is imported late is there now
+    only_guard.files = way == "verifier"
+    addressed = 0
+    for case in WITHOUT_A_KEY:
+        if way in ("verifier", "async") or (carried(case) and "," not in case.token and len(case.token) <= 8192):
+            assert WAYS[way](config, case.token) == "invalid_token", case.name
+            addressed += case.threat == "A4"
+    assert leaving == []
+    assert addressed == 21
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a4_the_guard_sees_what_does_leave(
+    way: str, config: StackAuthConfig, leaving: list[tuple[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The test above would be worth nothing otherwise: an honest token makes us ask for the keys."""
+    assert WAYS[way](config, signed()) == "auth_server_error"
+    assert [event for event, _ in leaving][:1] == ["socket.getaddrinfo"]
+    assert "api.stack-auth.com" in str(leaving[0][1])
+
+
+@pytest.mark.parametrize("way", ["verifier", "wsgi", "asgi"])
+def test_a6_and_a11_memory_stays_flat(way: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+    """A bomb is never inflated and a huge part never decoded: less than 1 MiB, whatever is presented.
+
+    Servers hand over no header of a megabyte; to the ASGI door it would come as octets, whose copy alone is one.
+    """
+    peaks = {}
+    for case in COSTLY:
+        if way == "verifier" or (carried(case) and (way == "wsgi" or len(case.token) < 500_000)):
+            WAYS[way](config, "a.b.c")
+            tracemalloc.start()
+            try:
+                WAYS[way](config, case.token)
+                peaks[case.name] = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+    assert {name: peak for name, peak in peaks.items() if peak >= MEBIBYTE} == {}
+    assert {"hdr-zip-bomb", "hdr-json-deep-100000", "hdr-json-huge-300kb", "enc-huge-dots"} <= set(peaks)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a7_a_kid_is_no_line_of_the_log(
+    way: str, config: StackAuthConfig, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor any part of one: an attacker writes it."""
+    too_long = "invalid_request" if way in ("wsgi", "asgi") else "invalid_token"
+    marked = [
+        SIGNERS[NORMAL][0].token(claims(), kid=f"canary{odd}") for odd in ("", "\r\nforged", "\0", "%s", "\u2028")
+    ]
+    with caplog.at_level(logging.DEBUG):
+        for token in [case.token for case in CASES.values() if case.threat in ("A7", "A8")] + marked:
+            assert WAYS[way](config, token) == ("invalid_token" if len(token) <= MAX_OCTETS else too_long)
+    messages = [record.getMessage() for record in caplog.records]
+    assert not [message for message in messages if not message.isprintable()]
+    for word in ("canary", "forged", "passwd", "or 1=1"):
+        assert word not in caplog.text
+
+
+def test_a9_no_other_key_is_tried(
+    config: StackAuthConfig, issuer: CountingIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header's kid names the one key whose check is paid for; none, and no check is."""
+    tried: list[Any] = []
+    verify = ECAlgorithm.verify
+
+    def counting(self: Any, message: bytes, key: Any, signature: bytes) -> bool:
+        tried.append(key)
+        return verify(self, message, key, signature)
+
+    monkeypatch.setattr(ECAlgorithm, "verify", counting)
+    verifier = Verifier(config)
+    verifier.verify(signed())
+    assert len(tried) == 1
+    for name, count in {
+        "hdr-kid-of-other-key": 1,
+        "hdr-kid-of-anonymous-key": 0,
+        "hdr-kid-missing": 0,
+        "hdr-kid-unknown": 0,
+        "sig-stranger": 1,
+    }.items():
+        tried.clear()
+        assert by_verifier(config, CASES[name].token) == "invalid_token"
+        assert len(tried) == count, name

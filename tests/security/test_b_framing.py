@@ -1,0 +1,146 @@
+"""Threats B5 and B10 to B13: what a token's framing may cost, counted in work done and not in time."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from jwt.algorithms import ECAlgorithm
+
+from stackauth_middleware import RefusedError, StackAuthConfig, Verifier
+from tests.core.helpers import PROJECT
+
+from .corpus import cases, signed
+from .issuer import CountingIssuer
+from .test_corpus import at_a_door, by_asgi, by_verifier, by_wsgi, carried
+
+CASES = {case.name: case for case in cases()}
+CAP = 8192
+
+
+@dataclass
+class Work:
+    """What was done: lengths of what was decoded from base64, lengths of what was read as JSON, signature checks."""
+
+    decoded: list[int] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
+    checked: int = 0
+
+    def forget(self) -> None:
+        self.decoded, self.read, self.checked = [], [], 0
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Count what is done below the package, in the libraries that it must go through."""
+    work = Work()
+    decode, raw_decode, verify = binascii.a2b_base64, json.JSONDecoder.raw_decode, ECAlgorithm.verify
+
+    def decoding(octets: Any, **options: Any) -> bytes:
+        work.decoded.append(len(octets))
+        return decode(octets, **options)
+
+    def reading(self: Any, text: str, *at: Any, **options: Any) -> Any:
+        work.read.append(len(text))
+        return raw_decode(self, text, *at, **options)
+
+    def checking(self: Any, message: bytes, key: Any, signature: bytes) -> bool:
+        work.checked += 1
+        return verify(self, message, key, signature)
+
+    monkeypatch.setattr(binascii, "a2b_base64", decoding)
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", reading)
+    monkeypatch.setattr(ECAlgorithm, "verify", checking)
+    return work
+
+
+WAYS: dict[str, Any] = {"verifier": by_verifier, "wsgi": by_wsgi, "asgi": by_asgi}
+
+
+def ask(way: str, config: StackAuthConfig, name: str, work: Work) -> None:
+    """Present the case `name`, and leave in `work` what the verdict cost."""
+    case = CASES[name] if way == "verifier" else at_a_door(CASES[name])
+    ask_by = WAYS[way]
+    outcome_body_read = 0 if way == "verifier" else 1  # the test's own reading of the answer
+    work.forget()
+    assert ask_by(config, case.token) == case.code.value, name
+    if outcome_body_read:
+        work.read.pop()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_b10_to_b12_nothing_is_decoded(way: str, config: StackAuthConfig, issuer: CountingIssuer, work: Work) -> None:
+    """Too many parts, too few, five of a JWE, JSON in place of a token, parts of a megabyte: not one octet of them."""
+    bounded = [
+        name
+        for name, case in CASES.items()
+        if case.threat in ("B10", "B11", "B12") and (way == "verifier" or carried(case))
+    ]
+    assert {"enc-huge-dots", "enc-jwe-pbes2", "enc-huge-payload", "enc-json-general"} <= set(bounded)
+    for name in bounded:
+        ask(way, config, name, work)
+        if CASES[name].token.count(".") == 2 and len(CASES[name].token) <= CAP:
+            continue  # of the right form, in the wrong order or with a part that is empty
+        assert (work.decoded, work.read, work.checked) == ([], [], 0), name
+    assert issuer.calls == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_work_of_an_honest_token_is_counted(
+    way: str, config: StackAuthConfig, issuer: CountingIssuer, work: Work
+) -> None:
+    """The test above would be worth nothing otherwise."""
+    assert WAYS[way](config, signed()) == "accept"
+    assert len(work.decoded) >= 3
+    assert len(work.read) >= 2
+    assert work.checked == 1
+
+
+def test_no_token_makes_us_decode_more_than_the_cap(
+    config: StackAuthConfig, issuer: CountingIssuer, work: Work
+) -> None:
+    """Whatever the corpus holds: each part once, none above 8 KiB, at most one signature check."""
+    judged = 0
+    for name, case in CASES.items():
+        work.forget()
+        issuer.calls.clear()
+        by_verifier(config, case.token)
+        assert work.checked <= 1, name
+        if not case.needs_key:
+            assert work.checked == 0, name
+        if not issuer.calls:  # the keys that were fetched for it are base64 as well
+            assert sum(work.decoded) <= min(CAP, len(case.token)) + 6, name
+            judged += 1
+    assert judged > len(CASES) - 20
+
+
+def test_b5_both_spellings_of_a_signature_are_one_user_and_two_memories(issuer: CountingIssuer, work: Work) -> None:
+    """High-s is honest by RFC 7518. So a token has two texts, and what is remembered by text must be bounded."""
+    verifier = Verifier(StackAuthConfig(project_id=PROJECT, token_memory=1))
+    low, high = CASES["ok-sig-low-s"].token, CASES["ok-sig-high-s"].token
+    assert low.rpartition(".")[0] == high.rpartition(".")[0]
+    assert low != high
+    for token, checks in ((low, 1), (low, 0), (high, 1), (high, 0), (low, 1)):
+        work.forget()
+        verifier.verify(token)
+        assert work.checked == checks
+    assert verifier.verify(low) == verifier.verify(high)
+
+
+def test_b13_every_swap_of_parts_between_two_tokens_is_refused(config: StackAuthConfig, issuer: CountingIssuer) -> None:
+    """Two honest tokens that are both remembered: their parts in any other order make none."""
+    verifier = Verifier(config)
+    tokens = signed(name="Jane"), signed(name="Mallory", refresh_token_id="bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb")
+    for token in tokens:
+        verifier.verify(token)
+    parts = {part for token in tokens for part in token.split(".")}
+    assert len(parts) == 5
+    mixed = [f"{a}.{b}.{c}" for a in parts for b in parts for c in parts if f"{a}.{b}.{c}" not in tokens]
+    for token in mixed:
+        with pytest.raises(RefusedError) as caught:
+            verifier.verify(token)
+        assert caught.value.code.value == "invalid_token"
+    assert len(mixed) == 5**3 - 2
