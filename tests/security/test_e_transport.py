@@ -17,6 +17,7 @@ from stackauth_middleware import (
     StackAuthWSGIMiddleware,
     get_user,
 )
+from stackauth_middleware._verdict import NOBODY
 from tests.core.helpers import ANONYMOUS, PROJECT, RESTRICTED, SIGNERS, USER_ID, reply
 from tests.doors.drive import Seen, asgi, environ_of, http_scope, wsgi
 
@@ -190,7 +191,7 @@ def test_e6_an_underscore_is_the_servers_to_tell_under_wsgi(config: StackAuthCon
 
 
 LOOK_ALIKE = ("remote-user", "stackauth-user", "stackauth.user", "x-stack-user", "x-stack-user-id", "x-user", "user")
-PLANTED = {"stackauth.user": "root", "stackauth.error": "planted", "stackauth.presented": "planted"}
+PLANTED = {"stackauth.user": "root", "stackauth.error": "planted", "stackauth.verdict": "planted"}
 PREFLIGHT = [("origin", "https://a.example"), ("access-control-request-method", "PUT")]
 OPEN: dict[str, tuple[str, str, Headers]] = {
     "public": ("/public", "GET", []),
@@ -219,7 +220,7 @@ def test_e6_and_e7_nobody_can_be_planted(opened: str, issuer: CountingIssuer) ->
     scope, environ = ways[0].reached[0], ways[1].reached[0]
     for written in (scope, environ):
         assert get_user(written) is None
-        assert [written[name] for name in PLANTED] == [None, None, None]
+        assert [written[name] for name in PLANTED] == [None, None, NOBODY]
     assert scope["state"] == {"user": None, "db": 1}
     assert not scope["user"]
     assert scope["auth"].scopes == []
