@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import replace
 from typing import NamedTuple
 
 from ._config import StackAuthConfig
@@ -118,7 +117,7 @@ class Flow:
                 found, now = yield from self._with_key(found, now, defer_refresh=defer_refresh)
             user = found.user
             if policy.profile:
-                admit(user, replace(policy, checks=()))
+                admit(user, policy._replace(checks=()))
                 profile = yield from self._profiles.profile(user, token, found.digest, now)
                 user = with_profile(user, profile)
         except AuthServerError as error:
@@ -183,7 +182,7 @@ class Flow:
         if isinstance(found, _Pending):
             found, now = yield from self._with_key(found, now, defer_refresh=False)
         profile = yield from self._profiles.profile(found.user, token, found.digest, now, fresh=fresh)
-        admit(with_profile(found.user, profile), replace(policy or self._default, checks=()))
+        admit(with_profile(found.user, profile), (policy or self._default)._replace(checks=()))
         return profile
 
     def _judge(self, token: str, now: Clocks, *, defer_refresh: bool) -> _Seen | _Pending:

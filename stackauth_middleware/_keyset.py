@@ -15,7 +15,6 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -96,8 +95,7 @@ ACTIONS: Mapping[tuple[Age, bool, bool], Action] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class KeySet:
+class KeySet(NamedTuple):
     """The keys of one user type, and when they and their absence were last heard of (monotonic seconds).
 
     Attributes:
@@ -105,7 +103,7 @@ class KeySet:
         apart: seconds after `asked_at` before another flight may start.
     """
 
-    keys: Keys = field(default_factory=lambda: MappingProxyType({}))
+    keys: Keys = MappingProxyType({})
     fetched_at: float = -math.inf
     fresh_for: float = 0.0
     asked_at: float = -math.inf
@@ -138,11 +136,10 @@ class KeySet:
 
     def failed(self, failure: Failure, mono: float) -> KeySet:
         """Return the record after a flight that failed: it changes no key."""
-        return replace(self, asked_at=mono, apart=max(APART, failure.retry_after or 0), failure=failure.code)
+        return self._replace(asked_at=mono, apart=max(APART, failure.retry_after or 0), failure=failure.code)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Why a flight brought no key set. The detail is for logs and holds nothing of the answer."""
 
     code: ErrorCode
@@ -150,8 +147,7 @@ class Failure:
     retry_after: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """The usable keys that one address published, as points, and the seconds for which they are fresh."""
 
     points: Mapping[str, Point]

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ._config import StackAuthConfig
 from ._user import UserProfile, profile_from_json
@@ -52,8 +51,7 @@ _OUR_FAULT = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Stack Auth judged the token, and refused it."""
 
     code: ErrorCode
@@ -61,8 +59,7 @@ class Refusal:
     restricted_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """Stack Auth judged nobody. The detail is for logs and holds nothing of the answer's text.
 
     Attributes:
@@ -143,8 +140,7 @@ def _by_body(body: Mapping[str, Any], user_id: str) -> UserProfile | Failure:
         return Failure(ErrorCode.SERVER_ERROR, "a profile nested too deeply", for_user=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(NamedTuple):
     """How Stack Auth has been of late (monotonic seconds).
 
     Attributes:
@@ -174,11 +170,11 @@ class Breaker:
             return self, False
         if self.open_until == -math.inf:
             return self, True
-        return replace(self, open_until=mono + OPEN_FOR), True  # the one probe: until it is back, no other
+        return self._replace(open_until=mono + OPEN_FOR), True  # the one probe: until it is back, no other
 
     def given_up(self, asked_at: float) -> Breaker:
         """Return the record after a call whose caller left: if it was the probe, the next may be one."""
-        return replace(self, open_until=asked_at) if self.open_until == asked_at + OPEN_FOR else self
+        return self._replace(open_until=asked_at) if self.open_until == asked_at + OPEN_FOR else self
 
     def succeeded(self, asked_at: float) -> Breaker:
         """Return the record after an answer about a user, asked for at `asked_at`."""

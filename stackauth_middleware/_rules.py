@@ -12,10 +12,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 from urllib.parse import unquote
 
 from ._user import User
@@ -85,8 +85,7 @@ class Rule:
             object.__setattr__(self, name, value)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What a request must meet: the outcome of the rules for one path and method."""
 
     access: Access
@@ -122,7 +121,7 @@ def matcher(rules: tuple[Rule, ...], default: Policy) -> Matcher:
     at_any_depth = [
         (re.compile("(?:/[^/]+)*" + each.pattern, each.flags), rule, policy) for each, rule, policy in in_normal_form
     ]
-    when_in_doubt = replace(default, access="required")
+    when_in_doubt = default._replace(access="required")
 
     def first(compiled: list[tuple[re.Pattern[str], Rule, Policy]], method: str, path: str) -> Policy:
         for pattern, rule, policy in compiled:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._frozen import FrozenDict, freeze, thaw
 
@@ -284,8 +284,7 @@ class Guest:
 GUEST = Guest()
 
 
-@dataclass(frozen=True, slots=True)
-class Permissions:
+class Permissions(NamedTuple):
     """What Starlette's ``requires`` looks at in ``request.auth``."""
 
     scopes: list[str]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -55,22 +55,26 @@ class Response(NamedTuple):
         return Response(status, headers, body, f"{status} {HTTPStatus(status).phrase}", raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A GET for an edge to send: no redirect, no cookie, the body at most `max_octets` long."""
 
     url: str
     max_octets: int
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __repr__(self) -> str:  # the headers hold credentials
+        return f"Call({self.url!r}, {self.max_octets})"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer read to its end. Header names in lower case."""
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:  # the body is somebody's profile
+        return f"Reply({self.status})"
 
     @property
     def meant_status(self) -> int:
@@ -120,8 +124,7 @@ class Tick(NamedTuple):
     clocks: Clocks
 
 
-@dataclass(frozen=True, slots=True)
-class Flight:
+class Flight(NamedTuple):
     """Work that equal askers share: one carries `script`, the others wait for it to land.
 
     Attributes:

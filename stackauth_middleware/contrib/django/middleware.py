@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -124,7 +125,7 @@ class StackAuthMiddleware:
         elif under_asgi:
             verdict = await self._async_edge.run(step)
         else:  # each request has an event loop of its own, which no connection could outlive
-            verdict = await sync_to_async(self._edge.run, thread_sensitive=False)(step)
+            verdict = await sync_to_async(partial(self._edge.run, step), thread_sensitive=False)()
         if isinstance(verdict, Response):
             return _http_response(verdict)
         _tell(request, verdict)
