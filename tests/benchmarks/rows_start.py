@@ -86,6 +86,7 @@ def cold_start(pace: Pace) -> Row:
 def _fresh(code: str, arguments: tuple[str, ...]) -> float:
     """Return the seconds that `code` prints, run in an interpreter of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling anew each time is nobody's cold start
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=os.sep,
