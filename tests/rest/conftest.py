@@ -15,7 +15,7 @@ from tests.edges import loopback
 
 from .upstream import Upstream, upstream_serving
 
-_CLOCK_READERS = (_async, _door, _sync, _verifiers, asgi, wsgi)
+CLOCK_READERS = (_async, _door, _sync, _verifiers, asgi, wsgi)
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ class Warp:
 @pytest.fixture
 def warp(monkeypatch: pytest.MonkeyPatch) -> Warp:
     warp = Warp()
-    for module in _CLOCK_READERS:
+    for module in CLOCK_READERS:
         monkeypatch.setattr(module, "clocks", warp)
     return warp
 
