@@ -97,8 +97,8 @@ class Attempts:
         return count
 
 
-@pytest.fixture
-def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+def attempts_counted(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    """Return the count of what both edges set out to ask users/me."""
     counted = Attempts()
 
     def counting(edge: type, name: str) -> None:
@@ -113,3 +113,8 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     counting(_sync.SyncEdge, "_send")
     counting(_async.AsyncEdge, "_send")
     return counted
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    return attempts_counted(monkeypatch)

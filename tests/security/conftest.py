@@ -11,7 +11,7 @@ import pytest
 
 from stackauth_middleware import StackAuthConfig, _edge
 from tests.core.helpers import PROJECT, Clock
-from tests.rest.conftest import CLOCK_READERS
+from tests.rest.conftest import CLOCK_READERS, Attempts, attempts_counted
 from tests.rest.upstream import Upstream, upstream_serving
 from tests.shared import shared_path
 
@@ -83,3 +83,8 @@ def keys(network: None, clock: Clock) -> Iterator[Published]:
 def up(network: None) -> Iterator[Upstream]:
     with upstream_serving() as upstream:
         yield upstream
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    return attempts_counted(monkeypatch)
