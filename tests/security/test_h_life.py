@@ -1,0 +1,439 @@
+"""Threats H2 and H4 to H9: loops, threads, tickers, apps that fail, WebSockets, and the end of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackauth_middleware import (
+    AsyncVerifier,
+    StackAuthASGIMiddleware,
+    StackAuthConfig,
+    StackAuthWSGIMiddleware,
+    _memory,
+)
+from tests.core.helpers import ANONYMOUS, NORMAL, PROJECT, RESTRICTED, SIGNERS, Clock, reply, token
+from tests.doors.drive import asgi, environ_of, http_scope, wsgi
+from tests.edges import hostile
+from tests.edges.loopback import Exchange, Issuer, Loopback, config_for, live_token
+
+from .corpus import cases, signed
+from .issuer import CountingIssuer
+from .published import LET_IN, Published, Way, both_doors, down
+
+NAME = "x-stack-access-token"
+KINDS = (NORMAL, RESTRICTED, ANONYMOUS)
+
+
+async def ok(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def ask(door: Any, text: str) -> int:
+    """Send one request through an ASGI door, and return the status."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await door(http_scope(headers=[(NAME.encode(), text.encode())]), None, send)
+    status: int = sent[0]["status"]
+    return status
+
+
+# -- loops --------------------------------------------------------------------------------------------
+
+
+def test_h2_loops_one_after_another(network: None) -> None:
+    """One door for all, as in tests of an app: each loop has connections of its own; the keys are everybody's."""
+    with Loopback(Issuer()) as server:
+        config = config_for(server.url)
+        door = StackAuthASGIMiddleware(ok, config)
+
+        async def main() -> list[int]:
+            statuses = await asyncio.gather(*(ask(door, live_token(name=f"{at}")) for at in range(10)))
+            await AsyncVerifier(config).aclose()
+            return list(statuses)
+
+        for _ in range(3):
+            _memory.forget_all()
+            assert asyncio.run(main()) == [200] * 10
+        assert asyncio.run(main()) == [200] * 10
+        assert (len(server.requests), server.connections) == (3, 3)
+
+
+def test_h2_loops_in_threads(network: None) -> None:
+    """Five at once on a cold start: none waits for what belongs to the loop of another."""
+    barrier = threading.Barrier(5)
+    with Loopback(Issuer()) as server:
+        config = config_for(server.url)
+        door = StackAuthASGIMiddleware(ok, config)
+
+        async def main(number: int) -> list[int]:
+            await asyncio.to_thread(barrier.wait, 10)
+            statuses = await asyncio.gather(*(ask(door, live_token(name=f"{number} {at}")) for at in range(10)))
+            await AsyncVerifier(config).aclose()
+            return list(statuses)
+
+        with ThreadPoolExecutor(5) as pool:
+            assert list(pool.map(lambda number: asyncio.run(main(number)), range(5))) == [[200] * 10] * 5
+        assert 1 <= len(server.requests) <= 5
+        assert server.connections == len(server.requests)
+
+
+# -- a crowd on a cold start --------------------------------------------------------------------------
+
+
+@both_doors
+def test_h4_fifty_at_once_on_a_cold_start_are_one_call(way: Way, keys: Published, clock: Clock) -> None:
+    keys.issuer.hold = 0.05
+    with keys.asker(way) as asker:
+        tokens = [token(name=f"{at}") for at in range(50)]
+        assert asker.ask_all(tokens, at_once=50) == [LET_IN] * 50
+        assert asker.passed == 50
+    assert keys.calls == 1
+
+
+@both_doors
+def test_h4_fifty_at_once_of_every_kind_are_a_call_for_each_document(way: Way, keys: Published, clock: Clock) -> None:
+    keys.issuer.hold = 0.05
+    with keys.asker(way, allow_anonymous=True) as asker:
+        tokens = [token(KINDS[at % 3], name=f"{at}") for at in range(51)]
+        assert asker.ask_all(tokens, at_once=51) == [LET_IN] * 51
+    assert keys.calls == 5
+
+
+@both_doors
+def test_h4_nobody_waits_for_one_after_another(way: Way, keys: Published, clock: Clock) -> None:
+    """PyJWKClient lets ten threads on a server that hangs wait for ten times its timeout."""
+    keys.conduct = hostile.silence
+    with keys.asker(way, timeout=0.3) as asker:
+        tokens = [token(name=f"{at}") for at in range(50)]
+        began = time.monotonic()
+        answers = asker.ask_all(tokens, at_once=50)
+        assert time.monotonic() - began < 3
+        assert set(answers) <= {down(10), down(1)}
+        assert asker.passed == 0
+    assert keys.calls == 1
+
+
+# -- the event loop -----------------------------------------------------------------------------------
+
+
+def test_h5_the_loop_turns_while_keys_are_fetched(network: None) -> None:
+    """The answer comes only after the ticker has ticked: a call that blocked the loop would wait for itself."""
+    ticks = 0
+    issuer = Issuer()
+
+    def conduct(exchange: Exchange) -> None:
+        seen, end = ticks, time.monotonic() + 20
+        while ticks < seen + 20:
+            assert time.monotonic() < end, "the loop stands still"
+            exchange.hold(0.002)
+        exchange.send(hostile.OK, f"Content-Length: {len(body)}\r\n\r\n", body[:50])
+        seen = ticks
+        while ticks < seen + 20:
+            assert time.monotonic() < end, "the loop stands still while the body is read"
+            exchange.hold(0.002)
+        exchange.send(body[50:])
+
+    body = json.dumps(issuer.document("")).encode()
+    with Loopback(conduct) as server:
+        config = config_for(server.url)
+        door = StackAuthASGIMiddleware(ok, config)
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.001)
+                ticks += 1
+
+        async def main() -> int:
+            ticker = asyncio.create_task(tick())
+            status = await ask(door, live_token())
+            ticker.cancel()
+            await AsyncVerifier(config).aclose()
+            return status
+
+        assert asyncio.run(main()) == 200
+        assert ticks >= 40
+        assert len(server.requests) == 1
+
+
+# -- apps and clients that fail -----------------------------------------------------------------------
+
+
+class Gone(Exception):
+    """The client is."""
+
+
+@pytest.mark.parametrize("failure", [LookupError("of the app"), asyncio.CancelledError(), SystemExit(3), Gone()])
+@pytest.mark.parametrize("when", ["before the answer", "in the answer"])
+def test_h6_what_an_asgi_app_raises_passes_and_nothing_is_sent_after_it(
+    when: str, failure: BaseException, config: StackAuthConfig, issuer: CountingIssuer
+) -> None:
+    sent: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if when == "in the answer":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise failure
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def main() -> BaseException | None:
+        door = StackAuthASGIMiddleware(app, config)
+        try:
+            await door(http_scope(headers=[(NAME.encode(), signed().encode())]), None, send)  # type: ignore[arg-type]
+        except BaseException as error:
+            return error
+        return None
+
+    assert asyncio.run(main()) is failure
+    assert sent == (["http.response.start"] if when == "in the answer" else [])
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("who", ["somebody", "nobody"])
+def test_h6_a_client_that_is_gone_gets_no_second_answer(
+    who: str, at: int, config: StackAuthConfig, issuer: CountingIssuer
+) -> None:
+    """What `send` raises passes to the server, from the app's answer and from a refusal."""
+    sent: list[str] = []
+    gone = Gone()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if len(sent) == at:
+            raise gone
+
+    headers = [(NAME.encode(), signed().encode())] if who == "somebody" else []
+    with pytest.raises(Gone) as raised:
+        asyncio.run(StackAuthASGIMiddleware(ok, config)(http_scope(headers=headers), None, send))  # type: ignore[arg-type]
+    assert raised.value is gone
+    assert sent == ["http.response.start", "http.response.body"][:at]
+
+
+@pytest.mark.parametrize("when", ["before the answer", "after start_response", "in the body"])
+def test_h6_what_a_wsgi_app_raises_passes(when: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+    failure = LookupError("of the app")
+    started: list[str] = []
+    closed: list[bool] = []
+
+    class Body:
+        def __iter__(self) -> Any:
+            yield b"half"
+            raise failure
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if when == "before the answer":
+            raise failure
+        start_response("200 OK", [])
+        if when == "after start_response":
+            raise failure
+        return Body()
+
+    def ask_once() -> None:
+        door = StackAuthWSGIMiddleware(app, config)
+        body: Any = door(environ_of(headers={NAME: signed()}), lambda status, headers: started.append(status))
+        try:
+            assert list(body)
+        finally:
+            body.close()
+
+    with pytest.raises(LookupError) as raised:
+        ask_once()
+    assert raised.value is failure
+    assert started == ([] if when == "before the answer" else ["200 OK"])
+    assert closed == [True] * (when == "in the body")
+
+
+# -- WebSockets ---------------------------------------------------------------------------------------
+
+ROWS: dict[str, tuple[dict[str, Any], int, int]] = {
+    "missing_token": ({}, 401, 3000),
+    "invalid_request": ({"token": "a,b"}, 400, 3000),
+    "invalid_token": ({"token": "undefined"}, 401, 3000),
+    "anonymous_not_allowed": ({"kind": ANONYMOUS}, 401, 3000),
+    "restricted_not_allowed": ({"kind": RESTRICTED}, 403, 3003),
+    "auth_server_error": ({"kind": NORMAL, "down": reply(b"", 500)}, 503, 1013),
+    "auth_misconfigured": ({"kind": NORMAL, "down": reply(b"", 404)}, 500, 1013),
+}
+
+
+@pytest.mark.parametrize("code", ROWS)
+@pytest.mark.parametrize("how", ["close", "response", "accept"])
+def test_h7_a_websocket_is_refused_and_nothing_else_is_sent(how: str, code: str, issuer: CountingIssuer) -> None:
+    """Before it is accepted, unless that is asked for; with the whole row where the server can send one."""
+    case, status, close = ROWS[code]
+    text = case.get("token") or (case and signed(case["kind"], signer=SIGNERS[case["kind"]][0]))
+    issuer.down = case.get("down")
+    sent: list[Any] = []
+    received: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("the app was reached")
+
+    async def receive() -> Any:
+        received.append(True)
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    refusal: Any = "accept" if how == "accept" else "close"
+    door = StackAuthASGIMiddleware(app, project_id=PROJECT, websocket_refusal=refusal)
+    headers = [(NAME.encode(), text.encode())] if text else []
+    scope = {"type": "websocket", "path": "/", "headers": headers, "subprotocols": []}
+    if how != "close":
+        scope["extensions"] = {"websocket.http.response": {}}
+    asyncio.run(door(scope, receive, send))
+    assert received == [True]
+    if how == "response":
+        assert [message["type"] for message in sent] == [
+            "websocket.http.response.start",
+            "websocket.http.response.body",
+        ]
+        assert sent[0]["status"] == status
+        assert json.loads(sent[1]["body"])["code"] == code
+        assert (b"retry-after" in dict(sent[0]["headers"])) == (status == 503)
+    else:
+        accepted = [{"type": "websocket.accept", "subprotocol": None}] if how == "accept" else []
+        assert sent == [*accepted, {"type": "websocket.close", "code": close}]
+
+
+# -- the end ------------------------------------------------------------------------------------------
+
+_LIFE = """
+import asyncio, gc, json, sys, threading
+from stackauth_middleware import AsyncVerifier, StackAuthASGIMiddleware, StackAuthWSGIMiddleware, Verifier
+from tests.doors.drive import environ_of, http_scope
+from tests.edges.loopback import Issuer, Loopback, config_for, live_token
+
+raised = []
+sys.unraisablehook = lambda each: raised.append(repr(each.exc_value))
+threading.excepthook = lambda each: raised.append(repr(each.exc_value))
+before = set(threading.enumerate())
+said, statuses, tasks = [], [], []
+issuer = Issuer()
+issuer.status = int(sys.argv[1])
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        for word in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{word}.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+async def ask(door):
+    sent = []
+    async def send(message):
+        sent.append(message)
+    await door(http_scope(headers=[(b"x-stack-access-token", live_token().encode())]), None, send)
+    statuses.append(sent[0]["status"])
+
+async def main(server):
+    config = config_for(server.url, timeout=5)
+    door = StackAuthASGIMiddleware(app, config)
+    to_app = asyncio.Queue()
+    async def send(message):
+        said.append(message["type"])
+    lifespan = asyncio.create_task(door({"type": "lifespan", "state": {}}, to_app.get, send))
+    await to_app.put({"type": "lifespan.startup"})
+    while not server.requests:
+        await asyncio.sleep(0.005)
+    await ask(door)
+    await to_app.put({"type": "lifespan.shutdown"})
+    await lifespan
+    tasks.extend(str(each) for each in asyncio.all_tasks() - {asyncio.current_task()})
+    await ask(door)  # after the shutdown
+    await AsyncVerifier(config).aclose()
+    await AsyncVerifier(config).aclose()
+    await ask(door)
+    await AsyncVerifier(config).aclose()
+    return config
+
+with Loopback(issuer) as server:
+    config = asyncio.run(main(server))
+    door = StackAuthWSGIMiddleware(lambda environ, start: [start("200 OK", []), b""][1:], config)
+    for _ in range(2):
+        headers = {"x-stack-access-token": live_token()}
+        b"".join(door(environ_of(headers=headers), lambda status, headers: statuses.append(int(status[:3]))))
+        Verifier(config).close()
+    calls = len(server.requests)
+del door, config
+gc.collect()
+left = [each.name for each in set(threading.enumerate()) - before]
+print(json.dumps([said, statuses, tasks, left, raised, calls]))
+"""
+
+
+@pytest.mark.parametrize(("status", "answered"), [(200, 200), (503, 503)])
+def test_h8_a_life_leaves_nothing_behind(status: int, answered: int) -> None:
+    """Prefetch, requests, shutdown and use after it, every warning an error: no socket, task or thread is left.
+
+    A prefetch that fails keeps no server from starting.
+    """
+    environ = {name: value for name, value in os.environ.items() if not name.lower().startswith(("ssl_", "http"))}
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", _LIFE, str(status)],
+        capture_output=True,
+        text=True,
+        env=environ,
+        check=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+    )
+    said, statuses, tasks, left, raised, calls = json.loads(run.stdout)
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert statuses == [answered] * 5
+    assert (tasks, left, raised) == ([], [], [])
+    assert calls == 1
+    assert "Warning" not in run.stderr
+
+
+# -- answers ------------------------------------------------------------------------------------------
+
+
+def test_h9_no_refusal_tells_what_was_wrong(config: StackAuthConfig, issuer: CountingIssuer) -> None:
+    """An unknown key id, a bad signature, bad claims and what is no token at all: the same octets from either door."""
+    names = {
+        "hdr-kid-unknown",
+        "sig-stranger",
+        "sub-missing",
+        "sta-branch-other",
+        "hdr-alg-none-nosig",
+        "aud-suffix",
+        "enc-parts-2",
+        "tok-undefined",
+    }
+    chosen = {case.name: case.token for case in cases() if case.name in names}
+    chosen["an unknown project"] = signed(aud="11111111-2222-4333-8444-555555555555")
+    assert len(chosen) == 9
+    answers = set()
+    for text in chosen.values():
+        for seen in (
+            asgi(http_scope(headers=[(NAME.encode(), text.encode("latin-1"))]), config=config),
+            wsgi(environ_of(headers={NAME: text}), config=config),
+        ):
+            assert seen.reached == []
+            answers.add((seen.status, tuple(seen.headers.items()), seen.body))
+    assert len(answers) == 1
+    assert next(iter(answers))[2] == b'{"error": "Invalid or expired access token", "code": "invalid_token"}'
