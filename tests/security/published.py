@@ -12,7 +12,7 @@ import pytest
 
 from stackauth_middleware import AsyncVerifier, AuthServerError, RefusedError, StackAuthConfig, Verifier
 from stackauth_middleware.errors import ErrorCode
-from tests.core.helpers import Signer, claims
+from tests.core.helpers import WALL, Signer, claims
 from tests.edges.loopback import Exchange, Issuer, Loopback, config_for
 from tests.rest.sites import Answer, Ask, Site
 
@@ -20,6 +20,10 @@ Way = Literal["wsgi", "asyncio", "verifier", "async verifier"]
 WAYS: tuple[Way, ...] = ("wsgi", "asyncio", "verifier", "async verifier")
 both_doors = pytest.mark.parametrize("way", ["wsgi", "asyncio"])
 every_way = pytest.mark.parametrize("way", WAYS)
+
+
+LASTING = {"exp": WALL + 10 * 86_400}
+"""Claims of a token that outlives the keys."""
 
 
 class Said(NamedTuple):
@@ -158,3 +162,8 @@ def published() -> Iterator[Published]:
 def junk(number: int, **changes: Any) -> str:
     """Return a token that is right in all but its signature, under a key id that is nobody's."""
     return Signer(4242, f"junk-{number}").token(claims(**changes))
+
+
+def answering(status: int, body: Any = b"", **headers: str) -> Callable[[Exchange], None]:
+    """Return a conduct that answers so."""
+    return lambda exchange: exchange.reply(body, status, **headers)
