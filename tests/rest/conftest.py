@@ -86,7 +86,7 @@ def warp(monkeypatch: pytest.MonkeyPatch) -> Warp:
 
 
 class Attempts:
-    """How often an edge set out to ask users/me, whether anything was there or not."""
+    """How often an edge set out to ask, whether anything was there or not."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -97,15 +97,15 @@ class Attempts:
         return count
 
 
-def attempts_counted(monkeypatch: pytest.MonkeyPatch) -> Attempts:
-    """Return the count of what both edges set out to ask users/me."""
+def attempts_counted(monkeypatch: pytest.MonkeyPatch, place: str = "/users/me") -> Attempts:
+    """Return the count of what both edges set out to ask of `place`."""
     counted = Attempts()
 
     def counting(edge: type, name: str) -> None:
         send = getattr(edge, name)
 
         def count(self: Any, call: Call, deadline: float) -> Any:
-            counted.count += call.url.endswith("/users/me")
+            counted.count += place in call.url
             return send(self, call, deadline)
 
         monkeypatch.setattr(edge, name, count)

@@ -88,3 +88,9 @@ def up(network: None) -> Iterator[Upstream]:
 @pytest.fixture
 def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     return attempts_counted(monkeypatch)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    """Count the calls for key sets as they set out: of one that hangs, the server may not hear in time."""
+    return attempts_counted(monkeypatch, "/jwks.json")

@@ -17,6 +17,7 @@ from tests.core.helpers import NORMAL, RESTRICTED, WALL, Clock, document, token
 from tests.core.test_keyset import BODIES
 from tests.edges import hostile
 from tests.edges.loopback import Exchange, Loopback
+from tests.rest.conftest import Attempts
 
 from .published import LASTING, LET_IN, OURS, Published, Said, Way, answering, both_doors, down, junk
 
@@ -190,7 +191,7 @@ def test_f7_too_many_keys_or_a_bomb(conduct: Any, way: Way, keys: Published, clo
     ],
 )
 @both_doors
-def test_f8_the_total_deadline_holds(conduct: Any, way: Way, keys: Published, clock: Clock) -> None:
+def test_f8_the_total_deadline_holds(conduct: Any, way: Way, keys: Published, clock: Clock, looks: Attempts) -> None:
     """However little comes at a time. The bound is generous; the budget is a tenth of it."""
     keys.conduct = conduct
     with keys.asker(way, timeout=0.2) as asker:
@@ -198,25 +199,25 @@ def test_f8_the_total_deadline_holds(conduct: Any, way: Way, keys: Published, cl
         assert asker.ask(token()) == down(10)
         assert time.monotonic() - began < 2
         assert asker.ask(token()) == down(10)
-    assert keys.calls == 1
+    assert looks.count == 1
 
 
 @both_doors
-def test_f8_two_documents_share_one_deadline(way: Way, keys: Published, clock: Clock) -> None:
-    """The first takes most of it; the second, which drips, gets the rest."""
+def test_f8_two_documents_share_one_deadline(way: Way, keys: Published, clock: Clock, looks: Attempts) -> None:
+    """The first takes its part of it; the second, which drips, gets the rest."""
     first = threading.Event()
 
     def conduct(exchange: Exchange) -> None:
         if not first.is_set():
             first.set()
-            exchange.hold(0.3)
+            exchange.hold(0.2)
             keys.issuer(exchange)
         else:
             hostile.body_drip(exchange)
 
     keys.conduct = conduct
-    with keys.asker(way, timeout=0.4) as asker:
+    with keys.asker(way, timeout=0.6) as asker:
         began = time.monotonic()
         assert asker.ask(token(RESTRICTED)) == down(10)
         assert time.monotonic() - began < 2
-    assert keys.calls == 2
+    assert looks.count == 2
