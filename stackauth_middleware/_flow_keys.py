@@ -131,15 +131,21 @@ class KeyRing:
         below = _keyset.SMALLER.get(user_type)
         if below is not None:
             found, tick = yield from self._document(below, past_caches=past_caches)
-            if below is UserType.RESTRICTED and _keyset.is_unsupported(tick.answer):
+            if below is UserType.RESTRICTED and self._is_older(tick):
                 found, tick = yield from self._document(UserType.NORMAL, past_caches=past_caches)
             if isinstance(found, Failure):
                 return found, tick.clocks
             smaller = found
         found, tick = yield from self._document(user_type, past_caches=past_caches)
-        if user_type is UserType.RESTRICTED and _keyset.is_unsupported(tick.answer):
+        if user_type is UserType.RESTRICTED and self._is_older(tick):
             return Document({}), tick.clocks
         return (found if isinstance(found, Failure) else found.less(smaller)), tick.clocks
+
+    def _is_older(self, tick: Tick) -> bool:
+        """Say whether a server answers so that never knew of restricted users: one whose keys are held does know."""
+        held = self.record(UserType.RESTRICTED)
+        knows = held.keys and held.age(tick.clocks.mono) is not Age.NONE
+        return _keyset.is_unsupported(tick.answer) and not knows
 
     def _document(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Tick]]:
         tick = yield from ask(_keyset.call(self._url, user_type, past_caches=past_caches))

@@ -81,7 +81,7 @@ class Reply(NamedTuple):
         """The status that Stack Auth means: it can hide a 4xx behind a 200 (contract.md section 3)."""
         for name in ("x-stack-actual-status", "x-hexclave-actual-status"):
             hidden = self.headers.get(name, "")
-            if hidden and self.status < 400:
+            if hidden not in ("", "200") and self.status < 400:
                 return int(hidden) if hidden.isdecimal() and hidden.isascii() and len(hidden) == 3 else 502
         return self.status
 

@@ -150,6 +150,21 @@ def test_an_older_server_has_no_restricted_users(world: World, answer: Answer) -
     assert len(world.auth.calls) == 2
 
 
+@pytest.mark.parametrize("kind", [RESTRICTED, ANONYMOUS], ids=str)
+def test_a_400_of_a_server_that_knew_the_parameter_is_a_failure(world: World, kind: UserType) -> None:
+    """Threats D4 and F6: it takes no restricted key away, and makes none pass for an anonymous user's."""
+    world.warm(RESTRICTED)
+    world.warm(ANONYMOUS)
+    world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
+    world.clock.pass_by(FRESH)
+    assert world.key_for(kind)[0].point == SIGNERS[kind][0].point
+    record = world.ring.record(kind)
+    assert record.failure is ErrorCode.SERVER_ERROR
+    assert set(record.keys) == {signer.kid for signer in SIGNERS[kind]}
+    world.clock.pass_by(USABLE)
+    assert world.refused(RESTRICTED).code is ErrorCode.INVALID_TOKEN  # after a day it is taken at its word
+
+
 def test_an_older_server_has_anonymous_users_all_the_same(world: World) -> None:
     world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
     world.auth.answers[INCLUDE[ANONYMOUS]] = reply(document(NORMAL, ANONYMOUS))

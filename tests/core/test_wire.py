@@ -49,6 +49,9 @@ def test_an_inbound_shows_what_helps_to_find_a_fault() -> None:
         (302, {"x-stack-actual-status": "401"}, 401),
         (400, {"x-stack-actual-status": "200"}, 400),
         (503, {"x-stack-actual-status": "200"}, 503),
+        (302, {"x-stack-actual-status": "200"}, 302),
+        (204, {"x-hexclave-actual-status": "200"}, 204),
+        (200, {"x-stack-actual-status": "200", "x-hexclave-actual-status": "401"}, 401),
         (200, {"x-stack-actual-status": "teapot"}, 502),
         (200, {"x-stack-actual-status": "40"}, 502),
         (200, {"x-stack-actual-status": "4010"}, 502),
@@ -59,7 +62,7 @@ def test_an_inbound_shows_what_helps_to_find_a_fault() -> None:
     ids=str,
 )
 def test_the_status_that_is_meant(status: int, headers: dict[str, str], meant: int) -> None:
-    """Stack Auth can hide a 4xx behind a 200. What cannot be read is a fault, never a success."""
+    """Stack Auth can hide a 4xx behind a 200. What cannot be read is a fault, and nothing makes a success."""
     assert Reply(status, headers, b"").meant_status == meant
 
 

@@ -15,7 +15,7 @@ from tests.edges import loopback
 
 from .upstream import Upstream, upstream_serving
 
-_CLOCK_READERS = (_async, _door, _sync, _verifiers, asgi, wsgi)
+CLOCK_READERS = (_async, _door, _sync, _verifiers, asgi, wsgi)
 
 
 @pytest.fixture(autouse=True)
@@ -80,13 +80,13 @@ class Warp:
 @pytest.fixture
 def warp(monkeypatch: pytest.MonkeyPatch) -> Warp:
     warp = Warp()
-    for module in _CLOCK_READERS:
+    for module in CLOCK_READERS:
         monkeypatch.setattr(module, "clocks", warp)
     return warp
 
 
 class Attempts:
-    """How often an edge set out to ask users/me, whether anything was there or not."""
+    """How often an edge set out to ask, whether anything was there or not."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -97,15 +97,15 @@ class Attempts:
         return count
 
 
-@pytest.fixture
-def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+def attempts_counted(monkeypatch: pytest.MonkeyPatch, place: str = "/users/me") -> Attempts:
+    """Return the count of what both edges set out to ask of `place`."""
     counted = Attempts()
 
     def counting(edge: type, name: str) -> None:
         send = getattr(edge, name)
 
         def count(self: Any, call: Call, deadline: float) -> Any:
-            counted.count += call.url.endswith("/users/me")
+            counted.count += place in call.url
             return send(self, call, deadline)
 
         monkeypatch.setattr(edge, name, count)
@@ -113,3 +113,8 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
     counting(_sync.SyncEdge, "_send")
     counting(_async.AsyncEdge, "_send")
     return counted
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    return attempts_counted(monkeypatch)

@@ -106,15 +106,28 @@ class Site:
     Args:
         door: ``"wsgi"``, or the event loop of the ASGI door.
         config: the settings.
+
+    Attributes:
+        reached: the environs or scopes that the app was called with.
     """
 
     def __init__(self, door: Kind, config: StackAuthConfig) -> None:
         self.config = config
+        self.reached: list[Any] = []
         self._door = door
+
+        def sync_app(environ: Any, start_response: Any) -> list[bytes]:
+            self.reached.append(environ)
+            return _sync_app(environ, start_response)
+
+        async def async_app(scope: Any, receive: Any, send: Any) -> None:
+            self.reached.append(scope)
+            await _async_app(scope, receive, send)
+
         if door == "wsgi":
-            self._wsgi = StackAuthWSGIMiddleware(_sync_app, config=config)
+            self._wsgi = StackAuthWSGIMiddleware(sync_app, config=config)
         else:
-            self._asgi = StackAuthASGIMiddleware(_async_app, config=config)
+            self._asgi = StackAuthASGIMiddleware(async_app, config=config)
         self._loop = asyncio.new_event_loop() if door == "asyncio" else None
 
     def __enter__(self) -> Site:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from stackauth_middleware import StackAuthConfig, _edge
-from tests.core.helpers import PROJECT
+from tests.core.helpers import PROJECT, Clock
+from tests.rest.conftest import CLOCK_READERS, Attempts, attempts_counted
+from tests.rest.upstream import Upstream, upstream_serving
 from tests.shared import shared_path
 
 from .issuer import CountingIssuer, issuer_in_place
+from .published import Published, published
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +53,44 @@ def issuer(certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.fixture
 def config() -> StackAuthConfig:
     return StackAuthConfig(project_id=PROJECT)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Stop both clocks, as the package reads them, but for budgets of time, which are real."""
+    clock = Clock()
+    for module in CLOCK_READERS:
+        monkeypatch.setattr(module, "clocks", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture
+def network(certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let real sockets be used, by nothing that the machine's environment says, and by one TLS context."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "netrc"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(_edge, "tls_context", lambda: certificates)
+
+
+@pytest.fixture
+def keys(network: None, clock: Clock) -> Iterator[Published]:
+    with published() as keys:
+        yield keys
+
+
+@pytest.fixture
+def up(network: None) -> Iterator[Upstream]:
+    with upstream_serving() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    return attempts_counted(monkeypatch)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    """Count the calls for key sets as they set out: of one that hangs, the server may not hear in time."""
+    return attempts_counted(monkeypatch, "/jwks.json")

@@ -70,7 +70,7 @@ def wrapped(key: ec.EllipticCurvePublicKey, message: str, signature: bytes) -> s
     return "accept"
 
 
-def test_every_raw_signature_wrapped_on_an_own_token(wycheproof: Path) -> None:
+def test_b14_every_raw_signature_wrapped_on_an_own_token(wycheproof: Path) -> None:
     """B14: a signature verifies an own token under the key that it itself implies; a bad one under no key."""
     message = f"{b64url(HEADER)}.{b64url(json.dumps(claims(NORMAL)).encode())}"
     verdicts: Counter[tuple[str, str]] = Counter()

@@ -1,0 +1,292 @@
+"""Threats G1 to G12 through real sockets, where tests/rest does not hold them already: what users/me may answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import socket
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stackauth_middleware import Rule, StackAuthConfig
+from stackauth_middleware._flow import Flow
+from tests.core.helpers import LEFT_OUT, without
+from tests.edges.loopback import Exchange, Loopback
+from tests.rest.conftest import Attempts
+from tests.rest.sites import Kind, Site, both_doors
+from tests.rest.upstream import SECRET, USERS_ME, Upstream
+
+from .published import EXPIRED, INVALID, LET_IN, OURS, Said, down, said
+
+ANONYMOUS_NOT_ALLOWED = Said(401, "anonymous_not_allowed")
+RESTRICTED_NOT_ALLOWED = Said(403, "restricted_not_allowed")
+OTHER_ID = "99999999-9999-4999-8999-999999999999"
+WAYS: dict[str, dict[str, Any]] = {
+    "rest": {"mode": "rest"},
+    "rule": {"mode": "jwt", "rules": [Rule("/**", profile=True)]},
+}
+both_modes = pytest.mark.parametrize("mode", WAYS)
+
+
+def perfect(up: Upstream, exchange: Exchange, **changes: Any) -> Any:
+    """Return the right profile, changed as said."""
+    return without({**json.loads(up.local.answer("GET", USERS_ME, exchange.headers).body), **changes})
+
+
+def ask_once(door: Kind, up: Upstream, mode: str = "rest", **settings: Any) -> Said:
+    """Ask for a user of whom nothing is known, and return what was said; nobody but a user reaches the app."""
+    (token,) = up.tokens(1)
+    before = len(up.calls)
+    with Site(door, up.config(**WAYS[mode], **settings)) as site:
+        answer = said(site.ask(token))
+        assert len(site.reached) == (answer == LET_IN)
+    assert len(up.calls) - before == 1
+    assert up.calls[-1].headers["x-stack-access-token"] == token
+    return answer
+
+
+# -- statuses and codes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "hidden", "expected"),
+    [
+        (200, "200", LET_IN),
+        (200, "401", down(1)),
+        (200, "500", down(1)),
+        (200, "teapot", down(1)),
+        (200, "204", down(1)),
+        (201, "200", down(1)),
+        (206, "200", down(1)),
+        (302, "200", down(1)),
+        (401, "200", down(1)),
+        (500, "200", down(1)),
+    ],
+)
+@pytest.mark.parametrize("name", ["X-Stack-Actual-Status", "X-Hexclave-Actual-Status"])
+@both_doors
+def test_g1_a_hidden_status_only_ever_lowers(
+    status: int, hidden: str, expected: Said, name: str, door: Kind, up: Upstream
+) -> None:
+    """A perfect profile under any status but a 200 of both lets nobody in; without a code it judges nobody either."""
+    up.me = lambda exchange: exchange.reply(perfect(up, exchange), status, **{name: hidden})
+    assert ask_once(door, up) == expected
+
+
+@both_doors
+def test_g1_of_two_hidden_statuses_the_worse_counts(door: Kind, up: Upstream) -> None:
+    worse = {"X-Stack-Actual-Status": "200", "X-Hexclave-Actual-Status": "401"}
+    up.me = lambda exchange: exchange.reply(perfect(up, exchange), 200, **worse)
+    assert ask_once(door, up) == down(1)
+
+
+CODES: dict[str, tuple[int, Said]] = {
+    "UNPARSABLE_ACCESS_TOKEN": (401, INVALID),
+    "ACCESS_TOKEN_EXPIRED": (401, EXPIRED),
+    "INVALID_PROJECT_FOR_ACCESS_TOKEN": (401, INVALID),
+    "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED": (401, ANONYMOUS_NOT_ALLOWED),
+    "RESTRICTED_USER_NOT_ALLOWED": (403, RESTRICTED_NOT_ALLOWED),
+    "CANNOT_GET_OWN_USER_WITHOUT_USER": (400, INVALID),
+    "INVALID_SECRET_SERVER_KEY": (401, OURS),
+    "INVALID_PUBLISHABLE_CLIENT_KEY": (401, OURS),
+    "INSUFFICIENT_ACCESS_TYPE": (401, OURS),
+    "CURRENT_PROJECT_NOT_FOUND": (400, OURS),
+    "BRANCH_DOES_NOT_EXIST": (400, OURS),
+    "SCHEMA_ERROR": (400, OURS),
+    "A_CODE_OF_TOMORROW": (401, down(1)),
+}
+
+
+@pytest.mark.parametrize(("mode", "hidden"), [("rest", False), ("rest", True), ("rule", False)])
+@pytest.mark.parametrize("code", CODES)
+@both_doors
+def test_g2_to_g4_each_code_has_its_row(
+    mode: str, code: str, hidden: bool, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also behind a 200. A fault of ours is an error in the log, and nobody's 401."""
+    status, row = CODES[code]
+    headers = {"X-Stack-Known-Error": code} | ({"X-Stack-Actual-Status": str(status)} if hidden else {})
+    body = {"code": code, "error": "words", "details": {}}
+    up.me = lambda exchange: exchange.reply(body, 200 if hidden else status, **headers)
+    assert ask_once(door, up, mode) == row
+    errors = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
+    assert [code in each for each in errors] == [True] * (row == OURS)
+
+
+# -- no answer ----------------------------------------------------------------------------------------
+
+
+@both_doors
+def test_g5_a_name_that_no_longer_resolves(
+    door: Kind, up: Upstream, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call and one more try for each who asks, five in a row, and then none."""
+    one, *others = up.tokens(30)
+    look_up = socket.getaddrinfo
+    name = up.server.url.replace("127.0.0.1", "localhost")
+    with Site(door, up.config(api_url=name, issuer_url=up.server.url)) as site:
+        assert said(site.ask(one)) == LET_IN
+        attempts.since()
+
+        def fails(host: Any, *args: Any, **kwargs: Any) -> Any:
+            if host in ("localhost", b"localhost"):
+                raise socket.gaierror(-2, "Name or service not known")
+            return look_up(host, *args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", fails)
+        up.server.drop_connections()
+        answers = [said(site.ask(token)) for token in others]
+        assert answers[:4] == [down(1)] * 4
+        assert {(each.status, each.code) for each in answers[4:]} == {(503, "auth_server_error")}
+        assert {each.retry_after for each in answers[4:]} <= {9, 10}
+        assert attempts.since() == 10
+        assert said(site.ask(one)) == LET_IN
+        assert len(site.reached) == 2
+
+
+# -- bodies -------------------------------------------------------------------------------------------
+
+IDS: dict[str, Callable[[str], Any]] = {
+    "missing": lambda user_id: LEFT_OUT,
+    "null": lambda user_id: None,
+    "a number": lambda user_id: 1,
+    "true": lambda user_id: True,
+    "a list": lambda user_id: [user_id],
+    "an object": lambda user_id: {"id": user_id},
+    "empty": lambda user_id: "",
+    "upper case": lambda user_id: user_id.upper(),
+    "with a blank": lambda user_id: f"{user_id} ",
+    "with a NUL": lambda user_id: f"{user_id}\0",
+    "half of it": lambda user_id: user_id[:18],
+    "another's": lambda user_id: OTHER_ID,
+}
+
+
+@pytest.mark.parametrize("what", IDS)
+@both_modes
+@both_doors
+def test_g6_and_g7_a_profile_of_no_one_or_another(
+    what: str, mode: str, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """503, never another user and never one without an id; nothing of it is kept, shown or logged."""
+    (token,) = up.tokens(1)
+
+    def me(exchange: Exchange) -> None:
+        profile = perfect(up, exchange, display_name="Mallory")
+        user_id = profile.pop("id")
+        exchange.reply(without({**profile, "id": IDS[what](user_id)}))
+
+    up.me = me
+    caplog.set_level(logging.DEBUG)
+    with Site(door, up.config(**WAYS[mode])) as site:
+        answer = site.ask(token)
+        assert said(answer) == down(1)
+        assert site.reached == []
+        assert "Mallory" not in caplog.text
+        assert OTHER_ID not in caplog.text
+        assert "a 200 that is not the profile of this user" in caplog.text
+        up.me = None
+    with Site(door, up.config(**WAYS[mode])) as site:
+        assert site.ask(token).user["display_name"] == "user 0"
+
+
+@both_doors
+def test_g7_on_an_optional_route_another_users_profile_is_nobodys(door: Kind, up: Upstream) -> None:
+    other = up.local.users.create(display_name="Mallory").read()
+    up.me = lambda exchange: exchange.reply(other)
+    with Site(door, up.config(default_access="optional")) as site:
+        (token,) = up.tokens(1)
+        assert site.ask(token).json == {"user": None, "error": "auth_server_error"}
+    with Site(door, up.config(mode="jwt")) as site:
+        answer = site.ask(up.token(), "/load").json
+        assert (answer["failed"], "profile" in answer) == ("auth_server_error", False)
+    assert len(up.calls) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@both_doors
+def test_g9_neither_key_nor_token_leaves_by_a_redirect(status: int, door: Kind, up: Upstream) -> None:
+    """Nor is one followed to the same host, by whatever form of address."""
+    with Loopback(lambda exchange: exchange.reply({"id": "x"})) as other:
+        for place in (f"{other.url}{USERS_ME}", f"//127.0.0.1:{other.port}/", f"{up.server.url}/elsewhere", USERS_ME):
+            up.me = lambda exchange, to=place: exchange.reply(perfect(up, exchange), status, Location=to)  # type: ignore[misc]
+            assert ask_once(door, up) == down(1)
+    assert other.connections == 0
+    assert "/elsewhere" not in up.server.targets
+
+
+# -- memories -----------------------------------------------------------------------------------------
+
+
+def test_g10_bad_tokens_leave_nothing_behind(up: Upstream) -> None:
+    """Two thousand of them, each new, refused before and after its signature was looked at."""
+    good = up.token()
+    header, payload, signature = good.split(".")
+    octets = bytearray(base64.urlsafe_b64decode(signature + "=="))
+
+    def bad(number: int) -> str:
+        octets[8:12] = number.to_bytes(4, "big")
+        forged = base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+        return f"{header}.{payload}.{forged}" if number % 5 == 0 else f"{header[:-1]}.{payload}{number}.{forged}"
+
+    config: StackAuthConfig = up.config()
+    with Site("wsgi", config) as site:
+        assert said(site.ask(good)) == LET_IN
+        for number in range(200):
+            assert said(site.ask(bad(number))) == INVALID
+        tracemalloc.start()
+        for number in range(200, 2200):
+            if site.ask(bad(number)).status != 401:
+                raise AssertionError(number)
+        grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(site.reached) == 1
+    flow = config.own(Flow)
+    desk = flow._profiles
+    kept = [len(each._values) for each in (flow._tokens, desk._heard, desk._landed, desk._refused)]
+    assert kept == [1, 1, 1, 0]
+    assert grown < 100_000
+    assert len(up.calls) == 1
+
+
+# -- secrets ------------------------------------------------------------------------------------------
+
+
+def no_http(exchange: Exchange) -> None:
+    exchange.send("SSH-2.0-OpenSSH\r\n\r\n")
+    exchange.close()
+
+
+CONDUCTS: dict[str, Callable[[Exchange], None]] = {
+    "an echo": lambda exchange: exchange.reply(exchange.headers, 500),
+    "404": lambda exchange: exchange.reply(exchange.headers, 404),
+    "no HTTP": no_http,
+    "reset": lambda exchange: exchange.reset(),
+    "no key set": lambda exchange: exchange.reply(exchange.headers),
+}
+
+
+@pytest.mark.parametrize("conduct", CONDUCTS)
+@both_doors
+def test_g12_no_secret_goes_where_keys_are_asked_for(
+    conduct: str, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor comes into a log or an answer when that fails; tests/rest/test_canaries.py looks everywhere else."""
+    caplog.set_level(logging.DEBUG)
+    token = up.token()
+    up.server.answer = CONDUCTS[conduct]
+    with Site(door, up.config()) as site:
+        answers = [site.ask(token), site.ask(token, path="/load")]
+        assert [answer.status for answer in answers] == [500 if conduct == "404" else 503] * 2
+        assert site.reached == []
+    assert up.calls == []
+    sent = [f"{each.target} {each.headers}" for each in up.server.requests]
+    seen = [caplog.text, *map(str, answers), *(str(vars(record)) for record in caplog.records), *sent]
+    for secret in (SECRET, token, token.rpartition(".")[2]):
+        assert not any(secret in text for text in seen)
+    assert caplog.records
+    assert sent
