@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ssl
 import sys
 import threading
 import time
@@ -59,10 +60,16 @@ class HoldingIssuer(CountingIssuer):
 
 
 @pytest.fixture
-def holding(issuer: CountingIssuer, monkeypatch: pytest.MonkeyPatch) -> HoldingIssuer:
-    holding = HoldingIssuer()
-    monkeypatch.setattr(_edge, "stand_in", holding)
-    return holding
+def put_in(certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Callable[[], HoldingIssuer]:
+    """Return what puts a new issuer in place of the network."""
+    monkeypatch.setattr(_edge, "tls_context", lambda: certificates)
+
+    def put_in() -> HoldingIssuer:
+        issuer = HoldingIssuer()
+        monkeypatch.setattr(_edge, "stand_in", issuer)
+        return issuer
+
+    return put_in
 
 
 @pytest.fixture
@@ -75,6 +82,7 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
 
 # -- the scene -------------------------------------------------------------------------------------
 
+PutIn = Callable[[], HoldingIssuer]
 Stage = Callable[[HoldingIssuer, Skew], tuple[Verifier, list[str]]]
 
 
@@ -179,13 +187,10 @@ def all_is_in_order(verifier: Verifier, issuer: HoldingIssuer, token: str, left:
 
 @in_each_scene
 @pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, "thrown"])
-def test_h1_a_carrier_dies_in_a_call(
-    death: Any, stage: Stage, calls: int, holding: HoldingIssuer, skew: Skew, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_h1_a_carrier_dies_in_a_call(death: Any, stage: Stage, calls: int, put_in: PutIn, skew: Skew) -> None:
     """In each call of its flight, with others waiting: one of them takes over."""
     for number in range(1, calls + 1):
-        holding = HoldingIssuer()
-        monkeypatch.setattr(_edge, "stand_in", holding)
+        holding = put_in()
         verifier, tokens = stage(holding, skew)
         holding.number = number
 
@@ -211,8 +216,9 @@ def test_h1_a_carrier_dies_in_a_call(
 
 
 @in_each_scene
-def test_h1_a_waiter_dies(stage: Stage, calls: int, holding: HoldingIssuer, skew: Skew) -> None:
+def test_h1_a_waiter_dies(stage: Stage, calls: int, put_in: PutIn, skew: Skew) -> None:
     """What is thrown at it while it waits strikes as it is let go; the carrier and the other waiter go on."""
+    holding = put_in()
     verifier, tokens = stage(holding, skew)
     carrier = Asker(verifier, tokens[0])
     until(holding.begun.is_set)
@@ -229,13 +235,12 @@ def test_h1_a_waiter_dies(stage: Stage, calls: int, holding: HoldingIssuer, skew
 
 @in_each_scene
 def test_h1_a_carrier_dies_at_the_beginning_of_any_function(
-    stage: Stage, calls: int, skew: Skew, issuer: CountingIssuer, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, calls: int, put_in: PutIn, skew: Skew
 ) -> None:
     """Nobody waits for a flight that nobody carries, not even who comes later; one more call at most."""
     points = 0
     while True:
-        holding = HoldingIssuer()
-        monkeypatch.setattr(_edge, "stand_in", holding)
+        holding = put_in()
         verifier, tokens = stage(holding, skew)
         struck: list[str] = []
         carrier = Asker(verifier, tokens[0], _raising_at(points + 1, struck))
