@@ -26,7 +26,7 @@ from stackauth_middleware import (
     aload_profile,
     require_user,
 )
-from stackauth_middleware._keyset import APART, FRESH
+from stackauth_middleware._keyset import APART, FRESH, GIVEN_UP
 from stackauth_middleware._user import UserType
 from tests.core.helpers import NORMAL, PROJECT, RESTRICTED, SIGNERS, USER_ID, Signer, reply
 from tests.edges.loopback import Skew, live_token
@@ -137,6 +137,30 @@ def test_h1_an_unknown_kid_that_is_junk(means: Means, slow: SlowIssuer, skew: Sk
         return Scene(verifier._edge, asks[:3], [right] * 3, asks[3], right)
 
     told(walk(stage, slow, means), at_least=[3, 1, 1])
+
+
+@by_all_means
+def test_f1_junk_kids_whose_askers_all_leave(means: Means, slow: SlowIssuer, skew: Skew) -> None:
+    """A stranger who asks for keys and is gone before they come causes a few calls in ten seconds, and no outage."""
+
+    async def main() -> None:
+        verifier = AsyncVerifier(config())
+        skew.seconds = 0
+        await verifier.warm_up()
+        skew.seconds = APART
+        slow.calls.clear()
+        slow.aboard = anyio.Event()
+        slow.aboard.set()
+        for at in range(40):
+            await Actor(partial(verifier.verify, JUNK[at % 4]), means, at=1).run()
+        assert len(slow.calls) == GIVEN_UP
+        assert await session_of(verifier, TOKENS[NORMAL][0]) == ("session 0", None)
+        skew.seconds = 2 * APART
+        slow.signers = {**SIGNERS, NORMAL: (*SIGNERS[NORMAL], NEW)}
+        assert await session_of(verifier, NEW_TOKENS[0]) == ("session 0", None)
+        assert len(slow.calls) == GIVEN_UP + 1
+
+    anyio.run(main, backend=means.backend)
 
 
 @by_all_means
