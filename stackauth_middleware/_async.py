@@ -124,6 +124,24 @@ class AsyncEdge:
             return NoReply.TIMED_OUT
         if _edge.stand_in is not None:
             return await _edge.stand_in.asend(call, left)
+        # In a task of its own, which asyncio itself cannot cancel, only a scope: httpcore, cancelled where it
+        # takes a lock, would keep the connection for ever, and there is no end to what a pool can hold.
+        answer: Reply | NoReply | Exception = NoReply.BROKEN
+
+        async def fetch() -> None:
+            nonlocal answer
+            try:
+                answer = await self._fetch(call, left)
+            except Exception as error:  # raised below: the group would wrap it
+                answer = error
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(fetch)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def _fetch(self, call: Call, left: float) -> Reply | NoReply:
         answered = False
         try:
             with anyio.fail_after(left):

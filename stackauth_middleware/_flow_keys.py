@@ -97,7 +97,7 @@ class KeyRing:
             return self._flight(user_type, record)
         return Flight(
             ("keys", user_type),
-            lambda: self._refresh(user_type, record, past_caches=True),
+            lambda: self._refresh_for_unknown(user_type, record, mono),
             carry=CARRY_BESIDE,
             wait=CARRY_BESIDE,
             max_waiters=MAX_WAITERS,
@@ -124,6 +124,14 @@ class KeyRing:
         notice = self._faults if failure.code is ErrorCode.MISCONFIGURED else self._outages
         notice(clocks.mono, f"no {user_type.value} key set from {self._url}: {failure.detail}")
         cell.swap(lambda record: (record.failed(failure, clocks.mono), None))
+
+    def _refresh_for_unknown(self, user_type: UserType, seen: KeySet, mono: float) -> Script[None]:
+        """Do as `_refresh` does, past caches; strangers may ask for this, and leave."""
+        try:
+            yield from self._refresh(user_type, seen, past_caches=True)
+        except GeneratorExit:
+            self._key_sets[user_type].swap(lambda record: (record.given_up(mono), None))
+            raise
 
     def _documents(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Clocks]]:
         """Fetch what the keys of `user_type` are read from: two documents but for normal users."""

@@ -32,10 +32,20 @@ T = TypeVar("T")
 
 
 class _Aloft:
-    """A flight that somebody carries. Made when it starts, so that no lock outlives its thread's world."""
+    """A flight that somebody carries. Made when it starts, so that no lock outlives its thread's world.
+
+    A signal may raise anywhere, but not between the two steps of landing: an event would take several more.
+
+    Attributes:
+        landed: whether it is down, whatever became of its carrier.
+        lock: held until then; from there on it goes from one who waits to the next.
+        waiters: how many threads wait.
+    """
 
     def __init__(self) -> None:
-        self.landed = threading.Event()
+        self.landed = False
+        self.lock = threading.Lock()
+        self.lock.acquire()
         self.waiters = 0
 
 
@@ -101,33 +111,39 @@ class SyncEdge:
                 self._drive(flight.script(), min(deadline, now + flight.carry))
                 return FlightEnd.LANDED
         finally:
-            self._land(flight, mine)
+            mine.landed = True
+            mine.lock.release()
+            self._clear(flight, mine)
         if isinstance(aloft, FlightEnd):
             return aloft
         try:
-            landed = aloft.landed.wait(max(0.0, min(deadline, now + flight.wait) - now))
+            aloft.lock.acquire(timeout=max(0.0, min(deadline, now + flight.wait) - now))
         finally:
+            if aloft.landed:  # killed as we were let go, we cannot tell who has the lock
+                with contextlib.suppress(RuntimeError):
+                    aloft.lock.release()
             with self._lock:
                 aloft.waiters -= 1
-        return FlightEnd.LANDED if landed else FlightEnd.TIMED_OUT
+        return FlightEnd.LANDED if aloft.landed else FlightEnd.TIMED_OUT
 
     def _board(self, flight: Flight, mine: _Aloft) -> _Aloft | FlightEnd:
         """Return the one aloft, which is `mine` where there was none, or why it is not waited for."""
         with self._lock:
-            aloft = self._flights.setdefault(flight.key, mine)
-            if aloft is not mine:
-                if not flight.wait:
-                    return FlightEnd.TIMED_OUT
-                if flight.max_waiters is not None and aloft.waiters >= flight.max_waiters:
-                    return FlightEnd.FULL
-                aloft.waiters += 1
+            aloft = self._flights.get(flight.key)
+            if aloft is None or aloft.landed:
+                self._flights[flight.key] = mine
+                return mine
+            if not flight.wait:
+                return FlightEnd.TIMED_OUT
+            if flight.max_waiters is not None and aloft.waiters >= flight.max_waiters:
+                return FlightEnd.FULL
+            aloft.waiters += 1
             return aloft
 
-    def _land(self, flight: Flight, mine: _Aloft) -> None:
+    def _clear(self, flight: Flight, mine: _Aloft) -> None:
         with self._lock:
             if self._flights.get(flight.key) is mine:
                 del self._flights[flight.key]
-        mine.landed.set()
 
     def _send(self, call: Call, deadline: float) -> Reply | NoReply:
         left = deadline - time.monotonic()

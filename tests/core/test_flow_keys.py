@@ -12,7 +12,7 @@ import pytest
 
 from stackauth_middleware._config import StackAuthConfig
 from stackauth_middleware._flow_keys import CARRY_BESIDE, MAX_WAITERS, KeyRing, Status, ask
-from stackauth_middleware._keyset import APART, FRESH, USABLE, Action, KeySet
+from stackauth_middleware._keyset import APART, FRESH, GIVEN_UP, USABLE, Action, KeySet
 from stackauth_middleware._tokens import Token
 from stackauth_middleware._user import UserType
 from stackauth_middleware._wire import Answer, Call, Clocks, FlightEnd, NoReply, Tick
@@ -60,6 +60,19 @@ class World:
         except (RefusedError, AuthServerError) as error:
             return error
         raise AssertionError(f"{kid} was found")
+
+    def leaves(self, kid: str) -> bool:
+        """Ask for `kid`, and leave when a call is under way; say whether it came to that."""
+        script = self.ring.key_for(Token(kid, NORMAL, {}, b"", b"", b""), self.clock.now, defer_refresh=False)
+        try:
+            flight = next(script)
+        except AuthServerError:
+            return False
+        carried = flight.script()  # type: ignore[union-attr]
+        assert isinstance(next(carried), Call)
+        carried.close()
+        script.close()
+        return True
 
     def warm(self, *kinds: UserType) -> World:
         """Fetch the keys of `kinds`, and forget that it was done."""
@@ -484,6 +497,19 @@ def test_who_waited_for_a_carrier_that_died_takes_over(world: World) -> None:
     world.pump.joined = [landed(), landed()]
     assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
     assert len(world.pump.flights) == 3
+    assert len(world.auth.calls) == 1
+
+
+def test_junk_kids_whose_askers_leave_start_a_few_flights_in_ten_seconds(world: World) -> None:
+    """Threat F1: what a stranger asks for and does not wait for is paid for all the same."""
+    world.warm()
+    world.clock.pass_by(APART)
+    for _ in range(2):
+        assert sum(world.leaves(f"junk-{number}") for number in range(100)) == GIVEN_UP
+        assert world.refused().code is ErrorCode.SERVER_ERROR
+        assert world.key_for()[1] is Action.USE
+        world.clock.pass_by(APART)
+    assert world.refused().code is ErrorCode.INVALID_TOKEN
     assert len(world.auth.calls) == 1
 
 

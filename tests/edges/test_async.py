@@ -498,6 +498,20 @@ def test_with_a_stand_in_no_socket_is_made(
     AsyncEdge(config_for("http://127.0.0.1:9")).forget()
 
 
+@both
+def test_what_nobody_expects_comes_out_as_it_is(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In no group, though the call has a task of its own."""
+    failure = LookupError("of a library")
+
+    def fail(*_: Any) -> Any:
+        raise failure
+
+    monkeypatch.setattr(AsyncEdge, "_transport", fail)
+    with pytest.raises(LookupError) as caught:
+        ask_once(backend, "http://127.0.0.1:9")
+    assert caught.value is failure
+
+
 # -- the pump --------------------------------------------------------------------------------------
 
 

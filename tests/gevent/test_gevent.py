@@ -11,7 +11,7 @@ import pytest
 
 PATCH = "from gevent import monkey; monkey.patch_all()"
 IMPORTS = """
-from stackauth_middleware import RefusedError, AuthServerError, StackAuthConfig, StackAuthWSGIMiddleware, Verifier
+from stackauth_middleware import RefusedError, AuthServerError, StackAuthConfig, StackAuthWSGIMiddleware, User, Verifier
 from stackauth_middleware.testing import LocalStackAuth
 """
 SERVE = """
@@ -79,6 +79,67 @@ print(json.dumps([carrier.successful(), isinstance(carrier.value, gevent.Greenle
 """,
     )
     assert told == [True, True, True, 2]
+
+
+@orders
+@pytest.mark.parametrize("mode", ["jwt", "rest"])
+def test_killed_at_every_switch(order: str, mode: str) -> None:
+    """The carrier or one who waits: the others get their user, by one call more at most, and nothing stays aloft."""
+    told = run(
+        order,
+        f"""
+import greenlet
+
+tokens = [local.token(local.users.create()) for _ in range(3)] if {mode!r} == "jwt" else [local.token()] * 3
+counted = "jwks" if {mode!r} == "jwt" else "users/me"
+wrong = []
+
+def played(whose, at):
+    settings = dict(project_id=PROJECT, api_url=local.api_url, secret_server_key="ssk_test", mode={mode!r}, timeout=20)
+    verifier = Verifier(StackAuthConfig(**settings))
+    if counted == "users/me":
+        verifier.warm_up()
+    asked = local.requests.count(counted)
+    switches, killed, jobs = [], [], []
+
+    def trace(event, switch):
+        if len(jobs) > whose and switch[0] is jobs[whose]:
+            switches.append(event)
+            if len(switches) == at:
+                killed.append(not jobs[whose].dead)
+                jobs[whose].kill(block=False)
+
+    greenlet.settrace(trace)
+    jobs.append(gevent.spawn(verifier.verify, tokens[0]))
+    gevent.sleep(0)
+    jobs += [gevent.spawn(verifier.verify, token) for token in tokens[1:]]
+    gevent.joinall(jobs, timeout=30)
+    greenlet.settrace(None)
+    left = sum(isinstance(job.value, gevent.GreenletExit) for job in jobs)
+    alive = [job for at, job in enumerate(jobs) if at != whose or not left]
+    if not all(isinstance(job.value, User) for job in alive):
+        wrong.append([whose, at, [repr(job.value or job.exception) for job in jobs]])
+    calls = local.requests.count(counted) - asked
+    waiting = [each.waiters for each in verifier._edge._flights.values()]
+    gevent.spawn(verifier.verify, tokens[0]).get(timeout=20)
+    if calls > 1 + left or waiting or local.requests.count(counted) - asked != calls:
+        wrong.append([whose, at, calls, left, waiting])
+    verifier.close()
+    return any(killed)
+
+points = [0, 0]
+with local.delay(0.01):
+    for whose in (0, 1):
+        while played(whose, points[whose] + 1):
+            points[whose] += 1
+print(json.dumps([points, wrong]))
+""",
+    )
+    points, wrong = told
+    print(f"killed at {points} points")
+    assert wrong == []
+    assert points[0] >= 2
+    assert points[1] >= 1
 
 
 @orders
