@@ -1,8 +1,8 @@
 """The asynchronous edge: httpx sends, tasks share a flight, and the pump drives a script.
 
 It works on httpx's transport layer, so there is no client that could keep a cookie, follow a redirect
-or read a netrc file. Everything with a loop in it lives in a run variable: one for each event loop,
-asyncio's or trio's, gone with it.
+or read a netrc file. Everything with a loop in it lives in a run variable, one for each event loop,
+asyncio's or trio's. A loop that ends without `aclose` leaves its open connections behind.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from ._wire import Answer, Call, Clocks, NoReply, Reply
 from .errors import ErrorCode
 
 MAX_OCTETS = 1024 * 1024
+MAX_PARTS = 32 * 1024
+"""Commas, lists and objects of an answer: what reading it costs. Metadata is the user's own to write."""
 REFUSED_FOR = 1.0
 """Seconds for which a token that users/me refused, or a user whose account it cannot tell, is not asked for again."""
 OPENS_AFTER = 5
@@ -99,8 +101,10 @@ def call(config: StackAuthConfig, token: str, version: str) -> Call:
 def read(answer: Answer, user_id: str, clocks: Clocks) -> Reading:
     """Return what `answer` says of the user `user_id`."""
     if not isinstance(answer, Reply):
-        # Metadata is the user's own to write: one user's overgrown profile says nothing about Stack Auth.
+        # One user's overgrown profile says nothing about Stack Auth.
         return Failure(ErrorCode.SERVER_ERROR, str(answer.value), for_user=answer is NoReply.TOO_LARGE)
+    if sum(map(answer.body.count, (b",", b"[", b"{"))) > MAX_PARTS:
+        return Failure(ErrorCode.SERVER_ERROR, "a profile of too many parts", for_user=True)
     status, body = answer.meant_status, _object(answer.body)
     code = body.get("code")
     if isinstance(code, str) and (code in _JUDGED or code in _OUR_FAULT):

@@ -106,7 +106,10 @@ class Verifier:
 
 
 class AsyncVerifier:
-    """Verify access tokens from any task, under asyncio or trio. The arguments are `Verifier`'s."""
+    """Verify access tokens from any task, under asyncio or trio. The arguments are `Verifier`'s.
+
+    Not promised: that an event loop which ends without `aclose` takes its pooled connections along.
+    """
 
     def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:
         from ._async import AsyncEdge

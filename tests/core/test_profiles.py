@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stackauth_middleware import StackAuthConfig
 from stackauth_middleware._profiles import (
     MAX_OCTETS,
+    MAX_PARTS,
     OPEN_FOR,
     OPENS_AFTER,
     Breaker,
@@ -204,6 +205,18 @@ def test_metadata_too_deep_to_hold_judges_nobody() -> None:
     nested = b"[" * 600 + b"]" * 600
     made = reading(reply(b'{"id": "%b", "client_metadata": %b}' % (USER_ID.encode(), nested)))
     assert made == Failure(ErrorCode.SERVER_ERROR, "a profile nested too deeply", for_user=True)
+
+
+@pytest.mark.parametrize("part", ["[]", "{}", "0"])
+def test_a_profile_of_too_many_parts_is_not_even_parsed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(parts: int) -> Any:
+        return reply(b'{"id": "%b", "client_metadata": [%b]}' % (USER_ID.encode(), ",".join([part] * parts).encode()))
+
+    most = (MAX_PARTS - 2) // (1 if part == "0" else 2)
+    assert isinstance(reading(answer(most)), UserProfile)
+    monkeypatch.setattr(json, "loads", lambda *_: pytest.fail("parsed"))
+    made = reading(answer(most + 1))
+    assert made == Failure(ErrorCode.SERVER_ERROR, "a profile of too many parts", for_user=True)
 
 
 @pytest.mark.parametrize("answer", [each for each in NoReply if each is not NoReply.TOO_LARGE])
