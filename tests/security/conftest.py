@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stackauth_middleware import StackAuthConfig, _edge
+from stackauth_middleware import StackAuthConfig
 from tests.core.helpers import PROJECT
 from tests.shared import shared_path
 
@@ -31,18 +30,9 @@ def wycheproof(pytestconfig: pytest.Config) -> Path:
     return Path(named)
 
 
-@pytest.fixture(scope="session")
-def certificates() -> ssl.SSLContext:
-    return ssl.create_default_context()
-
-
 @pytest.fixture
-def issuer(certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Iterator[CountingIssuer]:
-    """Stand in for the network, with the keys that sign the corpus; nothing is remembered before or after.
-
-    Each config reads the certificates anew, which takes longer than most tests: here they share one context.
-    """
-    monkeypatch.setattr(_edge, "tls_context", lambda: certificates)
+def issuer() -> Iterator[CountingIssuer]:
+    """Stand in for the network, with the keys that sign the corpus; nothing is remembered before or after."""
     with issuer_in_place() as issuer:
         yield issuer
 
