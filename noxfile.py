@@ -36,6 +36,24 @@ JS = "tests/testing/test_js_sdk.py"
 OF_THE_MEMORY = "tests/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
 TIMED = ("tests/edges", "tests/doors", "tests/rest", "tests/load")
 """Tests with real sockets, threads and deadlines: they get the machine to themselves. All others run side by side."""
+PACKAGED = ("tests/test_structure.py", "tests/test_main.py", "tests/cli", "tests/testing", "tests/doors")
+"""What an installed package may lack: modules, metadata, the command, the pytest plugin; and a request by each door."""
+LEANING = (
+    "tests/core/test_tokens.py",
+    "tests/core/test_keyset.py",
+    "tests/core/test_door.py",
+    "tests/security/test_corpus.py",
+    "tests/security/test_oracles.py",
+    "tests/security/test_wycheproof.py",
+    "tests/edges",
+    "tests/doors",
+    "tests/cli",
+    "tests/testing",
+)
+"""The tests of all that calls a dependency: PyJWT and its cryptography, both HTTP clients, anyio, asgiref, the demo.
+
+Of those that are timed, the edges' and the doors' bear company: they passed beside each other on a crowded machine.
+"""
 ENDS = (PYTHONS[0], *PYTHONS[-2:])
 """The Pythons that run the timed tests, and every hostile token through every door and verifier."""
 
@@ -95,7 +113,10 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
-    """Build the distributions, install the wheel into an empty environment, and test it away from the checkout."""
+    """Build the distributions, install the wheel into an empty environment, and test it away from the checkout.
+
+    It has each file of the package, octet for octet; so of its behaviour only what packaging can break is tested.
+    """
     with tempfile.TemporaryDirectory() as folder:
         away = Path(folder)
         built = _build(session, away / "dist")
@@ -105,15 +126,15 @@ def wheel(session: nox.Session) -> None:
         for name in ("pyproject.toml", "noxfile.py", "README.md", "CHANGELOG.md", "LICENSE"):
             shutil.copy(HERE / name, away)
         with session.chdir(away):
-            session.run("python", "-c", _SAY_WHERE)
-            _side_by_side(session)
+            session.run("python", "-c", _SAY_WHERE, str(HERE / "stackauth_middleware"))
+            _pytest(session, "-n", "auto", *PACKAGED, f"--ignore={JS}")
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run what is not timed of the quick suite on the lowest versions that the package declares."""
+    """Run what leans on a dependency on the lowest versions that the package declares."""
     session.install("-e", ".[demo]", *_floors(), *_groups("test"))
-    _side_by_side(session)
+    _pytest(session, "-n", "auto", *LEANING, f"--ignore={JS}")
 
 
 @nox.session
@@ -200,16 +221,12 @@ def _build(session: nox.Session, dist: Path) -> Path:
 
 
 def _quick_suite(session: nox.Session) -> None:
-    _side_by_side(session)
-    if session.python in ENDS and not _names_tests(session.posargs):
-        _pytest(session, *TIMED, *(f"--ignore={path}" for path in FRAMEWORKS))
-
-
-def _side_by_side(session: nox.Session) -> None:
-    """Run what of the quick suite is not timed, on all cores."""
+    """Run what is not timed on all cores, and what is timed after it, one test at a time."""
     beside = (*FRAMEWORKS, *SERVERS, *GEVENT, *TIMED, JS)
     env = {"STACKAUTH_ALL_CASES": "1"} if session.python in ENDS else None
     _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in beside), env=env)
+    if session.python in ENDS and not _names_tests(session.posargs):
+        _pytest(session, *TIMED, *(f"--ignore={path}" for path in FRAMEWORKS))
 
 
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
@@ -229,7 +246,14 @@ def _has_python(path: str) -> bool:
 
 
 _SAY_WHERE = """
+import sys
+from pathlib import Path
 import stackauth_middleware as package
 print("testing", package.__version__, "at", package.__file__)
 assert "site-packages" in package.__file__
+here, there = (
+    {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    for root in (Path(package.__file__).parent, Path(sys.argv[1]))
+)
+assert here == there, [str(path) for path in here.keys() | there.keys() if here.get(path) != there.get(path)]
 """

@@ -1,10 +1,17 @@
-"""Options of the test suite. Fixtures live beside the tests that use them."""
+"""Options of the test suite, and what every test would else pay for. Fixtures live beside the tests that use them."""
 
 from __future__ import annotations
 
+import os
+import ssl
+from functools import cache
+
 import pytest
 
+from stackauth_middleware import _edge
 from tests import shared
+
+_made_anew = _edge.tls_context
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,3 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     shared.settle(config.getoption("--shared-root"))
+    _edge.tls_context = _tls_context
+
+
+def _tls_context() -> ssl.SSLContext:
+    """Return one context for each setting of the environment: to read all authorities takes longer than most tests."""
+    return _remembered(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@cache
+def _remembered(file: str | None, folder: str | None) -> ssl.SSLContext:
+    return _made_anew()

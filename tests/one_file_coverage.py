@@ -4,22 +4,36 @@ A script: ``python tests/one_file_coverage.py [MODULE ...]``, where a module is 
 below the package, such as ``_keyset.py`` or ``testing/plugin.py``; without names it takes all, and
 reports on them combined as well. The own test file of ``_name.py`` is the one ``test_name.py``
 below ``tests``, in the folder of the same name where the module is in a sub-package.
+
+Each test file runs in a process of its own. It is forked from one that has imported what is not the
+package's: to do so anew would take longer than most of the files themselves.
 """
 
 from __future__ import annotations
 
 import ast
+import io
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import coverage
+import pytest
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "stackauth_middleware"
 TESTS = ROOT / "tests"
+PROCESSES = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+IMPORTED = ["pytest", "coverage", "hypothesis", "cryptography.x509", "jwt", "joserfc", "requests", "httpx", "trio"]
+"""Before the fork. Nothing here may import the package: what its import runs has to be measured."""
 _CODE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.For, ast.Try)
 
 
@@ -59,30 +73,58 @@ def own_test(module: Path) -> Path:
     return found[0]
 
 
-def measure(module: Path, data: Path) -> Outcome:
-    """Run the test file of `module` and say whether it covers it."""
-    name = str(module.relative_to(PACKAGE))
+def outcome(module: Path, data: Path) -> Outcome:
+    """Measure `module` in a process of its own."""
+    receiving, sending = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=measure, args=(module, data, sending))
+    process.start()
+    sending.close()
+    try:
+        found: Outcome = receiving.recv()
+    except EOFError:
+        process.join()
+        return Outcome(_name(module), good=False, text=f"its process ended by {process.exitcode}")
+    process.join()
+    return found
+
+
+def measure(module: Path, data: Path, found: Connection) -> None:
+    """Run the test file of `module` and tell `found` whether it covers it."""
+    name = _name(module)
     try:
         test = own_test(module)
     except LookupError as error:
-        return Outcome(name, good=False, text=str(error))
-    data_file = data / name.replace(os.sep, "-") / ".coverage"
-    data_file.parent.mkdir()
-    environ = {**os.environ, "COVERAGE_FILE": str(data_file)}
+        return found.send(Outcome(name, good=False, text=str(error)))
+    folder = data / name.replace(os.sep, "-")
+    folder.mkdir()
+    os.chdir(ROOT)
+    sys.path[0] = str(ROOT)  # as ``python -m pytest`` has it
+    with folder.joinpath("output").open("w+") as output:
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+        data_file = str(folder / ".coverage")
+        measured = coverage.Coverage(data_file=data_file)
+        with measured.collect():
+            # The warning is of modules that were imported before pytest could rewrite their asserts.
+            unwritten = "ignore::pytest.PytestAssertRewriteWarning"
+            failed = pytest.main(["-q", "-p", "no:cacheprovider", "-W", unwritten, str(test.relative_to(ROOT))])
+        measured.save()
+        sys.stdout.flush()
+        said = folder.joinpath("output").read_text()
+    if failed:
+        return found.send(Outcome(name, good=False, text=f"{test.name} failed\n{said}"))
+    report = io.StringIO()
+    whole = coverage.Coverage(data_file=data_file)  # with what its sub-processes left
+    whole.combine()
+    whole.save()
+    if whole.report(include=[str(module)], file=report) < 100:
+        text = f"is not covered by {test.name} alone\n{report.getvalue()}"
+        return found.send(Outcome(name, good=False, text=text))
+    return found.send(Outcome(name, good=True, text=f"by {test.relative_to(ROOT)}: {said.strip().splitlines()[-1]}"))
 
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", *command], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
-        )
 
-    tested = run("coverage", "run", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test.relative_to(ROOT)))
-    if tested.returncode:
-        return Outcome(name, good=False, text=f"{test.name} failed\n{tested.stdout}{tested.stderr}")
-    run("coverage", "combine", "-q")
-    report = run("coverage", "report", "--fail-under=100", f"--include={module}")
-    if report.returncode:
-        return Outcome(name, good=False, text=f"is not covered by {test.name} alone\n{report.stdout}{report.stderr}")
-    return Outcome(name, good=True, text=f"by {test.relative_to(ROOT)}: {tested.stdout.strip().splitlines()[-1]}")
+def _name(module: Path) -> str:
+    return str(module.relative_to(PACKAGE))
 
 
 def combined(data: Path) -> int:
@@ -97,13 +139,14 @@ def combined(data: Path) -> int:
 def main(names: list[str]) -> int:
     """Measure the named modules, or all, and return the exit status."""
     chosen = [PACKAGE / name for name in names] or modules()
+    PROCESSES.set_forkserver_preload(IMPORTED)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         data = Path(folder)
         failed = 0
-        for future in as_completed(pool.submit(measure, module, data) for module in chosen):
-            outcome = future.result()
-            print("ok  " if outcome.good else "FAIL", outcome.module, outcome.text, flush=True)
-            failed += not outcome.good
+        for future in as_completed(pool.submit(outcome, module, data) for module in chosen):
+            found = future.result()
+            print("ok  " if found.good else "FAIL", found.module, found.text, flush=True)
+            failed += not found.good
         print(f"{len(chosen) - failed} of {len(chosen)} modules are covered by their own test file")
         return 1 if failed or (not names and combined(data)) else 0
 

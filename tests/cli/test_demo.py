@@ -146,8 +146,16 @@ def test_waits_for_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(waits, None) is None
 
 
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """Heed it here, and so in what is started: a shell has its jobs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
-def test_as_a_process_until_ctrl_c() -> None:
+def test_as_a_process_until_ctrl_c(heeding_ctrl_c: None) -> None:
     """Ctrl-C ends the process with status 0, and its ports are closed."""
     command = [sys.executable, "-u", "-m", "stackauth_middleware", "demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

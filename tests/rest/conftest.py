@@ -30,17 +30,6 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="session")
-def tls_context() -> Any:
-    return _edge.tls_context()
-
-
-@pytest.fixture(autouse=True)
-def one_tls_context(tls_context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load the authorities once and not for each config: nothing here speaks TLS."""
-    monkeypatch.setattr(_edge, "tls_context", lambda: tls_context)
-
-
 def _quick_head(sock: socket.socket) -> bytes | None:
     head = b""
     while not head.endswith(b"\r\n\r\n"):

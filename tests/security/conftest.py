@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stackauth_middleware import StackAuthConfig, _edge
+from stackauth_middleware import StackAuthConfig
 from tests.core.helpers import PROJECT, Clock
 from tests.rest.conftest import CLOCK_READERS, Attempts, attempts_counted
 from tests.rest.upstream import Upstream, upstream_serving
@@ -34,18 +33,9 @@ def wycheproof(pytestconfig: pytest.Config) -> Path:
     return Path(named)
 
 
-@pytest.fixture(scope="session")
-def certificates() -> ssl.SSLContext:
-    return ssl.create_default_context()
-
-
 @pytest.fixture
-def issuer(certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Iterator[CountingIssuer]:
-    """Stand in for the network, with the keys that sign the corpus; nothing is remembered before or after.
-
-    Each config reads the certificates anew, which takes longer than most tests: here they share one context.
-    """
-    monkeypatch.setattr(_edge, "tls_context", lambda: certificates)
+def issuer() -> Iterator[CountingIssuer]:
+    """Stand in for the network, with the keys that sign the corpus; nothing is remembered before or after."""
     with issuer_in_place() as issuer:
         yield issuer
 
@@ -65,12 +55,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def network(certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let real sockets be used, by nothing that the machine's environment says, and by one TLS context."""
+def network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let real sockets be used, by nothing that the machine's environment says."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "netrc"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(_edge, "tls_context", lambda: certificates)
 
 
 @pytest.fixture

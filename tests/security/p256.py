@@ -9,10 +9,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
-G = (
-    0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
-    0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
-)
 Point = tuple[int, int]
 
 
@@ -38,6 +34,14 @@ def multiply(k: int, point: Point | None) -> Point | None:
     return total
 
 
+def of_the_base_point(k: int) -> Point | None:
+    """Return `k` times the base point, as the library has it: twice as fast a recovery as by `multiply`."""
+    if k == 0:
+        return None
+    numbers = ec.derive_private_key(k, ec.SECP256R1()).public_key().public_numbers()
+    return numbers.x, numbers.y
+
+
 def recover(message: bytes, r: int, s: int) -> ec.EllipticCurvePublicKey | None:
     """Return a key Q = (s*R - e*G) / r that verifies (r, s) over `message`; None where r is no point's x."""
     if not (0 < r < N and 0 < s < N):
@@ -48,5 +52,5 @@ def recover(message: bytes, r: int, s: int) -> ec.EllipticCurvePublicKey | None:
         return None
     e = int.from_bytes(hashlib.sha256(message).digest(), "big") % N
     inverse = pow(r, -1, N)
-    q = add(multiply(s * inverse % N, (r, y)), multiply(-e * inverse % N, G))
+    q = add(multiply(s * inverse % N, (r, y)), of_the_base_point(-e * inverse % N))
     return None if q is None else ec.EllipticCurvePublicNumbers(*q, ec.SECP256R1()).public_key()
