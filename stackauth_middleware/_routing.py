@@ -21,6 +21,8 @@ _DOUBTFUL = re.compile(
 )
 _AROUND = re.compile(r"\A[\0- ]*(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?|[?#].*", re.DOTALL)
 """What a URL has before and behind its path, but for host and parameters."""
+_CONTROLS = re.compile(r"[\1-\x1f]")
+_NO_CHARACTER = re.compile(r"[\0\ufffd]")
 
 
 def below(path: str, root_path: str) -> str:
@@ -47,9 +49,11 @@ def readings(path: str, root_path: str) -> set[str] | None:
 
     None where they are too many to try: it could be taken for all that there is.
     """
-    each = _readings(path, root_path)
-    some = set(islice(each, _MANY))
-    return None if len(path) > _LONG or next(each, None) else some
+    if len(path) > _LONG:
+        return None
+    made = _readings(path, root_path)
+    some = set(islice(made, _MANY))
+    return some if next(made, None) is None else None
 
 
 def _readings(path: str, root_path: str) -> Iterator[str]:
@@ -60,7 +64,7 @@ def _readings(path: str, root_path: str) -> Iterator[str]:
         cuts = {text}
         if root_path:  # anywhere: Litestar goes on behind the first one, in the middle of a segment too
             cuts |= {*text.split(root_path), *text.split(root_path, 1)}
-            cuts |= {text.replace(root_path, "", count) for count in (1, -1)}
+            cuts |= {text.replace(root_path, ""), text.replace(root_path, "", 1)}
         for cut in cuts:
             named = [each for each in cut.split("/") if each]
             undotted = [each for each in named if each.partition(";")[0] != "."]
@@ -70,14 +74,14 @@ def _readings(path: str, root_path: str) -> Iterator[str]:
 def _spellings(path: str) -> set[str]:
     """Return what `path` becomes decoded once or twice more, with other separators, or without what is no character."""
     texts = {path, unquote(path), unquote(unquote(path))}
-    texts |= {re.sub(r"[\1-\x1f]", "", text) for text in texts}
+    texts |= {_CONTROLS.sub("", text) for text in texts}
     if not path.startswith("/"):  # Quart parses it as a URL
         texts |= {_AROUND.sub("", text) for text in texts}
         texts |= {re.sub(r";[^/]*\Z", "", text) for text in texts}
     texts |= {text.partition("\0")[0] for text in texts}
     texts |= {text.replace("\ufffd", "") for text in texts}  # Bottle decodes so
     texts |= {text.replace("\\", "/") for text in texts}
-    texts |= {re.sub(r"[\0\ufffd]", "/", text) for text in texts}
+    texts |= {_NO_CHARACTER.sub("/", text) for text in texts}
     return texts
 
 

@@ -27,6 +27,7 @@ from stackauth_middleware._routing import below, is_doubtful, normal, readings
         ("/r/a", "/r/", "/a"),
         ("/r/s/a", "/r/s", "/a"),
         ("/R/a", "/r", "/R/a"),
+        ("/X/a", "/X", "/a"),
     ],
 )
 def test_the_root_path_is_taken_off_at_the_start_on_a_segment_boundary(path: str, root_path: str, inner: str) -> None:
@@ -76,6 +77,7 @@ DOUBTFUL = {
     "the root path as a prefix of a segment": ("/rx/admin", "/r"),
     "the root path inside a segment": ("/public/rest", "/r"),
     "the root path behind two slashes": ("//r/admin", "/r"),
+    "another root path inside": ("/public/X", "/X"),
 }
 PLAIN = {
     "the root": ("/", ""),
@@ -194,10 +196,12 @@ def test_an_odd_way_to_a_route_is_among_the_readings(path: str, root_path: str, 
         ("/a\\b", "", {"//a\\b", "/a\\b", "/a/b"}),
         ("//a\1\x1f b", "", {"///a\1\x1f b", "/a\1\x1f b", "/a b"}),
         ("/a\0b", "", {"//a\0b", "/a\0b", "/a", "/a/b"}),
+        ("/a\0b\0c", "", {"//a\0b\0c", "/a\0b\0c", "/a", "/a/b/c"}),
         ("/a\ufffdb", "", {"//a\ufffdb", "/a\ufffdb", "/ab", "/a/b"}),
         ("//a?b#c;d:e", "", {"///a?b#c;d:e", "/a?b#c;d:e"}),
         ("a1.+-:b", "", {"/a1.+-:b", "/b"}),
         ("1:b", "", {"/1:b"}),
+        ("a:b//c", "", {"/a:b//c", "/a:b/c", "/b/c"}),
         ("a b:c", "", {"/a b:c"}),
         (" a:b", "", {"/ a:b", "/b"}),
         ("a?b?c", "", {"/a?b?c", "/a"}),
@@ -205,6 +209,7 @@ def test_an_odd_way_to_a_route_is_among_the_readings(path: str, root_path: str, 
         ("a;b/c;d;e", "", {"/a;b/c;d;e", "/a;b/c"}),
         ("a;b\nc", "", {"/a;b\nc", "/a;bc", "/a"}),
         ("/a/rb/rc", "/r", {"//a/rb/rc", "/a/rb/rc", "/a", "/b", "/c", "/b/rc", "/ab/rc", "/abc"}),
+        ("/a/Xb", "/X", {"//a/Xb", "/a/Xb", "/a", "/b", "/ab"}),
         ("/a/rb/rc", "/r/", {"//a/rb/rc", "/a/rb/rc", "/a", "/b", "/c", "/b/rc", "/ab/rc", "/abc"}),
     ],
 )
