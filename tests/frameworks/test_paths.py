@@ -410,7 +410,22 @@ PLAIN = [
 ENCODED = ["%0A", "%0D", "%09", "%00", "%20", "%2f", "%5c", "%2e", "%252e", "%252f", "%FF", "%C3", "%EF%BF%BD", "%3F"]
 OTHERS = ["%23", "%3B", "\\", ":", "http:", "@", "*", "~", "%85", "%C2%85", "%E2%80%A8", "%E2%81%84", "%EF%BC%8F"]
 PIECES = st.sampled_from([*PLAIN, *ENCODED, *OTHERS])
-AROUND = st.sampled_from(["/admin", "/api/admin", "/api", "/api/x", "/users/a/edit", "/r1", "/posts", "/public/a", "/"])
+AROUND = st.sampled_from(
+    [
+        "/admin",
+        "/api/admin",
+        "/api",
+        "/api/x",
+        "/users/a/edit",
+        "/users//edit",
+        "/users/",
+        "/r1",
+        "/posts",
+        "/public/a",
+        "/",
+        "admin",
+    ]
+)
 
 
 @st.composite
