@@ -163,7 +163,7 @@ def fuzz(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Mutate the modules that judge, in a copy, and list what their tests let live: ``nox -s mutants -- keyset``."""
     session.install("-e", ".", *_groups("test", "mutants"))
-    for name in session.posargs or ("tokens", "credentials", "keyset", "rules"):
+    for name in session.posargs or ("tokens", "credentials", "keyset", "routing", "rules"):
         with tempfile.TemporaryDirectory() as folder:
             away = Path(folder)
             for part in ("stackauth_middleware", "tests"):

@@ -1,23 +1,21 @@
 """Access rules: which policy a path and a method fall under, and whether a user meets it.
 
-Frameworks route on other readings of a path than a middleware sees: some drop empty segments, some
-cut the root path out of the middle, some decode once more. So a plain path is matched as it stands
-and once more in its normal form, and the stricter policy holds; a doubtful path gets at least
-``required``, no leave that the default does not give, and all that any rule demands which some
-reading of it could reach.
+Frameworks route on other readings of a path than a middleware sees. So a plain path is matched as it
+stands, in its normal form, and as those read its end to whom a newline is nothing or nothing is a value;
+the strictest policy holds. A doubtful path gets at least ``required``, no leave that the default does
+not give, and all that any rule demands which some reading of it could reach.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
-from urllib.parse import unquote
 
+from ._routing import below, is_doubtful, normal, readings
 from ._user import User
 from .errors import ConfigError, ErrorCode, RefusedError
 
@@ -31,7 +29,8 @@ class Rule:
     """Give the requests of a path an access of their own. The first rule that matches wins.
 
     Args:
-        path: ``"/a/b"`` exactly, ``"/a/*"`` one segment below, ``"/a/**"`` that and all below.
+        path: ``"/a/b"`` exactly, ``"/a/*"`` one segment below, also an empty one where that
+            is stricter, ``"/a/**"`` that and all below.
             Relative to the mount point of the app, case-sensitive, percent-decoded.
         access: ``"required"`` lets nobody in without a good token, ``"optional"`` lets requests
             without a token through as nobody and still refuses a bad one, ``"public"`` looks at no
@@ -116,15 +115,19 @@ def matcher(rules: tuple[Rule, ...], default: Policy) -> Matcher:
         default: where no rule matches. Its flags fill in what a rule leaves open.
     """
     policies = [_policy(rule, default) for rule in rules]
-    as_written = list(zip((_pattern(rule.path) for rule in rules), rules, policies, strict=True))
-    in_normal_form = list(zip((_pattern(_normal(rule.path)) for rule in rules), rules, policies, strict=True))
-    at_any_depth = [
-        (re.compile("(?:/[^/]+)*" + each.pattern, each.flags), rule, policy) for each, rule, policy in in_normal_form
-    ]
+
+    def table(pattern_of: Callable[[str], str]) -> list[tuple[re.Pattern[str], Rule, Policy]]:
+        patterns = [re.compile(pattern_of(rule.path), re.DOTALL) for rule in rules]
+        return list(zip(patterns, rules, policies, strict=True))
+
+    as_written = table(_pattern)
+    in_normal_form = table(lambda path: _pattern(normal(path)))
+    with_empty_values = table(lambda path: _pattern(path, value="[^/]*"))
+    at_any_depth = table(lambda path: "(?:/[^/]*)*" + _pattern(normal(path), value="[^/]*"))
     when_in_doubt = default._replace(access="required")
 
-    def first(compiled: list[tuple[re.Pattern[str], Rule, Policy]], method: str, path: str) -> Policy:
-        for pattern, rule, policy in compiled:
+    def first(rows: list[tuple[re.Pattern[str], Rule, Policy]], method: str, path: str) -> Policy:
+        for pattern, rule, policy in rows:
             if pattern.fullmatch(path) and _holds_for(rule, method):
                 return policy
         return default
@@ -132,10 +135,15 @@ def matcher(rules: tuple[Rule, ...], default: Policy) -> Matcher:
     def match(method: str, path: str, root_path: str) -> Policy:
         method, path = method.upper(), path or "/"
         inner = below(path, root_path)
-        policy = first(as_written, method, inner).stricter(first(in_normal_form, method, _normal(inner)))
+        before_newline = inner.removesuffix("\n")
+        policy = first(as_written, method, inner).stricter(first(in_normal_form, method, normal(before_newline)))
+        if before_newline != inner:  # where the ``$`` of a route's regex matches too
+            policy = policy.stricter(first(as_written, method, before_newline))
+        if inner.endswith("/"):  # behind which Falcon sees an empty value
+            policy = policy.stricter(first(with_empty_values, method, inner))
         if is_doubtful(path, root_path):
             policy = policy.stricter(when_in_doubt)
-            reached = _reached(path, root_path)
+            reached = readings(path, root_path)
             for pattern, rule, candidate in at_any_depth:
                 if _holds_for(rule, method) and (reached is None or any(map(pattern.fullmatch, reached))):
                     policy = policy.stricter(candidate)
@@ -171,84 +179,6 @@ def admit(user: User, policy: Policy) -> None:
             raise RefusedError(ErrorCode.FORBIDDEN, "the check of a rule did not return True")
 
 
-def below(path: str, root_path: str) -> str:
-    """Return `path` less `root_path`, where that stands at its start on a segment boundary."""
-    root_path = root_path.rstrip("/")
-    if root_path and (path == root_path or path.startswith(root_path + "/")):
-        return path[len(root_path) :] or "/"
-    return path
-
-
-_LONG, _MANY = 1024, 64
-"""Characters, and readings, above which a doubtful path is taken to reach every rule: strangers choose the work."""
-_DOUBTFUL = re.compile(
-    r"""
-      \A(?!/)                             # does not start with a slash
-    | //                                  # an empty segment, which some routers drop
-    | /\.{1,2}(?:[/;]|\Z)                 # a dot segment, with or without parameters
-    | [\\\0\ufffd]                        # another separator, a terminator, octets that are no UTF-8
-    | %(?:25)*(?:2[eEfF]|5[cC])           # a separator or dot that is still encoded
-    """,
-    re.VERBOSE,
-)
-
-
-def is_doubtful(path: str, root_path: str) -> bool:
-    """Say whether routers are known to read `path` differently from one another."""
-    root_path = root_path.rstrip("/")
-    return bool(_DOUBTFUL.search(path) or (root_path and root_path in below(path, root_path)))
-
-
-def _normal(path: str) -> str:
-    """Drop empty segments, the trailing slash, and a newline at the end, before which a route's ``$`` matches."""
-    return "/" + "/".join(filter(None, path.removesuffix("\n").split("/")))
-
-
-def _reached(path: str, root_path: str) -> set[str] | None:
-    """Return the readings of `path`, or None for all that there could be, where they are too many to try."""
-    readings = _readings(path, root_path)
-    some = set(islice(readings, _MANY))
-    return None if len(path) > _LONG or next(readings, None) else some
-
-
-def _readings(path: str, root_path: str) -> Iterator[str]:
-    """Yield the plain paths that some router could take a doubtful one for. Their ends are left to `at_any_depth`."""
-    yield "/"
-    root_path = root_path.rstrip("/")
-    for text in _spellings(path):
-        cuts = {text}
-        if root_path:  # anywhere: Litestar goes on behind the first one, in the middle of a segment too
-            cuts |= {*text.split(root_path), *text.split(root_path, 1)}
-            cuts |= {text.replace(root_path, "", count) for count in (1, -1)}
-        for cut in cuts:
-            named = [each for each in cut.split("/") if each]
-            undotted = [each for each in named if each.partition(";")[0] != "."]
-            yield from ("/" + "/".join(segments) for segments in (named, undotted, _resolved(undotted)))
-
-
-def _spellings(path: str) -> set[str]:
-    """Return what `path` becomes decoded once or twice more, with other separators, or without what is no character."""
-    texts = {path, unquote(path), unquote(unquote(path))}
-    texts |= {re.sub(r"[\1-\x1f]", "", text) for text in texts}
-    if not path.startswith("/"):
-        texts |= {re.split("[?#;]", text)[0] for text in texts}  # Quart parses it as a URL
-    texts |= {text.partition("\0")[0] for text in texts}
-    texts |= {text.replace("\ufffd", "") for text in texts}  # Bottle decodes so
-    texts |= {text.replace("\\", "/") for text in texts}
-    texts |= {re.sub(r"[\0\ufffd]", "/", text) for text in texts}
-    return texts
-
-
-def _resolved(segments: list[str]) -> list[str]:
-    resolved: list[str] = []
-    for segment in segments:
-        if segment.partition(";")[0] == "..":
-            del resolved[-1:]
-        else:
-            resolved.append(segment)
-    return resolved
-
-
 def _policy(rule: Rule, default: Policy) -> Policy:
     anonymous = default.allow_anonymous if rule.allow_anonymous is None else rule.allow_anonymous
     restricted = default.allow_restricted if rule.allow_restricted is None else rule.allow_restricted
@@ -260,9 +190,10 @@ def _holds_for(rule: Rule, method: str) -> bool:
     return rule.methods is None or method in rule.methods
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    segments = ["[^/]+" if each == "*" else re.escape(each) for each in path.removesuffix("/**").split("/")]
-    return re.compile("/".join(segments) + ("(?:/.*)?" if path.endswith("/**") else ""), re.DOTALL)
+def _pattern(path: str, value: str = "[^/]+") -> str:
+    """Return the regex of a rule's path, with `value` for each star."""
+    segments = [value if each == "*" else re.escape(each) for each in path.removesuffix("/**").split("/")]
+    return "/".join(segments) + ("(?:/.*)?" if path.endswith("/**") else "")
 
 
 def _valid_path(path: str) -> str:

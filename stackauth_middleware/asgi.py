@@ -205,6 +205,8 @@ def _inbound(scope: Any, root_path: str | None) -> Inbound:
         method = "WEBSOCKET"
         if scope.get("subprotocols"):
             headers["sec-websocket-protocol"] = ",".join(scope["subprotocols"])
+    elif method.upper() == "WEBSOCKET":
+        raise ValueError("a method that is the rules' own")
     path, root_path = scope.get("path") or "/", root_path or scope.get("root_path") or ""
     if not (isinstance(method, str) and isinstance(path, str) and isinstance(root_path, str)):
         raise TypeError("a method or path that is no text")

@@ -102,6 +102,8 @@ def _inbound(environ: Any, root_path: str | None) -> Inbound:
     method, path = environ.get("REQUEST_METHOD") or "GET", environ.get("PATH_INFO") or "/"
     if not (isinstance(method, str) and isinstance(path, str)):
         raise TypeError("a method or path that is no text")
+    if method.upper() == "WEBSOCKET":
+        raise ValueError("a method that is the rules' own")
     if not path.isascii():
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
     return Inbound(method, path, root_path or "", headers)

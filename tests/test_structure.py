@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for layer in (
         "errors _frozen _version",
         "_wire",
-        "_memory _user",
+        "_memory _routing _user",
         "_rules _credentials",
         "_valid",
         "_config",

@@ -282,6 +282,8 @@ def test_a_cold_failure_is_ours_and_says_when_to_come_back(
         error = world.refused(kid=kid)
         assert isinstance(error, AuthServerError)
         assert (error.code, error.retry_after) == (code, retry_after)
+        known = code is ErrorCode.SERVER_ERROR
+        assert error.detail == ("the keys cannot be had" if known else "Stack Auth knows no such project")
     assert len(world.auth.calls) == 1
 
 
@@ -317,8 +319,13 @@ def test_a_failure_with_retry_after_is_left_alone_for_so_long(world: World) -> N
         (NoReply.UNSENT, logging.WARNING, NoReply.UNSENT.value),
         (reply(b"canary", 404), logging.ERROR, "status 404"),
         (reply({"keys": [{"d": "canary", "kid": "canary"}]}), logging.WARNING, "without a usable key"),
+        (
+            reply({"keys": [SIGNERS[NORMAL][0].jwk(y="AA", extra="canary")]}),
+            logging.WARNING,
+            f"{URL}: a JWK Set without a usable key",
+        ),
     ],
-    ids=["500", "unsent", "404", "private"],
+    ids=["500", "unsent", "404", "private", "off the curve"],
 )
 def test_a_failure_is_logged_once_a_minute_without_the_answer(
     world: World, caplog: pytest.LogCaptureFixture, answer: Answer, level: int, words: str
@@ -362,6 +369,7 @@ def test_a_kid_unknown_to_a_set_just_fetched_is_refused_at_once(world: World) ->
     world.warm()
     error = world.refused()
     assert (type(error), error.code) == (RefusedError, ErrorCode.INVALID_TOKEN)
+    assert error.detail == "signed by an unknown key"
     assert world.pump.flights == []
 
 
@@ -404,6 +412,16 @@ def test_a_flight_for_an_unknown_kid_among_restricted_goes_past_caches_twice(wor
     assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"] * 2
 
 
+def test_a_flight_for_an_unknown_kid_of_an_older_server_goes_past_caches_each_time(world: World) -> None:
+    """A cache's plain document beside the server's newest one would take a new normal key for an anonymous one."""
+    world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
+    world.auth.answers[INCLUDE[ANONYMOUS]] = reply(document(NORMAL, ANONYMOUS))
+    world.warm(ANONYMOUS)
+    world.clock.pass_by(APART)
+    world.refused(ANONYMOUS)
+    assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"] * 3
+
+
 def test_a_newly_rotated_kid_is_fetched_and_the_others_stay(world: World) -> None:
     """Threat D8."""
     world.warm()
@@ -428,6 +446,7 @@ def test_who_waited_in_vain_is_told_to_come_back_in_a_second(world: World, end: 
     error = world.refused()
     assert isinstance(error, AuthServerError)
     assert (error.code, error.retry_after) == (ErrorCode.SERVER_ERROR, 1)
+    assert error.detail == "the keys did not come in time"
     assert world.auth.calls == []
 
 

@@ -17,6 +17,7 @@ from stackauth_middleware._flow_profiles import AT_ONCE, ProfileDesk
 from stackauth_middleware._memory import forget_all
 from stackauth_middleware._profiles import OPEN_FOR, OPENS_AFTER
 from stackauth_middleware._user import user_from_claims
+from stackauth_middleware._version import __version__
 from stackauth_middleware._wire import Answer, Call, Flight, FlightEnd, NoReply, Script, Tick
 
 from .helpers import NORMAL, PROJECT, USER_ID, WALL, Clock, Pump, bounded, claims, reply
@@ -48,6 +49,7 @@ class UsersMe:
     def __call__(self, call: Call) -> Answer:
         token = call.headers["x-stack-access-token"]
         self.asked.append(token)
+        assert call.headers["x-stack-client-version"].endswith(f"@{__version__}")
         body = {"id": token.partition(" ")[0], "display_name": f"answer {len(self.asked)}"}
         return self.instead(token) or reply(body)
 
@@ -122,6 +124,44 @@ def test_it_is_as_old_as_its_question() -> None:
     assert desk.ask() == "answer 1"
     desk.clock.pass_by(26)
     assert desk.ask() == "answer 2"
+
+
+def test_at_the_very_end_of_its_time_it_is_asked_for_again() -> None:
+    desk = Desk(profile_ttl=30)
+    desk.pump(desk.script(expires_at=WALL + 40))
+    desk.clock.pass_by(30)
+    desk.pump(desk.script(expires_at=WALL + 40))
+    desk.clock.pass_by(10)
+    desk.pump(desk.script())
+    assert desk.calls == 3
+
+
+def test_unless_a_fresh_one_is_asked_for_what_is_remembered_will_do() -> None:
+    desk = Desk()
+    token = token_of(JANE)
+    for _ in range(2):
+        desk.pump(desk.desk.profile(user_of(JANE), token, digest_of(token), desk.clock.now))
+        desk.clock.pass_by(1)
+    assert desk.calls == 1
+
+
+def test_what_landed_at_the_instant_of_the_question_answers_it() -> None:
+    """Both clocks stand still within a tick of the machine's."""
+    desk = Desk(profile_ttl=0)
+    assert [desk.pump(desk.script()).display_name for _ in range(2)] == ["answer 1"] * 2
+    (flight,) = desk.pump.flights
+    assert flight.key == ("profile", JANE)
+
+
+@pytest.mark.parametrize("answer", [refusal(), reply(b"", 500)], ids=["refused", "odd account"])
+def test_after_exactly_a_second_a_refused_user_is_asked_for_again(answer: Answer) -> None:
+    desk = Desk()
+    desk.users_me.instead = saying(answer)
+    for calls, later in ((1, 0.75), (1, 0.25), (2, 0)):
+        with pytest.raises((RefusedError, AuthServerError)):
+            desk.pump(desk.script())
+        assert desk.calls == calls
+        desk.clock.pass_by(later)
 
 
 def test_it_belongs_to_the_user_and_not_to_the_token() -> None:
@@ -279,6 +319,7 @@ def test_a_refusal_brings_the_reason_along() -> None:
         with pytest.raises(RefusedError) as raised:
             desk.ask()
         assert raised.value.restricted_reason == "email_not_verified"
+        assert raised.value.detail == "users/me says RESTRICTED_USER_NOT_ALLOWED"
     assert desk.calls == 1
 
 
@@ -400,7 +441,9 @@ def test_a_fault_of_ours_is_asked_about_once_in_ten_seconds_and_said_once_a_minu
     assert (line.levelno, line.name) == (logging.ERROR, "stackauth_middleware")
     assert "INVALID_SECRET_SERVER_KEY" in line.getMessage()
     assert "https://api.stack-auth.com/api/v1/users/me" in line.getMessage()
-    desk.failure()
+    with pytest.raises(AuthServerError) as raised:
+        desk.ask()
+    assert raised.value.detail == "users/me says INVALID_SECRET_SERVER_KEY"
     assert len(caplog.records) == 2
     assert "[6 times" in caplog.records[1].getMessage()
 
@@ -612,6 +655,7 @@ def test_who_waited_too_long_is_told_to_come_back() -> None:
     crowd.waited_enough(waiting)
     assert isinstance(waiting.outcome, AuthServerError)
     assert (waiting.outcome.code, waiting.outcome.retry_after) == (SERVER_ERROR, 1)
+    assert waiting.outcome.detail == "the profile did not come in time"
 
 
 def test_a_flight_that_starts_when_the_breaker_has_just_opened_sends_nothing() -> None:

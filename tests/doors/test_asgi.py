@@ -502,6 +502,14 @@ def test_websocket_rules(stackauth: LocalStackAuth) -> None:
     assert asgi(http_scope("/feed"), rules=rules).status == 401
 
 
+@pytest.mark.parametrize("method", ["WEBSOCKET", "WebSocket"])
+def test_no_http_method_falls_under_the_rule_of_a_websocket(stackauth: LocalStackAuth, method: str) -> None:
+    """Django's views, and what Starlette mounts, run for any method."""
+    rules = [Rule("/feed", "public", methods=["WEBSOCKET"])]
+    seen = asgi(http_scope("/feed", method=method), rules=rules)
+    assert (seen.status, seen.code, seen.reached) == (400, "invalid_request", [])
+
+
 # -- CORS ------------------------------------------------------------------------------------------
 
 PREFLIGHT = [(b"origin", b"https://app.example"), (b"access-control-request-method", b"GET")]

@@ -146,6 +146,14 @@ def test_an_environ_that_is_none_is_refused(odd: dict[str, Any], stackauth: Loca
     assert (seen.status, seen.code, seen.reached) == (400, "invalid_request", [])
 
 
+@pytest.mark.parametrize("method", ["WEBSOCKET", "WebSocket"])
+def test_no_http_method_falls_under_the_rule_of_a_websocket(stackauth: LocalStackAuth, method: str) -> None:
+    """Rules are often shared by both doors, and Django's views run for any method."""
+    rules = [Rule("/feed", "public", methods=["WEBSOCKET"])]
+    seen = wsgi(environ_of("/feed", REQUEST_METHOD=method), rules=rules)
+    assert (seen.status, seen.code, seen.reached) == (400, "invalid_request", [])
+
+
 def test_the_apps_exception_passes(stackauth: LocalStackAuth) -> None:
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:
         raise LookupError("the app's own")

@@ -42,6 +42,7 @@ OPEN = [
     Rule("/api/admin", check=is_admin),
     Rule("/api/**"),
     Rule("/users/*/edit", check=is_admin),
+    Rule("/users/*", check=is_admin),
     Rule("/r1"),
     Rule("/posts", methods=["POST"]),
 ]
@@ -67,6 +68,9 @@ TARGETS = [
     "http://h/admin;x",
     "http:%2Fadmin",
     "h:/ad%0Amin",
+    "h:admin",
+    "%20admin",
+    "h:api/admin%3Fx",
     "/admin%0A",
     "/admin%0a%0a",
     "/admin%0D",
@@ -109,6 +113,8 @@ TARGETS = [
     "/api/x",
     "//api/x",
     "/api%0A",
+    "/users/",
+    "/users//edit",
     "/users/a/edit",
     "/users/a/edit%0A",
     "/users/a//edit",
@@ -404,7 +410,22 @@ PLAIN = [
 ENCODED = ["%0A", "%0D", "%09", "%00", "%20", "%2f", "%5c", "%2e", "%252e", "%252f", "%FF", "%C3", "%EF%BF%BD", "%3F"]
 OTHERS = ["%23", "%3B", "\\", ":", "http:", "@", "*", "~", "%85", "%C2%85", "%E2%80%A8", "%E2%81%84", "%EF%BC%8F"]
 PIECES = st.sampled_from([*PLAIN, *ENCODED, *OTHERS])
-AROUND = st.sampled_from(["/admin", "/api/admin", "/api", "/api/x", "/users/a/edit", "/r1", "/posts", "/public/a", "/"])
+AROUND = st.sampled_from(
+    [
+        "/admin",
+        "/api/admin",
+        "/api",
+        "/api/x",
+        "/users/a/edit",
+        "/users//edit",
+        "/users/",
+        "/r1",
+        "/posts",
+        "/public/a",
+        "/",
+        "admin",
+    ]
+)
 
 
 @st.composite

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stackauth_middleware import Rule, StackAuthConfig, User
-from stackauth_middleware._rules import is_doubtful
+from stackauth_middleware._routing import is_doubtful
 from tests.core.helpers import ANONYMOUS, PROJECT, RESTRICTED, SIGNERS, bounded
 from tests.doors.drive import asgi, environ_of, http_scope, wsgi
 
