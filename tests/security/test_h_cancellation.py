@@ -7,7 +7,6 @@ left, nothing is left aloft or held, and the next request finds all in order.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -44,8 +43,7 @@ by_all_means = pytest.mark.parametrize("means", MEANS, ids=str)
 
 
 @pytest.fixture
-def slow(certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> SlowIssuer:
-    monkeypatch.setattr(_edge, "tls_context", lambda: certificates)
+def slow(monkeypatch: pytest.MonkeyPatch) -> SlowIssuer:
     slow = SlowIssuer()
     slow.profile = reply({"id": USER_ID, "display_name": "Jane"})
     monkeypatch.setattr(_edge, "stand_in", slow)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import ssl
 import sys
 import threading
 import time
@@ -60,9 +59,8 @@ class HoldingIssuer(CountingIssuer):
 
 
 @pytest.fixture
-def put_in(certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Callable[[], HoldingIssuer]:
+def put_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[], HoldingIssuer]:
     """Return what puts a new issuer in place of the network."""
-    monkeypatch.setattr(_edge, "tls_context", lambda: certificates)
 
     def put_in() -> HoldingIssuer:
         issuer = HoldingIssuer()

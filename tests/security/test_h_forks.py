@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import ssl
 import threading
 import time
 
@@ -52,11 +51,8 @@ class ForkingIssuer(CountingIssuer):
 @forking
 @with_threads
 @pytest.mark.parametrize("then", ["goes on with the flight", "starts one of its own"])
-def test_h3_the_carrier_forks_in_its_call(
-    then: str, certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_h3_the_carrier_forks_in_its_call(then: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the child nobody carries anything: a flight begun there is its own, and what was carried comes to its end."""
-    monkeypatch.setattr(_edge, "tls_context", lambda: certificates)
     issuer = ForkingIssuer()
     monkeypatch.setattr(_edge, "stand_in", issuer)
     verifier = Verifier(StackAuthConfig(project_id=PROJECT))
@@ -106,12 +102,11 @@ def test_h3_the_carrier_forks_in_its_call(
 
 @forking
 @with_threads
-def test_h3_forks_at_random_moments(certificates: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h3_forks_at_random_moments() -> None:
     """While threads of the parent verify by keys that they fetch again and again: each child fetches its own.
 
     The children ask for other documents than the parent, which shows that no connection served both.
     """
-    monkeypatch.setattr(_edge, "tls_context", lambda: certificates)
     moments = random.Random(20)
     issuer = Issuer()
     issuer.hold = 0.002
