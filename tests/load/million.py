@@ -22,8 +22,9 @@ API_URL = "http://127.0.0.1:1"
 """Nobody is asked there: the local Stack Auth stands in for the network."""
 FRESH = 600.0
 """Seconds after which keys are asked for again."""
-TRACED_GROWTH = 1024 * 1024
-"""Octets that what Python allocated may grow by while tokens only take each other's place."""
+TRACED_GROWTH = 128 * 1024, 100
+"""Octets, in all and for each remembered token, that what Python allocated may grow by while tokens only take each
+other's place: a tenth of what one token's text would take."""
 RSS_GROWTH = 32 * 1024
 """KiB that the process may grow by once the bound is reached: allocators keep some of what they were given back."""
 
@@ -139,7 +140,8 @@ class _Run:
             figures.failures.append("tokens were taken for somebody else's")
         if figures.remembered != figures.bound or figures.largest_memory > figures.bound:
             figures.failures.append("what is remembered is not what the bound says")
-        if any(grown > TRACED_GROWTH for grown in figures.traced_growth):
+        fixed, each = TRACED_GROWTH
+        if any(grown > fixed + each * figures.bound for grown in figures.traced_growth):
             figures.failures.append("Python's memory grows past the bound")
         if figures.objects[1] - figures.objects[0] > figures.bound // 10:
             figures.failures.append("objects pile up past the bound")
