@@ -11,10 +11,10 @@ from .driver import Tally
 from .settings import MEMORY, STALL
 from .watch import Held
 
-RSS_GROWTH = 48 * 1024
+RSS_GROWTH = 16 * 1024
 """KiB that a worker may grow by between the first quarter of the run and its end."""
-OBJECTS_GROWTH = 60_000
-"""Objects known to gc: full memories are worth some tens of thousands, a leak at each request far more."""
+OBJECTS_GROWTH = 20_000
+"""Objects known to gc: full memories are worth some ten thousand, a leak at each request far more."""
 POOLED = {"asgi": 2 * 32, "wsgi": 2 * 4}
 """Idle connections to Stack Auth that a worker may keep: of each of its two configs what `_async` lets httpx keep,
 and one for each of gunicorn's threads, since a thread has one call at a time.
