@@ -188,7 +188,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Send half an hour of traffic through both doors while Stack Auth fails (``--minutes``, or ``--tokens``)."""
+    """Send half an hour of traffic through both doors while Stack Auth fails; see ``-- --help``."""
     session.install("-e", ".[demo]", *_groups("test", "servers"))
     session.run("python", "-m", "tests.load", *session.posargs)
 

@@ -1,4 +1,7 @@
-"""Run a soak, or send very many tokens through one verifier: ``python -m tests.load [--minutes M | --tokens N]``."""
+"""Run a soak, or send very many tokens through one verifier: ``python -m tests.load [--minutes M | --tokens N]``.
+
+``--broken`` breaks the package on purpose, to see that the soak shows it.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,26 @@ import time
 from pathlib import Path
 
 from . import million
+from .broken import BROKEN
 from .faults import Pace
 from .soak import Soak
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what was asked for; return 1 where something did not hold."""
-    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="of mixed traffic (30)")
     parser.add_argument("--tokens", type=int, default=0, help="through one verifier, in place of the traffic")
     parser.add_argument("--rate", type=float, default=160.0, help="requests a second (160)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is drawn")
     parser.add_argument("--doors", nargs="+", default=["asgi", "wsgi"], choices=["asgi", "wsgi"])
+    parser.add_argument(
+        "--broken", nargs="+", choices=[*BROKEN, "all"], metavar="HOW", help=f"{', '.join(BROKEN)}, or all: has to show"
+    )
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     chosen = parser.parse_args(arguments)
+    if chosen.broken:
+        return _broken(chosen)
     return _million(chosen.tokens) if chosen.tokens else _soak(chosen)
 
 
@@ -32,14 +41,28 @@ def _million(tokens: int) -> int:
     return 1 if figures.failures else 0
 
 
-def _soak(chosen: argparse.Namespace) -> int:
+def _broken(chosen: argparse.Namespace) -> int:
+    """Run a soak over each way to break the package; return 1 where one of them does not show."""
+    unseen = 0
+    for name in BROKEN if "all" in chosen.broken else chosen.broken:
+        failures = asyncio.run(_made(chosen, name).run()).failures()
+        unseen += not failures
+        print(f"{name}: {len(failures)} broken promises" + "".join(f"\n  {each}" for each in failures[:3]), flush=True)
+    return 1 if unseen else 0
+
+
+def _made(chosen: argparse.Namespace, broken: str | None = None) -> Soak:
     seconds = chosen.minutes * 60
     # A short run has no time for long quiet, in which nothing is excused any more.
     pace = Pace() if chosen.minutes >= 5 else Pace(quiet=12.0)
     calm = min(30.0, seconds / 5)
+    more = {"rate": chosen.rate, "seed": chosen.seed, "broken": broken, "say": _say}
+    return Soak(chosen.doors, seconds, calm=calm, pace=pace, **more)
+
+
+def _soak(chosen: argparse.Namespace) -> int:
     _say(f"{chosen.minutes} minutes, seed {chosen.seed}")
-    soak = Soak(chosen.doors, seconds, calm=calm, pace=pace, rate=chosen.rate, seed=chosen.seed, say=_say)
-    report = asyncio.run(soak.run())
+    report = asyncio.run(_made(chosen).run())
     if chosen.json:
         chosen.json.write_text(report.as_json())
     print(report.markdown())

@@ -1,6 +1,7 @@
 """The apps under load: one ASGI, one WSGI, each behind two doors, and what tells which process answered.
 
-What is outside the doors adds ``x-pid`` to every answer, and tells at ``/debug`` what the process holds.
+What is outside the doors adds ``x-pid``, ``x-detail`` and ``x-stall`` to every answer, and tells at
+``/debug`` what the process holds.
 """
 
 from __future__ import annotations
@@ -9,8 +10,14 @@ import asyncio
 import gc
 import json
 import os
+import threading
+import time
 from collections.abc import Iterable
+from contextvars import ContextVar
 from typing import Any
+
+import httpcore
+import urllib3
 
 from stackauth_middleware import (
     Rule,
@@ -20,10 +27,24 @@ from stackauth_middleware import (
     _memory,
     get_user,
 )
+from stackauth_middleware.errors import Event
 
-from .settings import MEMORY, PROFILE_TTL, SECRET
+from .broken import BROKEN
+from .settings import MEMORY, PROFILE_TTL, SECRET, STALL
+
+if "SOAK_BROKEN" in os.environ:
+    BROKEN[os.environ["SOAK_BROKEN"]]()
+
+_detail: ContextVar[str] = ContextVar("detail", default="")
+"""Why the door refused this request, by its own account."""
+
+
+def _observe(event: Event) -> None:
+    _detail.set(event.detail)
+
 
 _settings: dict[str, Any] = {
+    "observers": [_observe],
     "secret_server_key": SECRET,
     "token_memory": MEMORY,
     "profile_memory": MEMORY,
@@ -41,6 +62,37 @@ _local = StackAuthConfig(
 _remote = StackAuthConfig(mode="rest", rules=[Rule("/rest/open", "optional")], **_settings)
 
 
+class _Turns:
+    """Notes when this process last got no turn for a while: what it does not do then is no fault of the package."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.last = (0.0, 0.0)
+
+    def watch(self) -> None:
+        """Begin, once in each process."""
+        if self.pid != os.getpid():
+            self.pid = os.getpid()
+            threading.Thread(target=self._watch, name="turns", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            due = time.time() + 0.05
+            time.sleep(0.05)
+            now = time.time()
+            if now - due > STALL:
+                self.last = due, now
+
+
+_turns = _Turns()
+
+
+def _more() -> list[tuple[str, str]]:
+    _turns.watch()
+    began, ended = _turns.last
+    return [("X-Pid", str(os.getpid())), ("X-Detail", _detail.get()), ("X-Stall", f"{began} {ended}")]
+
+
 def _told(obj: Any) -> bytes:
     user = get_user(obj)
     return json.dumps({"id": user.id if user else None, "name": user.display_name if user else None}).encode()
@@ -50,8 +102,24 @@ def _debug(tasks: int) -> bytes:
     gc.collect()
     objects = gc.get_objects()
     memories = [len(each) for each in objects if isinstance(each, _memory.Memory)]
-    held = {"pid": os.getpid(), "tasks": tasks, "objects": len(objects), "memories": sorted(memories)}
+    held = {
+        "pid": os.getpid(),
+        "tasks": tasks,
+        "threads": sum(not each.name.startswith("ThreadPoolExecutor") for each in threading.enumerate()),
+        "objects": len(objects),
+        "memories": sorted(memories),
+        "pooled": [os.fstat(each.fileno()).st_ino for each in _pooled(objects) if each.fileno() >= 0],
+    }
     return json.dumps(held).encode()
+
+
+def _pooled(objects: list[Any]) -> list[Any]:
+    """Return the sockets that wait in the pools of both edges for their next call."""
+    queues = [each.pool.queue for each in objects if isinstance(each, urllib3.HTTPConnectionPool) and each.pool]
+    threaded = [each.sock for queue in queues for each in queue if each is not None and each.sock is not None]
+    pools = [each for each in objects if isinstance(each, httpcore.AsyncConnectionPool)]
+    idle = [each._connection for pool in pools for each in pool.connections if each.is_idle()]
+    return threaded + [each._network_stream.get_extra_info("socket") for each in idle]
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
@@ -78,9 +146,12 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
     """Serve the app behind the door that the path names."""
     path = scope.get("path", "")
 
+    _detail.set("")
+
     async def sending(message: Any) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], (b"x-pid", b"%d" % os.getpid())]}
+            more = [(name.lower().encode(), value.encode()) for name, value in _more()]
+            message = {**message, "headers": [*message["headers"], *more]}
         await send(message)
 
     if path == "/debug":
@@ -108,8 +179,10 @@ def wsgi(environ: Any, start_response: Any) -> Iterable[bytes]:
     """Serve the app behind the door that the path names."""
     path = environ.get("PATH_INFO", "")
 
+    _detail.set("")
+
     def starting(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-        return start_response(status, [*headers, ("X-Pid", str(os.getpid()))], *rest)
+        return start_response(status, [*headers, *_more()], *rest)
 
     if path == "/debug":
         return _wsgi_answer(starting, _debug(0))

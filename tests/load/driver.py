@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .model import NOBODY, OK, Answer, Model, Shot
+from .settings import STALL
 from .traffic import Traffic
 
 LOST_AFTER = 30.0
@@ -75,9 +76,15 @@ class Connection:
 
 @dataclass
 class Tally:
-    """What came of the requests. `worst` is in seconds, by what was asked and whether Stack Auth was failing."""
+    """What came of the requests.
+
+    Attributes:
+        asking: how many, with those that were left, can have cost a call of users/me.
+        worst: seconds, by what was asked and whether Stack Auth was failing.
+    """
 
     sent: int = 0
+    asking: int = 0
     answered: int = 0
     left: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -86,7 +93,7 @@ class Tally:
     worst: dict[str, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    stalls: int = 0
+    stalls: Counter[str] = field(default_factory=Counter)
     longest_stall: float = 0.0
 
     def note(self, shot: Shot, answer: Answer, *, failing: bool) -> None:
@@ -122,6 +129,7 @@ class Driver:
         self._period = connections * len(ports) / rate
         self._draw = random.Random(seed)
         self.tally = Tally()
+        self._stalled: dict[str, float] = {}
 
     async def run(self, until: float) -> None:
         """Ask until a moment of the wall clock, and then for every answer that is still to come."""
@@ -156,6 +164,7 @@ class Driver:
     async def _abandon(self, connection: Connection, shot: Shot) -> None:
         """Ask, and be gone before the answer."""
         self.tally.left += 1
+        self.tally.asking += self._model.may_ask(shot)
         connection.send(shot.path, shot.headers)
         await asyncio.sleep(self._draw.choice((0, 0.002, 0.05)))
         connection.reset()
@@ -164,6 +173,7 @@ class Driver:
         """Send a request and judge its answer; say whether the connection is still good."""
         began = time.time()
         self.tally.sent += 1
+        self.tally.asking += self._model.may_ask(shot)
         try:
             status, headers, body = await connection.ask(shot.path, shot.headers)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, asyncio.TimeoutError) as error:
@@ -177,24 +187,29 @@ class Driver:
                 f"{shot.door} {shot.path} {shot.label}: {error!r}, {status} {headers} {body[:200]!r}"
             )
             return True
+        self._note_stall(f"{shot.door} {answer.pid}", *map(float, headers["x-stall"].split()))
         complaint = self._model.complaint(shot, answer)
         if complaint is not None:
-            took = f"at {began:.2f}, {answer.ended - began:.3f} s, process {answer.pid}"
-            self.tally.wrong.append(f"{shot.door} {shot.path} {shot.label}: {complaint} ({took})")
+            took = f"{answer.ended - began:.3f} s, process {answer.pid}, {headers.get('x-detail', '')!r}"
+            why = "; ".join(self._model.circumstances(shot, answer))
+            self.tally.wrong.append(f"{shot.door} {shot.path} {shot.label}: {complaint} ({took}; {why})")
         failing = any(each.kinds and each.began <= answer.ended and began <= each.ended for each in self._model.windows)
         self.tally.note(shot, answer, failing=failing)
         return True
 
     async def _watch_stalls(self) -> None:
-        """Excuse what happens while this process itself, which is Stack Auth too, gets no turn."""
+        """Note when this process itself, which is Stack Auth too, gets no turn; the workers tell of their own."""
         while True:
             before = time.time()
-            await asyncio.sleep(0.1)
-            stall = time.time() - before - 0.1
-            self.tally.longest_stall = max(self.tally.longest_stall, stall)
-            if stall > 0.5:
-                self.tally.stalls += 1
-                self._model.stalled(before, time.time())
+            await asyncio.sleep(0.05)
+            self._note_stall("driver", before + 0.05, time.time())
+
+    def _note_stall(self, who: str, began: float, ended: float) -> None:
+        self.tally.longest_stall = max(self.tally.longest_stall, ended - began)
+        if ended - began > STALL and self._stalled.get(who) != began:
+            self._stalled[who] = began
+            self.tally.stalls[who] += 1
+            self._model.stalled(began, ended)
 
 
 def read(began: float, ended: float, status: int, headers: Mapping[str, str], body: bytes) -> Answer:

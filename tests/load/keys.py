@@ -65,7 +65,7 @@ class Keys:
         held = shown[-1] if shown else -1
         withdrawn = self._withdrawn(kid)
         if withdrawn is not None and withdrawn <= ended:
-            overdue = began - withdrawn > 2 * FRESH + APART + LATE and not excused
+            overdue = began - withdrawn > FRESH + APART + LATE and not excused
             return not (overdue or self._is_past(kid, held)), True
         new = first > 0 and began - self._times[first] <= APART + LATE
         return True, held < first and (excused or new)

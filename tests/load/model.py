@@ -7,7 +7,7 @@ which outcomes were right at any such moment; an answer that is none of them is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -123,8 +123,18 @@ class Model:
         self.users.setdefault(user_id, []).append(State(now, what, name))
 
     def stalled(self, began: float, ended: float) -> None:
-        """Note a time in which this machine gave Stack Auth no turn."""
-        self.windows.append(Window(began, frozenset({"jwks", "users/me"}), whole=False, ended=ended))
+        """Note a time in which this machine gave Stack Auth or a worker no turn.
+
+        It uses up what a request waits for an unknown key, which is a second, and a time budget only if it is long.
+        """
+        kinds = frozenset({"jwks", "users/me"} if ended - began > TIMEOUT / 2 else {"jwks"})
+        if not any(each.began <= began and ended <= each.ended and kinds <= each.kinds for each in self.windows):
+            self.windows.append(Window(began, kinds, whole=False, ended=ended))
+
+    @staticmethod
+    def may_ask(shot: Shot) -> bool:
+        """Say whether a request may cost a call of users/me; never more than one."""
+        return ROUTES[shot.path].profile and shot.credential.kind == "token" and not shot.credential.forged
 
     def complaint(self, shot: Shot, answer: Answer) -> str | None:
         """Return what is wrong with an answer; None, and learn from it, where nothing is."""
@@ -140,6 +150,17 @@ class Model:
             config = ROUTES[shot.path].config
             self.keys.learnt((answer.pid, config, shot.credential.user_type), shot.credential.kid, answer.ended)
         return None
+
+    def circumstances(self, shot: Shot, answer: Answer) -> Iterator[str]:
+        """Tell, for whoever looks into a complaint, what had happened to keys, user and Stack Auth before."""
+        credential = shot.credential
+        yield f"the token ends in {credential.expires_at - answer.began:.2f} s"
+        yield f"its key {credential.kid!r} is published: {self.keys.published(credential.kid, answer.began)}"
+        for each in self.users.get(credential.user_id, ())[-3:]:
+            yield f"the user was made {each.what} {answer.began - each.since:.2f} s before"
+        for window in self.windows[-8:]:
+            lasted = f"{answer.began - window.began:.2f} to {answer.began - window.ended:.2f} s before"
+            yield f"{sorted(window.kinds)} failed {lasted}"
 
     def allowed(self, shot: Shot, answer: Answer) -> set[str]:
         """Return every outcome that was right at a moment of the request."""
@@ -197,6 +218,15 @@ class Model:
         """Return the ways not to tell that faults of these kinds of calls excuse."""
         met = [each for each in self.windows if each.kinds & kinds and each.began <= ended]
         return {outcome for each in met if began <= each.ended + each.settle for outcome in each.outcomes}
+
+    def unexcused(self, kind: str, began: float, ended: float) -> float:
+        """Return for how many seconds between these no fault excused that calls of a kind failed."""
+        covered, free = began, 0.0
+        for each in sorted(self.windows, key=lambda window: window.began):
+            if kind in each.kinds:
+                free += max(0.0, min(each.began, ended) - covered)
+                covered = max(covered, each.ended + each.settle)
+        return free + max(0.0, ended - covered)
 
     def _states(self, user_id: str, since: float, until: float) -> Iterable[State]:
         """Return what a user was at any moment between these."""

@@ -8,43 +8,49 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .driver import Tally
-from .settings import MEMORY
+from .settings import MEMORY, STALL
 from .watch import Held
 
-RSS_GROWTH = 48 * 1024
+RSS_GROWTH = 16 * 1024
 """KiB that a worker may grow by between the first quarter of the run and its end."""
-OBJECTS_GROWTH = 60_000
-"""Objects known to gc: full memories are worth some tens of thousands, a leak at each request far more."""
-POOLED = {"asgi": 2, "wsgi": 8}
-"""Connections to Stack Auth that a worker may keep: one for each config, and under threads for each thread."""
-THREADS = {"asgi": 0, "wsgi": 4}
-"""Threads that a worker may start after its first answers: gunicorn's own."""
+OBJECTS_GROWTH = 20_000
+"""Objects known to gc: full memories are worth some ten thousand, a leak at each request far more."""
+POOLED = {"asgi": 2 * 32, "wsgi": 2 * 4}
+"""Idle connections to Stack Auth that a worker may keep: of each of its two configs what `_async` lets httpx keep,
+and one for each of gunicorn's threads, since a thread has one call at a time.
+
+Those that Stack Auth has reset are among them. Nobody is told of it: urllib3 looks when it is that connection's turn,
+the last given back first, and httpx at the next call of that config. The first red run were four of these."""
 TROUBLE = ("Traceback", "never retrieved", "was destroyed", "never awaited", "CRITICAL", "the verif")
 """What no log may hold."""
 
 
 @dataclass
 class Snapshot:
-    """What a worker held at a time; the last three by its own account."""
+    """What a worker held at a time; all but `held` by its own account, `threads` without those of gunicorn's pool."""
 
     pid: int
     held: Held
     tasks: int
+    threads: int
     objects: int
     memories: list[int]
 
 
 @dataclass
 class Report:
-    """What came of a soak. `rss` in KiB, at equal distances."""
+    """What came of a soak. `rss` in KiB, at equal distances; `unexcused` in seconds, by the kind of call."""
 
     seconds: float
     tally: Tally
     injected: Counter[str]
     upstream: Counter[str]
     upstream_connections: int = 0
+    silent: list[str] = field(default_factory=list)
+    upstream_bounds: dict[str, int] = field(default_factory=dict)
     forbidden_sent: int = 0
     longest_withdrawn: float = 0.0
+    unexcused: dict[str, float] = field(default_factory=dict)
     snapshots: dict[str, dict[str, Snapshot]] = field(default_factory=dict)
     rss: dict[str, list[int]] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
@@ -53,15 +59,29 @@ class Report:
         """Return every promise that was not kept."""
         tally = self.tally
         failures = [f"wrong: {each}" for each in tally.wrong] + [f"lost: {each}" for each in tally.lost]
+        failures += self.silent
         if tally.sent != tally.answered + len(tally.lost) + self._malformed():
             failures.append("requests that nobody accounts for")
         if self.forbidden_sent:
             failures.append(f"{self.forbidden_sent} calls upstream with a token that fails the local check")
+        for kind, bound in self.upstream_bounds.items():
+            if self.called(kind) > bound:
+                failures.append(f"{self.called(kind)} calls of {kind} where {bound} are the most")
         for door, log in self.logs.items():
             failures += [f"the log of {door} says {each!r}" for each in TROUBLE if each in log]
         for name, end in self.snapshots["end"].items():
             failures += self._grown(name, self.snapshots["start"].get(name), end)
         return failures
+
+    def may_call(self, *, jwks: int, users_me: int) -> None:
+        """Note how many calls upstream there may be; those that broke off before an answer may be sent once more."""
+        for kind, bound in (("jwks", jwks), ("users/me", users_me)):
+            again = sum(self.upstream[f"{kind} {how}"] for how in ("reset", "hang"))
+            self.upstream_bounds[kind] = bound + again
+
+    def called(self, kind: str) -> int:
+        """Return how many calls of a kind came upstream, whatever became of them."""
+        return sum(count for name, count in self.upstream.items() if name.startswith(f"{kind} "))
 
     def _malformed(self) -> int:
         return sum("Error(" in each or "MalformedAnswer" in each for each in self.tally.wrong)
@@ -70,12 +90,12 @@ class Report:
         if start is None or start.pid != end.pid:
             return [f"{name} is not the process that it was"]
         door, failures = name.split(maxsplit=1)[0], []
-        sockets = sum(end.held.upstream.values())
-        own = [each.held.fds - sum(each.held.upstream.values()) for each in (start, end)]
+        own = [each.held.fds - sum(each.held.pooled.values()) for each in (start, end)]
         grown = {
-            "connections to Stack Auth": sockets - POOLED[door],
+            "idle connections to Stack Auth": sum(end.held.pooled.values()) - POOLED[door],
+            "sockets that are in no pool": sum(start.held.stray.values()) + sum(end.held.stray.values()),
             "file descriptors": own[1] - own[0],
-            "threads": end.held.threads - start.held.threads - THREADS[door],
+            "threads": end.threads - start.threads,
             "tasks": end.tasks - start.tasks,
             "objects": end.objects - start.objects - OBJECTS_GROWTH,
             "values in a memory": max(end.memories, default=0) - MEMORY,
@@ -109,9 +129,16 @@ class Report:
             "faults and events": _counts(self.injected),
             "calls upstream": f"{sum(self.upstream.values()):,} over {self.upstream_connections:,} connections",
             "of them": _counts(self.upstream),
+            "of them by kind, and the most there may be": ", ".join(
+                f"{kind} {self.called(kind):,} of {bound:,}" for kind, bound in self.upstream_bounds.items()
+            ),
             "calls upstream with a token that fails the local check": str(self.forbidden_sent),
             "a withdrawn key was taken for at most": f"{self.longest_withdrawn:.1f} s",
-            "longest stall of the driver": f"{tally.longest_stall:.2f} s ({tally.stalls} over 0.5 s, which excuse)",
+            "seconds in which no fault excused a 503": ", ".join(
+                f"{kind} {seconds:.0f}" for kind, seconds in self.unexcused.items()
+            ),
+            "longest time without a turn": f"{tally.longest_stall:.2f} s",
+            f"times without a turn for {STALL} s, which excuse": _counts(tally.stalls),
         }
         rows |= {f"slowest answer: {name}": f"{seconds:.3f} s" for name, seconds in sorted(tally.worst.items())}
         for name, end in self.snapshots["end"].items():
@@ -123,8 +150,9 @@ class Report:
                 f"{start.held.fds}→{end.held.fds}, {start.held.threads}→{end.held.threads},"
                 f" {start.tasks}→{end.tasks}, {start.objects:,}→{end.objects:,}"
             )
-            rows[f"{name}: connections to Stack Auth; memories"] = (
-                f"{_counts(Counter(end.held.upstream))}; {', '.join(str(each) for each in end.memories)}"
+            rows[f"{name}: idle connections to Stack Auth; other sockets; memories"] = (
+                f"{_counts(end.held.pooled)}; {_counts(end.held.stray)};"
+                f" {', '.join(str(each) for each in end.memories)}"
             )
         failures = self.failures()
         rows["broken promises"] = str(len(failures))

@@ -17,6 +17,10 @@ from typing import NamedTuple
 from .watch import children_of
 
 ROOT = Path(__file__).parents[2]
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+"""Has glibc give back each of asyncio's reading buffers of 256 KiB, which leave holes in its heap. Without this the
+resident set of uvicorn grew by 7 MiB in four minutes at 225 requests a second, of which mallinfo2 called 6 free: a leak
+could hide there."""
 COMMANDS: Mapping[str, list[str]] = {
     "asgi": ["uvicorn", "--fd", "{fd}", "--log-level", "warning", "--timeout-keep-alive", "75", "tests.load.apps:asgi"],
     "wsgi": [
@@ -61,7 +65,7 @@ def serving(door: str, environ: Mapping[str, str]) -> Iterator[Served]:
             [sys.executable, "-m", *(each.format(fd=fd) for each in COMMANDS[door])],
             pass_fds=[fd],
             cwd=ROOT,
-            env={**kept, "PYTHONUNBUFFERED": "1", **environ},
+            env={**kept, **ALLOCATOR, "PYTHONUNBUFFERED": "1", **environ},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

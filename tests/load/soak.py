@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 from .driver import Connection, Driver
 from .faults import Faults, Pace
+from .keys import APART
 from .model import Model
 from .report import Report, Snapshot
 from .servers import Served, serving
@@ -21,7 +21,11 @@ from .upstream import Upstream
 from .upstream import serving as serving_upstream
 from .watch import Held, held_by, rss_of
 
+DOCUMENTS = 2 * (1 + 2 + 2)
+"""Fetched by a worker at most every `APART` seconds: for each of its two configs those of the three user types."""
 _TRIES = 60
+_SETTLES = 10.0
+"""Seconds in which a worker closes the connections that its clients have left."""
 
 
 class Soak:
@@ -32,6 +36,7 @@ class Soak:
         seconds: for which requests are sent.
         calm: the last of them, in which nothing new goes wrong.
         rate: requests a second, all doors together.
+        broken: a key of `broken.BROKEN`, to see the run fail.
         say: told of progress.
     """
 
@@ -45,6 +50,7 @@ class Soak:
         rate: float = 160.0,
         connections: int = 12,
         seed: int = 1,
+        broken: str | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._doors = doors
@@ -54,8 +60,11 @@ class Soak:
         self._rate = rate
         self._connections = connections
         self._seed = seed
+        self._broken = {"SOAK_BROKEN": broken} if broken else {}
         self._say = say
         self._servers: dict[str, Served] = {}
+        self._began = 0.0
+        self._until = 0.0
 
     async def run(self) -> Report:
         """Return what came of it."""
@@ -66,10 +75,12 @@ class Soak:
                 "STACK_PROJECT_ID": PROJECT,
                 "STACK_API_URL": upstream.url,
                 "STACK_SECRET_SERVER_KEY": SECRET,
+                **self._broken,
             }
             model = Model(PROFILE_TTL)
             traffic = Traffic(upstream, model, self._seed)
             traffic.publish()
+            self._began = time.monotonic()
             for door in self._doors:
                 self._servers[door] = stack.enter_context(serving(door, environ))
             ports = {door: each.port for door, each in self._servers.items()}
@@ -80,14 +91,17 @@ class Soak:
             report.upstream_connections = upstream.connections
             report.forbidden_sent = upstream.leaks
             report.longest_withdrawn = model.keys.longest
+            report.unexcused = {
+                kind: model.unexcused(kind, self._until - self._seconds, self._until) for kind in ("jwks", "users/me")
+            }
         # Ended by now: what a server says while it goes is in its log too.
         report.logs.update({door: each.log() for door, each in self._servers.items()})
         return report
 
     async def _soak(self, driver: Driver, faults: Faults, upstream: Upstream, report: Report) -> None:
         await self._first_answers(driver)
-        report.snapshots["start"] = await self._snapshot(driver, upstream)
-        until = time.time() + self._seconds
+        report.snapshots["start"] = await self._snapshot(driver, report)
+        until = self._until = time.time() + self._seconds
         watching = asyncio.create_task(self._watch(report, driver, faults, until))
         breaking = asyncio.create_task(faults.run(until - self._calm))
         try:
@@ -98,7 +112,9 @@ class Soak:
                 task.cancel()
             await asyncio.gather(breaking, watching, return_exceptions=True)
         upstream.drop()
-        report.snapshots["end"] = await self._snapshot(driver, upstream)
+        report.snapshots["end"] = await self._snapshot(driver, report)
+        flights = 1 + int((time.monotonic() - self._began) / APART)
+        report.may_call(jwks=flights * DOCUMENTS * len(report.snapshots["end"]), users_me=driver.tally.asking)
 
     async def _first_answers(self, driver: Driver) -> None:
         """Wait for each server, and have everything imported and both pools opened."""
@@ -113,33 +129,36 @@ class Soak:
         told: dict[int, dict[str, Any]] = {}
         served = self._servers[door]
         for number in range(_TRIES):
-            if set(told) == set(served.workers()) and number >= 4:
+            if set(told) >= set(served.workers()) and number >= 4:
                 break
             connection = await Connection.open(served.port)
             user = driver.traffic.users[number % len(driver.traffic.users)]
+            good = True
             for path in ("/jwt/profile", "/rest/me"):
-                await driver.fire(connection, driver.traffic.shot(door, path, user))
-            with contextlib.suppress(KeyError):
+                good = good and await driver.fire(connection, driver.traffic.shot(door, path, user))
+            if good:
                 debug = json.loads((await connection.ask("/debug"))[2])
                 told[debug["pid"]] = debug
             connection.close()
-        await asyncio.sleep(0.1)
         return told
 
-    async def _snapshot(self, driver: Driver, upstream: Upstream) -> dict[str, Snapshot]:
+    async def _snapshot(self, driver: Driver, report: Report) -> dict[str, Snapshot]:
         """Return what each worker holds while nobody is connected."""
         snapshots: dict[str, Snapshot] = {}
         for door, served in self._servers.items():
             told = await self._everywhere(driver, door)
             for number, pid in enumerate(sorted(served.workers())):
-                debug = told.get(pid, {"tasks": -1, "objects": -1, "memories": []})
-                held = await _settled(pid, upstream.port)
-                snapshots[f"{door} {number}"] = Snapshot(pid, held, debug["tasks"], debug["objects"], debug["memories"])
+                if pid not in told:
+                    report.silent.append(f"{door}: process {pid} answers nobody")
+                    continue
+                held = await _settled(pid, told[pid].pop("pooled"))
+                snapshots[f"{door} {number}"] = Snapshot(held=held, **told[pid])
         return snapshots
 
     async def _watch(self, report: Report, driver: Driver, faults: Faults, until: float) -> None:
         """Note the memory of the workers forty times, more or less, and say how it goes."""
         step = max(1.0, self._seconds / 40)
+        told = 0
         while time.time() < until - step:
             await asyncio.sleep(step)
             for door, served in self._servers.items():
@@ -147,13 +166,17 @@ class Soak:
                     report.rss.setdefault(f"{door} {number}", []).append(rss_of(pid))
             tally = driver.tally
             wrong, lost = len(tally.wrong), len(tally.lost)
+            told, news = wrong, tally.wrong[told : told + 10]
+            for each in news:
+                self._say(f"wrong: {each}")
             self._say(f"{tally.answered} answers, {wrong} wrong, {lost} lost; now: {faults.now or 'nothing wrong'}")
 
 
-async def _settled(pid: int, upstream_port: int) -> Held:
-    """Return what a process holds once it has closed what we left: a leak stays, so the least of two seconds counts."""
-    seen = []
-    for _ in range(20):
-        seen.append(held_by(pid, upstream_port))
-        await asyncio.sleep(0.1)
-    return min(seen, key=lambda held: held.fds)
+async def _settled(pid: int, pooled: Collection[int]) -> Held:
+    """Return what a process holds once it has closed what its clients have left; what it never closes is a leak."""
+    until = time.monotonic() + _SETTLES
+    while True:
+        held = held_by(pid, pooled)
+        if not held.stray or time.monotonic() >= until:
+            return held
+        await asyncio.sleep(0.05)

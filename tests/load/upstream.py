@@ -5,16 +5,22 @@ It runs in the driver's own event loop, so that what is done to it has happened 
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal
 
 from stackauth_middleware.testing import LocalStackAuth
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 Meddling = Literal["reset", "truncated", "garbage", "empty", "hang", "drip", "closing"]
 """What becomes of an answer on its way: the last two but come late or end the connection."""
@@ -66,8 +72,11 @@ class Upstream:
         self.drop(self._open)
 
     def drop(self, which: set[asyncio.StreamWriter] | None = None) -> int:
-        """Reset connections: those that wait for their next request, unless others are named."""
-        doomed = list(self._idle if which is None else which)
+        """Reset connections: those that wait for their next request, unless others are named.
+
+        Of an answer that is still on its way a reset would cut off the end, which is another fault: ``truncated``.
+        """
+        doomed = [each for each in self._idle if not _on_its_way(each)] if which is None else list(which)
         for writer in doomed:
             _reset(writer)
         return len(doomed)
@@ -195,6 +204,15 @@ def _reusable(port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     bound.bind(("127.0.0.1", port))
     return bound
+
+
+def _on_its_way(writer: asyncio.StreamWriter) -> int:
+    """Return how many octets the other side has not acknowledged: they may not be sent yet, for TCP keeps a pace."""
+    if writer.transport.is_closing():
+        return 0
+    queued = array.array("i", [0])
+    fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+    return queued[0] + writer.transport.get_write_buffer_size()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+_LISTEN = "0A"
 _STATES = {"01": "ESTABLISHED", "06": "TIME_WAIT", "08": "CLOSE_WAIT"}
-_TABLES = ("tcp", "tcp6", "udp", "udp6", "unix")
 
 
 class Held(NamedTuple):
-    """What a process holds. Memory in KiB; sockets to one port of this machine by their state."""
+    """What a process holds. Memory in KiB.
+
+    Attributes:
+        pooled: its idle connections to Stack Auth by their state; ``RESET`` are those that the kernel has given up.
+        stray: its other sockets, likewise; those that listen or are of no network aside.
+    """
 
     rss: int
     fds: int
     threads: int
-    upstream: dict[str, int]
+    pooled: Counter[str]
+    stray: Counter[str]
 
 
 def rss_of(pid: int | None = None) -> int:
@@ -25,11 +33,20 @@ def rss_of(pid: int | None = None) -> int:
     return _status(pid or os.getpid(), "VmRSS")
 
 
-def held_by(pid: int, upstream_port: int) -> Held:
-    """Return what the process `pid` holds, and its connections to `upstream_port`."""
-    sockets = Counter(_sockets(pid, upstream_port))
-    fds = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    return Held(rss_of(pid), fds, _status(pid, "Threads"), dict(sockets))
+def held_by(pid: int, pooled: Collection[int]) -> Held:
+    """Return what the process `pid` holds, where the sockets with the inodes `pooled` are in its pools."""
+    fds = _fds(pid)
+    inodes = {int(each[len("socket:[") : -1]) for each in fds if each.startswith("socket:[")}
+    states = _states(pid)
+    aside = {inode for inode, state in states.items() if state == _LISTEN} | _of_no_network(pid)
+    told = {inode: _STATES.get(states.get(inode, ""), states.get(inode, "RESET")) for inode in inodes - aside}
+    return Held(
+        rss_of(pid),
+        len(fds),
+        _status(pid, "Threads"),
+        Counter(state for inode, state in told.items() if inode in pooled),
+        Counter(state for inode, state in told.items() if inode not in pooled),
+    )
 
 
 def children_of(pid: int) -> list[int]:
@@ -45,21 +62,23 @@ def _status(pid: int, name: str) -> int:
     raise LookupError(name)
 
 
-def _sockets(pid: int, port: int) -> list[str]:
-    """Return the state of each TCP connection of `pid` to `port`, and ``RESET`` for each socket the kernel has dropped.
-
-    A pool of urllib3 notices a reset connection only when it is that one's turn, so some stay; no more than it holds.
-    """
-    inodes = set()
+def _fds(pid: int) -> list[str]:
+    links = []
     for fd in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            inodes.add(str(fd.readlink()))
-        except OSError:
-            continue  # closed since the folder was listed
-    states = []
-    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if int(fields[2].rpartition(":")[2], 16) == port and f"socket:[{fields[9]}]" in inodes:
-            states.append(_STATES.get(fields[3], fields[3]))
-    known = {f"socket:[{word}]" for name in _TABLES for word in Path(f"/proc/{pid}/net/{name}").read_text().split()}
-    return states + ["RESET" for each in inodes if each.startswith("socket:") and each not in known]
+        with contextlib.suppress(OSError):  # closed since the folder was listed
+            links.append(str(fd.readlink()))
+    return links
+
+
+def _states(pid: int) -> dict[int, str]:
+    """Return the state of each TCP socket by its inode."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in _table(pid, name)]
+    return {int(fields[9]): fields[3] for fields in lines}
+
+
+def _of_no_network(pid: int) -> set[int]:
+    return {int(line.split()[6]) for line in _table(pid, "unix")}
+
+
+def _table(pid: int, name: str) -> list[str]:
+    return Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
