@@ -201,10 +201,16 @@ def raises(error: ErrorCode, info: RefusalInfo) -> Any:
 )
 def test_a_callable_that_fails_is_logged_and_the_default_is_sent(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "stackauth_middleware"):
-        found = respond(ErrorCode.INVALID_TOKEN, error_body=make)
-    assert body(found) == {"error": "Invalid or expired access token", "code": "invalid_token"}
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert caplog.records[0].exc_info
+        found = respond(ErrorCode.RESTRICTED_NOT_ALLOWED, error_body=make)
+    assert body(found) == {
+        "error": "Account is restricted",
+        "code": "restricted_not_allowed",
+        "restricted_reason": "email_not_verified",
+    }
+    (line,) = caplog.records
+    assert line.levelno == logging.ERROR
+    assert line.getMessage() == "error_body raised, or returned what is not JSON; sending the default body"
+    assert line.exc_info
 
 
 # -- cors ---------------------------------------------------------------------------------------------
