@@ -87,7 +87,8 @@ class StackAuthConfig:
         allow_restricted: let restricted users in.
         allow_anonymous: let anonymous users in; implies restricted ones, as in Stack Auth.
         leeway: seconds of clock difference granted to ``exp`` and ``nbf``, 0 to 300.
-        timeout: seconds that all upstream work of one request may take, DNS look-ups excepted.
+        timeout: seconds that all upstream work may take before the handler of a request runs, and again
+            for each profile that the handler loads; DNS look-ups excepted.
         profile_ttl: seconds for which a profile is remembered.
         token_memory: how many verified tokens are remembered.
         profile_memory: how many profiles are remembered.
