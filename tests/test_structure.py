@@ -43,6 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_flow_profiles",
         "_flow",
         "_edge",
+        "_transport",
         "_sync _async",
         "_door _verifiers",
         "asgi wsgi",
@@ -82,8 +83,8 @@ IMPURE = {
 """What no pure module imports, but for those named: they guard their swaps with a lock."""
 
 OWNED = {
-    "requests": {"_sync"},
-    "urllib3": {"_sync"},
+    "requests": {"_sync", "_transport"},
+    "urllib3": {"_sync", "_transport"},
     "httpx": {"_async"},
     "anyio": {"_async", "_door"},
     "asgiref": {"asgi"},

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 
 from stackauth_middleware import _flow_keys
-from tests.edges.loopback import Skew
+from stackauth_middleware._sync import SyncEdge
+from tests.edges.loopback import Skew, config_for
+
+
+@pytest.fixture
+def make_edge() -> Iterator[Callable[..., SyncEdge]]:
+    """Make edges, and close them when the test is done."""
+    with contextlib.ExitStack() as stack:
+
+        def make(url: str = "http://127.0.0.1:9", **settings: Any) -> SyncEdge:
+            edge = SyncEdge(config_for(url, **settings))
+            stack.callback(edge.close)
+            return edge
+
+        yield make
 
 
 @pytest.fixture

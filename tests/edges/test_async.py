@@ -37,7 +37,8 @@ from tests.edges.loopback import (
     deaf_address,
     live_token,
 )
-from tests.edges.test_sync import SECRET, brief, closed_address, forking, in_a_child, sub, tunnel, with_threads
+from tests.edges.test_sync import SECRET, brief, forking, in_a_child, sub, with_threads
+from tests.edges.test_transport import closed_address, tunnel
 
 both = pytest.mark.parametrize("backend", BACKENDS)
 

@@ -96,7 +96,7 @@ def _pool_for_each_call() -> None:
         return _kept[-1]
 
     def pool(self: Any) -> Any:
-        _kept.append(_sync._Transport(pool_connections=4, pool_maxsize=32))
+        _kept.append(_sync.Transport(pool_connections=4, pool_maxsize=32))
         return _kept[-1]
 
     _exchange(_async.AsyncEdge, "_transport", transport)
