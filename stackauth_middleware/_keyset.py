@@ -146,7 +146,7 @@ class KeySet(NamedTuple):
         """Return the record after a flight that its asker left: another takes over, but not for ever."""
         if self.left + 1 < GIVEN_UP:
             return self._replace(left=self.left + 1)
-        return self.failed(Failure(ErrorCode.SERVER_ERROR, "given up too often"), mono)
+        return self.failed(_LEFT_ALONE, mono)
 
 
 class Failure(NamedTuple):
@@ -155,6 +155,9 @@ class Failure(NamedTuple):
     code: ErrorCode
     detail: str
     retry_after: int | None = None
+
+
+_LEFT_ALONE = Failure(ErrorCode.SERVER_ERROR, "its askers left")
 
 
 class Document(NamedTuple):

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 from tests.security.corpus import cases
 
 README = Path(__file__).parents[2] / "README.md"
+MUTANTS = Path(__file__).with_name("MUTANTS.md")
+
+
+def words(path: Path) -> str:
+    return " ".join(path.read_text("utf-8").split())
 
 
 def test_the_readme_tells_how_many_tokens_there_are() -> None:
     corpus = list(cases())
     groups = Counter(case.threat[0] for case in corpus)
     verdicts = Counter(case.expected for case in corpus)
-    told = " ".join(README.read_text("utf-8").split())
+    told = words(README)
     assert (
         f"{len(corpus)} named tokens, {groups['A']} against the header, {groups['B']} against signature and framing, "
         f"{groups['C']} against payload and claims, {groups['D']} against the user types and projects of Stack Auth: "
         f"{verdicts['reject']} to be refused, {verdicts['accept']} to be let in, {verdicts['either']} that a release"
     ) in told
     assert len({(case.threat, case.name) for case in corpus}) == len(corpus)
+
+
+def test_the_readme_tells_how_many_mutants_live() -> None:
+    rows = re.findall(r"\| `\w+` \| (\d+) \| (\d+) \| (\d+) \|", words(MUTANTS))
+    made, killed, alive = (sum(map(int, column)) for column in zip(*rows, strict=True))
+    assert made == killed + alive
+    assert f"of {made:,} mutants {alive} live, each [explained](tests/security/MUTANTS.md)" in words(README)
