@@ -126,18 +126,18 @@ class AsyncEdge:
             return await _edge.stand_in.asend(call, left)
         # In a task of its own, which asyncio itself cannot cancel, only a scope: httpcore, cancelled where it
         # takes a lock, would keep the connection for ever, and there is no end to what a pool can hold.
-        answer: Reply | NoReply | Exception = NoReply.BROKEN
+        answer: Reply | NoReply | BaseException = NoReply.BROKEN
 
         async def fetch() -> None:
             nonlocal answer
             try:
                 answer = await self._fetch(call, left)
-            except Exception as error:  # raised below: the group would wrap it
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # raised below: the group would wrap it
                 answer = error
 
         async with anyio.create_task_group() as group:
             group.start_soon(fetch)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 

@@ -111,10 +111,11 @@ class SyncEdge:
             self._clear(flight, mine)
         if isinstance(aloft, FlightEnd):
             return aloft
+        acquired = None
         try:
-            aloft.lock.acquire(timeout=max(0.0, min(deadline, now + flight.wait) - now))
+            acquired = aloft.lock.acquire(timeout=max(0.0, min(deadline, now + flight.wait) - now))
         finally:
-            if aloft.landed:  # killed as we were let go, we cannot tell who has the lock
+            if aloft.landed and acquired is not False:  # killed as we were let go, we cannot tell who has the lock
                 with contextlib.suppress(RuntimeError):
                     aloft.lock.release()
             with self._lock:

@@ -552,6 +552,21 @@ def test_what_a_flight_raises_its_asker_can_handle(backend: Backend, stand_in: H
     assert anyio.run(main, backend=backend) == "of the flight, then LANDED"
 
 
+@both
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_what_ends_the_process_in_a_call_comes_out_as_it_is(
+    end: type[BaseException], backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call has a task of its own, and a server that waits for an interrupt looks into no group."""
+
+    def interrupted(edge: AsyncEdge, url: str) -> None:
+        raise end("in the call")
+
+    monkeypatch.setattr(AsyncEdge, "_transport", interrupted)
+    with pytest.raises(end, match="in the call"):
+        ask_once(backend, "http://127.0.0.1:9")
+
+
 def test_both_clocks_come_with_every_answer(stand_in: HeldStandIn) -> None:
     def script() -> Script[Tick]:
         return (yield flight())

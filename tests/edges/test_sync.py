@@ -452,6 +452,35 @@ def test_a_waiter_has_limits_of_its_own(make_edge: Callable[..., SyncEdge], thre
     assert carrier.result(10) is FlightEnd.LANDED
 
 
+def test_a_waiter_whose_time_is_up_as_the_flight_lands_has_no_lock_to_let_go(
+    make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor
+) -> None:
+    """Between the two steps of landing the lock is the carrier's, and tracers and free threads do stop there."""
+    edge, gate = make_edge(), Gate()
+    carrier = threads.submit(edge.run, joining(gate.flight()))
+    until(gate.aloft.is_set)
+    aloft = edge._flights["key"]
+    lock, landing, waiter_is_gone = aloft.lock, threading.Event(), threading.Event()
+
+    class LandingSlowly:
+        def acquire(self, *, timeout: float) -> bool:
+            gate.go.set()
+            assert landing.wait(10)
+            return lock.acquire(timeout=timeout)
+
+        def release(self) -> None:
+            if not landing.is_set():
+                landing.set()
+                assert waiter_is_gone.wait(10)
+            lock.release()
+
+    aloft.lock = LandingSlowly()  # type: ignore[assignment]
+    assert edge.run(joining(gate.flight(wait=0.01))) is FlightEnd.LANDED
+    waiter_is_gone.set()
+    assert carrier.result(10) is FlightEnd.LANDED
+    assert edge._flights == {}
+
+
 def test_a_carrier_spends_what_it_can_and_no_more(make_edge: Callable[..., SyncEdge]) -> None:
     with Loopback(hostile.silence) as server:
         edge = make_edge(server.url, timeout=5)
