@@ -109,13 +109,38 @@ class AsyncEdge:
         return FlightEnd.LANDED if landed.is_set() else FlightEnd.TIMED_OUT
 
     async def _carry(self, flight: Flight, flights: dict[Hashable, anyio.Event], deadline: float) -> FlightEnd:
-        """Run the flight's script. Whatever becomes of us, those who wait are let go to look again."""
+        """Run the flight's script. Whatever becomes of us, those who wait are let go to look again.
+
+        A task of its own runs it, for two reasons. A stranger who asks and leaves must not cost a call each
+        time, so it goes on for a while. And httpcore, cancelled by asyncio itself where it takes a lock,
+        would keep the connection for ever; a cancel scope never strikes there.
+        """
         landed = flights[flight.key] = anyio.Event()
+        done, going_on = anyio.Event(), anyio.CancelScope(shield=True)
+        failure: BaseException | None = None
+
+        async def fly() -> None:
+            nonlocal failure
+            try:
+                with going_on:
+                    await self._drive(flight.script(), deadline)
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # raised below: the group would wrap it
+                failure = error
+            finally:
+                done.set()
+
         try:
-            await self._drive(flight.script(), deadline)
+            async with anyio.create_task_group() as group:
+                group.start_soon(fly)
+                try:
+                    await done.wait()
+                finally:
+                    going_on.deadline = anyio.current_time() + flight.linger
         finally:
             del flights[flight.key]
             landed.set()
+        if failure is not None:
+            raise failure
         return FlightEnd.LANDED
 
     async def _send(self, call: Call, deadline: float) -> Reply | NoReply:
@@ -124,24 +149,6 @@ class AsyncEdge:
             return NoReply.TIMED_OUT
         if _edge.stand_in is not None:
             return await _edge.stand_in.asend(call, left)
-        # In a task of its own, which asyncio itself cannot cancel, only a scope: httpcore, cancelled where it
-        # takes a lock, would keep the connection for ever, and there is no end to what a pool can hold.
-        answer: Reply | NoReply | BaseException = NoReply.BROKEN
-
-        async def fetch() -> None:
-            nonlocal answer
-            try:
-                answer = await self._fetch(call, left)
-            except (Exception, SystemExit, KeyboardInterrupt) as error:  # raised below: the group would wrap it
-                answer = error
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(fetch)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    async def _fetch(self, call: Call, left: float) -> Reply | NoReply:
         answered = False
         try:
             with anyio.fail_after(left):

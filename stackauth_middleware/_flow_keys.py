@@ -18,6 +18,8 @@ from .errors import AuthServerError, ErrorCode, RefusedError
 
 CARRY_BESIDE = 1.0
 """Seconds that a request spends at most on a key set while there are keys to go on with."""
+LINGER = 1.0
+"""Seconds for which a task that is cancelled goes on asking for those who come after it."""
 MAX_WAITERS = 4
 """Threads that may wait for a key that may not exist while there are keys to go on with."""
 
@@ -69,7 +71,7 @@ class KeyRing:
             record, mono = cell.record, tick.clocks.mono
             action = record.action(token.kid, mono)
             if action is Action.USE_AND_REFRESH and not defer_refresh and tick.answer is FlightEnd.LANDED:
-                tick = yield self._flight(token.user_type, record, carry=CARRY_BESIDE, wait=0)
+                tick = yield self._flight(token.user_type, record)._replace(carry=CARRY_BESIDE, wait=0, linger=LINGER)
                 continue
             if action in (Action.USE, Action.USE_AND_REFRESH):
                 return record.keys[token.kid], action, tick.clocks
@@ -83,7 +85,7 @@ class KeyRing:
         """Fetch the key set of `user_type`, unless another has or does; for a door whose app is done."""
         record = self.record(user_type)
         if record.age(now.mono) is not Age.FRESH and record.may_refresh(now.mono):
-            yield self._flight(user_type, record, wait=0)
+            yield self._flight(user_type, record)._replace(wait=0)
 
     def warm_up(self) -> Script[None]:
         """Fetch the key set of normal users, or join those who do."""
@@ -94,21 +96,14 @@ class KeyRing:
     def _flight_for_unknown(self, user_type: UserType, record: KeySet, mono: float) -> Flight:
         """Return the flight for a key that is not held: a short one where there are other keys to serve by."""
         if record.age(mono) is Age.NONE:
-            return self._flight(user_type, record)
-        return Flight(
-            ("keys", user_type),
-            lambda: self._refresh_for_unknown(user_type, record, mono),
-            carry=CARRY_BESIDE,
-            wait=CARRY_BESIDE,
-            max_waiters=MAX_WAITERS,
-        )
+            return self._flight(user_type, record)._replace(linger=LINGER)
+        flight = self._flight(user_type, record, past_caches=True)
+        return flight._replace(carry=CARRY_BESIDE, wait=CARRY_BESIDE, max_waiters=MAX_WAITERS, linger=LINGER)
 
-    def _flight(
-        self, user_type: UserType, record: KeySet, *, carry: float = math.inf, wait: float = math.inf
-    ) -> Flight:
-        return Flight(("keys", user_type), lambda: self._refresh(user_type, record), carry=carry, wait=wait)
+    def _flight(self, user_type: UserType, record: KeySet, *, past_caches: bool = False) -> Flight:
+        return Flight(("keys", user_type), lambda: self._refresh(user_type, record, past_caches=past_caches))
 
-    def _refresh(self, user_type: UserType, seen: KeySet, *, past_caches: bool = False) -> Script[None]:
+    def _refresh(self, user_type: UserType, seen: KeySet, *, past_caches: bool) -> Script[None]:
         """Fetch the key set of `user_type` and keep what came of it, unless a flight landed since `seen` was."""
         cell = self._key_sets[user_type]
         if cell.record is not seen:
@@ -124,14 +119,6 @@ class KeyRing:
         notice = self._faults if failure.code is ErrorCode.MISCONFIGURED else self._outages
         notice(clocks.mono, f"no {user_type.value} key set from {self._url}: {failure.detail}")
         cell.swap(lambda record: (record.failed(failure, clocks.mono), None))
-
-    def _refresh_for_unknown(self, user_type: UserType, seen: KeySet, mono: float) -> Script[None]:
-        """Do as `_refresh` does, past caches; strangers may ask for this, and leave."""
-        try:
-            yield from self._refresh(user_type, seen, past_caches=True)
-        except GeneratorExit:
-            self._key_sets[user_type].swap(lambda record: (record.given_up(mono), None))
-            raise
 
     def _documents(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Clocks]]:
         """Fetch what the keys of `user_type` are read from: two documents but for normal users."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from . import _profiles
 from ._config import StackAuthConfig
-from ._flow_keys import ask
+from ._flow_keys import LINGER, ask
 from ._memory import Cell, Memory
 from ._notices import Notice
 from ._profiles import Breaker, Failure, Reading, Refusal
@@ -74,7 +74,7 @@ class ProfileDesk:
                 return _profile(known, self._breaker.record, clocks.mono)
             mine: list[Reading] = []
             script = self._asking(user, token, digest, clocks, look=look, tell=mine.append)
-            tick = yield Flight(("profile", user.user_id), script)
+            tick = yield Flight(("profile", user.user_id), script, linger=LINGER)
             clocks = tick.clocks
             if mine:
                 return _profile(mine[0], self._breaker.record, clocks.mono)

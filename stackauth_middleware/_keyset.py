@@ -35,8 +35,6 @@ USABLE = 24 * 3600.0
 """Seconds for which a key set goes on being used while it cannot be refreshed."""
 APART = 10.0
 """Seconds between two flights for the same key set, failures included."""
-GIVEN_UP = 5
-"""Flights in a row whose askers left them, of which the last counts as a failure."""
 
 SMALLER = {UserType.RESTRICTED: UserType.NORMAL, UserType.ANONYMOUS: UserType.RESTRICTED}
 """The user type whose document is the next smaller one."""
@@ -103,7 +101,6 @@ class KeySet(NamedTuple):
     Attributes:
         failure: the row that the last flight failed with, or None where it brought keys.
         apart: seconds after `asked_at` before another flight may start.
-        left: how many flights in a row were given up.
     """
 
     keys: Keys = MappingProxyType({})
@@ -112,7 +109,6 @@ class KeySet(NamedTuple):
     asked_at: float = -math.inf
     apart: float = APART
     failure: ErrorCode | None = None
-    left: int = 0
 
     def is_fresh(self, mono: float) -> bool:
         return mono - self.fetched_at < self.fresh_for
@@ -140,13 +136,7 @@ class KeySet(NamedTuple):
 
     def failed(self, failure: Failure, mono: float) -> KeySet:
         """Return the record after a flight that failed: it changes no key."""
-        return self._replace(asked_at=mono, apart=max(APART, failure.retry_after or 0), failure=failure.code, left=0)
-
-    def given_up(self, mono: float) -> KeySet:
-        """Return the record after a flight that its asker left: another takes over, but not for ever."""
-        if self.left + 1 < GIVEN_UP:
-            return self._replace(left=self.left + 1)
-        return self.failed(_LEFT_ALONE, mono)
+        return self._replace(asked_at=mono, apart=max(APART, failure.retry_after or 0), failure=failure.code)
 
 
 class Failure(NamedTuple):
@@ -155,9 +145,6 @@ class Failure(NamedTuple):
     code: ErrorCode
     detail: str
     retry_after: int | None = None
-
-
-_LEFT_ALONE = Failure(ErrorCode.SERVER_ERROR, "its askers left")
 
 
 class Document(NamedTuple):

@@ -108,7 +108,9 @@ class Verifier:
 class AsyncVerifier:
     """Verify access tokens from any task, under asyncio or trio. The arguments are `Verifier`'s.
 
-    Not promised: that an event loop which ends without `aclose` takes its pooled connections along.
+    Not promised: that what is cancelled while it asks Stack Auth ends at once, since others may wait for
+    the answer; it does within a second. Nor that an event loop which ends without `aclose` takes its
+    pooled connections along.
     """
 
     def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:

@@ -133,6 +133,8 @@ class Flight(NamedTuple):
         carry: seconds that the asker can spend at most as the carrier.
         wait: seconds that it can spend at most as a waiter; 0 to go on at once.
         max_waiters: how many threads may wait for it; None for any number. Tasks are not limited.
+        linger: seconds for which a task that is cancelled goes on as the carrier, so that who asks and leaves
+            does not have Stack Auth asked once more by the next.
     """
 
     key: Hashable
@@ -140,6 +142,7 @@ class Flight(NamedTuple):
     carry: float = math.inf
     wait: float = math.inf
     max_waiters: int | None = None
+    linger: float = 0.0
 
 
 Effect: TypeAlias = "Call | Flight"

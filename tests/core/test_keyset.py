@@ -18,7 +18,6 @@ from stackauth_middleware._keyset import (
     APART,
     FRESH,
     FRESH_AT_LEAST,
-    GIVEN_UP,
     MAX_OCTETS,
     USABLE,
     Action,
@@ -580,16 +579,6 @@ def test_a_failed_flight_changes_no_key_and_no_age() -> None:
     assert (record.asked_at, record.failure) == (MONO + 700, ErrorCode.MISCONFIGURED)
     assert record.age(MONO + 700) is Age.STALE
     assert record.age(MONO + USABLE) is Age.NONE
-
-
-def test_a_flight_that_is_given_up_changes_nothing_until_it_happens_too_often() -> None:
-    """Who leaves leaves the flight to another; but those who do nothing else must not cost a call each."""
-    record = FILLED
-    for left in range(1, GIVEN_UP):
-        record = record.given_up(MONO + 700)
-        assert record == FILLED._replace(left=left)
-    assert record.failed(Failure(ErrorCode.MISCONFIGURED, "x"), MONO).left == 0
-    assert record.given_up(MONO + 700) == FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO + 700)
 
 
 def test_a_flight_that_brought_keys_clears_the_failure() -> None:

@@ -14,10 +14,10 @@ import pytest
 
 from stackauth_middleware import AsyncVerifier
 from stackauth_middleware._async import AsyncEdge
-from stackauth_middleware._wire import Call
+from stackauth_middleware._wire import Answer, Call, Flight, Script
 from tests.edges import hostile
 from tests.edges.loopback import Exchange, Issuer, Loopback, config_for, live_token
-from tests.edges.test_async import asking, until
+from tests.edges.test_async import until
 from tests.edges.test_sync import brief
 from tests.security.cancelling import MEANS, Actor, Gone, Means, Stepped
 
@@ -34,12 +34,24 @@ class Caller(Actor):
 
     def __init__(self, edge: AsyncEdge, ask: Callable[[], Coroutine[Any, Any, Any]], means: Means, at: int) -> None:
         super().__init__(ask, means, at)
-        self._edge, self._fetch = edge, edge._fetch
-        edge._fetch = self._stepped  # type: ignore[method-assign]
+        self._edge, self._send = edge, edge._send
+        edge._send = self._stepped  # type: ignore[method-assign]
 
-    def _stepped(self, call: Call, left: float) -> Any:
-        self._edge._fetch = self._fetch  # type: ignore[method-assign]
-        return Stepped(self._fetch(call, left), self.on_suspension)
+    def _stepped(self, call: Call, deadline: float) -> Any:
+        self._edge._send = self._send  # type: ignore[method-assign]
+        return Stepped(self._send(call, deadline), self.on_suspension)
+
+
+def aloft(call: Call, linger: float) -> Script[list[Answer]]:
+    """Have `call` sent, and return what came of it."""
+    answers: list[Answer] = []
+
+    def script() -> Script[None]:
+        tick = yield call
+        answers.append(tick.answer)
+
+    yield Flight(call.url, script, linger=linger)
+    return answers
 
 
 async def all_is_closed(edge: AsyncEdge, server: Loopback, means: Means) -> None:
@@ -55,8 +67,9 @@ async def all_is_closed(edge: AsyncEdge, server: Loopback, means: Means) -> None
 
 
 @by_all_means
+@pytest.mark.parametrize("linger", [0.0, 10.0], ids=["at once", "when it is done"])
 @pytest.mark.parametrize("pooled", [False, True], ids=["new connection", "pooled connection"])
-def test_a_call_cancelled_at_every_point(pooled: bool, means: Means) -> None:
+def test_a_call_cancelled_at_every_point(pooled: bool, linger: float, means: Means) -> None:
     """Its answer, where it comes all the same, is nobody else's."""
 
     def conduct(exchange: Exchange) -> None:
@@ -68,7 +81,7 @@ def test_a_call_cancelled_at_every_point(pooled: bool, means: Means) -> None:
         edge = AsyncEdge(config_for(server.url))
 
         async def ask(path: str) -> Any:
-            return [brief(each) for each in await edge.run(asking(Call(server.url + path, 100)))]
+            return [brief(each) for each in await edge.run(aloft(Call(server.url + path, 100), linger))]
 
         if pooled:
             assert await ask("/before") == [(200, b"/before")]
