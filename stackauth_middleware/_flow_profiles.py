@@ -143,7 +143,8 @@ class ProfileDesk:
         if isinstance(reading, Failure):
             notice = self._faults if reading.code is ErrorCode.MISCONFIGURED else self._outages
             notice(mono, f"no profile from {self._config.users_me_url}: {reading.detail}")
-            self._breaker.swap(lambda breaker: (breaker.failed(reading, user.user_id, mono), None))
+        if isinstance(reading, Failure) and not reading.overgrown:
+            self._breaker.swap(lambda breaker: (breaker.failed(reading, user.user_id, asked_at, mono), None))
         else:
             self._breaker.swap(lambda breaker: (breaker.succeeded(asked_at), None))
 

@@ -66,12 +66,14 @@ class Failure(NamedTuple):
 
     Attributes:
         for_user: whether another user's call may well succeed: an odd account gets a 500 too.
+        overgrown: whether it is the user's own metadata that cannot be read: Stack Auth is well.
     """
 
     code: ErrorCode
     detail: str
     retry_after: int | None = None
     for_user: bool = False
+    overgrown: bool = False
 
 
 Reading: TypeAlias = UserProfile | Refusal | Failure
@@ -100,12 +102,15 @@ def call(config: StackAuthConfig, token: str, version: str) -> Call:
 
 def read(answer: Answer, user_id: str, clocks: Clocks) -> Reading:
     """Return what `answer` says of the user `user_id`."""
+    if answer is NoReply.TOO_LARGE:
+        return _overgrown(answer.value)
     if not isinstance(answer, Reply):
-        # One user's overgrown profile says nothing about Stack Auth.
-        return Failure(ErrorCode.SERVER_ERROR, str(answer.value), for_user=answer is NoReply.TOO_LARGE)
-    if sum(map(answer.body.count, (b",", b"[", b"{"))) > MAX_PARTS:
-        return Failure(ErrorCode.SERVER_ERROR, "a profile of too many parts", for_user=True)
+        return Failure(ErrorCode.SERVER_ERROR, str(answer.value))
     status, body = answer.meant_status, _object(answer.body)
+    if isinstance(body, Failure):
+        if status == 200:
+            return body
+        body = {}
     code = body.get("code")
     if isinstance(code, str) and (code in _JUDGED or code in _OUR_FAULT):
         return _by_code(code, body)
@@ -116,11 +121,20 @@ def read(answer: Answer, user_id: str, clocks: Clocks) -> Reading:
     return Failure(ErrorCode.SERVER_ERROR, f"status {status}", retry_after, for_user=odd and not retry_after)
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _overgrown(detail: str) -> Failure:
+    return Failure(ErrorCode.SERVER_ERROR, detail, for_user=True, overgrown=True)
+
+
+def _object(body: bytes) -> Mapping[str, Any] | Failure:
+    """Return the object that `body` is, an empty one where it is none, or why it is not read as a profile."""
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_PARTS:
+        return _overgrown("a profile of too many parts")
     try:
         value = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
+    except RecursionError:
+        return _overgrown("a profile nested too deeply")
     return value if isinstance(value, dict) else {}
 
 
@@ -141,7 +155,7 @@ def _by_body(body: Mapping[str, Any], user_id: str) -> UserProfile | Failure:
     except ValueError:
         return Failure(ErrorCode.SERVER_ERROR, "a profile whose flags are no booleans", for_user=True)
     except RecursionError:
-        return Failure(ErrorCode.SERVER_ERROR, "a profile nested too deeply", for_user=True)
+        return _overgrown("a profile nested too deeply")
 
 
 class Breaker(NamedTuple):
@@ -177,19 +191,22 @@ class Breaker(NamedTuple):
         return self._replace(open_until=mono + OPEN_FOR), True  # the one probe: until it is back, no other
 
     def given_up(self, asked_at: float) -> Breaker:
-        """Return the record after a call whose caller left: if it was the probe, the next may be one."""
+        """Return the record after a call that told nothing: if it was the probe, the next may be one."""
         return self._replace(open_until=asked_at) if self.open_until == asked_at + OPEN_FOR else self
 
     def succeeded(self, asked_at: float) -> Breaker:
         """Return the record after an answer about a user, asked for at `asked_at`."""
         return self if asked_at < self.told_at else Breaker()
 
-    def failed(self, failure: Failure, user_id: str, mono: float) -> Breaker:
-        """Return the record after a call that failed. What is open stays so for as long as was said before."""
+    def failed(self, failure: Failure, user_id: str, asked_at: float, mono: float) -> Breaker:
+        """Return the record after a call that failed. What is open stays so for as long as was said before.
+
+        But a probe about a user who is counted already tells nothing new: the next caller may try.
+        """
         if failure.code is ErrorCode.MISCONFIGURED:
             return Breaker(open_until=max(self.open_until, mono + OPEN_FOR), told_at=mono, code=failure.code)
         if failure.for_user and user_id in self.users:
-            return self
+            return self.given_up(asked_at)
         failures = self.failures + 1
         users = self.users | {user_id} if failure.for_user and failures <= OPENS_AFTER else self.users
         told_at = mono if failure.retry_after else self.told_at

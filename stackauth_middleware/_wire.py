@@ -55,23 +55,33 @@ class Response(NamedTuple):
         return Response(status, headers, body, f"{status} {HTTPStatus(status).phrase}", raw)
 
 
-class Call(NamedTuple):
-    """A GET for an edge to send: no redirect, no cookie, the body at most `max_octets` long."""
+class Call:
+    """A GET for an edge to send: no redirect, no cookie, the body at most `max_octets` long.
 
-    url: str
-    max_octets: int
-    headers: Mapping[str, str] = MappingProxyType({})
+    Like `Reply` it is no mapping, sequence or dataclass and shows no more than its repr: error trackers
+    write out the variables of frames, and the members of what they find there. Neither is ever changed.
+    """
+
+    __slots__ = ("headers", "max_octets", "url")
+
+    def __init__(self, url: str, max_octets: int, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.url = url
+        self.max_octets = max_octets
+        self.headers = headers
 
     def __repr__(self) -> str:  # the headers hold credentials
         return f"Call({self.url!r}, {self.max_octets})"
 
 
-class Reply(NamedTuple):
+class Reply:
     """An answer read to its end. Header names in lower case."""
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
 
     def __repr__(self) -> str:  # the body is somebody's profile
         return f"Reply({self.status})"

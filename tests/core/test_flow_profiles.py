@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, StackAuthConfig, User, UserProfile
 from stackauth_middleware._flow_profiles import AT_ONCE, ProfileDesk
 from stackauth_middleware._memory import forget_all
-from stackauth_middleware._profiles import OPEN_FOR, OPENS_AFTER
+from stackauth_middleware._profiles import MAX_PARTS, OPEN_FOR, OPENS_AFTER
 from stackauth_middleware._user import user_from_claims
 from stackauth_middleware._version import __version__
 from stackauth_middleware._wire import Answer, Call, Flight, FlightEnd, NoReply, Script, Tick
@@ -416,6 +416,61 @@ def test_odd_answers_about_five_users_are_an_outage() -> None:
         assert desk.failure(f"00000000-0000-4000-8000-{number:012}") == (SERVER_ERROR, 1)
     assert desk.failure(JANE) == desk.failure(JOHN) == (SERVER_ERROR, 10)
     assert desk.calls == 5
+
+
+USERS = [f"00000000-0000-4000-8000-{number:012}" for number in range(OPENS_AFTER)]
+
+
+def body_of(user_id: str, metadata: str) -> Answer:
+    return reply(f'{{"id": "{user_id}", "client_metadata": {metadata}}}'.encode())
+
+
+OVERGROWN: dict[str, Callable[[str], Answer]] = {
+    "too large": lambda user_id: NoReply.TOO_LARGE,
+    "too many parts": lambda user_id: body_of(user_id, f"[{'0,' * MAX_PARTS}0]"),
+    "too deep to hold": lambda user_id: body_of(user_id, "[" * 600 + "]" * 600),
+    "too deep": lambda user_id: body_of(user_id, "[" * 30_000 + "]" * 30_000),
+}
+
+
+@pytest.mark.parametrize("how", OVERGROWN)
+def test_overgrown_profiles_of_five_users_keep_nobody_else_out(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Metadata is the user's own to write: each of them gets the 503, for a second without a call."""
+    desk = Desk(profile_ttl=0)
+    desk.users_me.instead = lambda token: OVERGROWN[how](token[:36]) if token[:36] in USERS else None
+    for round_ in range(1, 4):
+        for _ in range(3):
+            assert [desk.failure(user_id) for user_id in USERS] == [(SERVER_ERROR, 1)] * 5
+        assert desk.ask(JOHN) == f"answer {round_ * 6}"
+        assert desk.calls == round_ * 6
+        desk.clock.pass_by(1)
+    (line,) = caplog.records
+    assert line.levelno == logging.WARNING
+    assert "no profile from https://api.stack-auth.com/api/v1/users/me: " in line.getMessage()
+
+
+@pytest.mark.parametrize("how", OVERGROWN)
+def test_an_overgrown_profile_shows_that_stack_auth_is_back(how: str) -> None:
+    desk = Desk()
+    desk.users_me.instead = lambda token: NoReply.TIMED_OUT
+    for _ in range(OPENS_AFTER):
+        desk.failure()
+    desk.clock.pass_by(OPEN_FOR)
+    desk.users_me.instead = lambda token: OVERGROWN[how](JANE) if token.startswith(JANE) else None
+    assert desk.failure(JANE) == (SERVER_ERROR, 1)
+    assert desk.ask(JOHN) == "answer 7"
+
+
+def test_a_probe_about_a_user_whose_faults_are_counted_leaves_the_next_to_ask_at_once() -> None:
+    """Else five odd accounts that ask first after each pause would keep everybody out for good."""
+    desk = Desk()
+    desk.users_me.instead = lambda token: reply(b"", 500) if token[:36] in USERS else None
+    assert [desk.failure(user_id) for user_id in USERS] == [(SERVER_ERROR, 1)] * 4 + [(SERVER_ERROR, 10)]
+    desk.clock.pass_by(OPEN_FOR)
+    assert desk.failure(USERS[0]) == (SERVER_ERROR, 1)
+    assert desk.ask(JOHN) == "answer 7"
+    assert desk.ask(JANE) == "answer 8"
+    assert desk.calls == 8
 
 
 def test_an_outage_is_not_held_against_a_user() -> None:

@@ -184,7 +184,6 @@ NO_PROFILE = [
     json.dumps({"code": ["RESTRICTED_USER_NOT_ALLOWED"]}).encode(),
     json.dumps([{"id": USER_ID}]).encode(),
     b'{"id": "' + USER_ID.encode() + b'", "n": ' + b"1" * 5000 + b"}",
-    b'{"id": "' + USER_ID.encode() + b'", "client_metadata": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
 ]
 
 
@@ -192,8 +191,7 @@ NO_PROFILE = [
 def test_a_200_that_is_not_the_profile_of_this_user_judges_nobody(body: bytes) -> None:
     made = reading(reply(body))
     assert isinstance(made, Failure)
-    assert (made.code, made.for_user, made.retry_after) == (ErrorCode.SERVER_ERROR, True, None)
-    assert made.detail in ("a 200 that is not the profile of this user", "a profile of too many parts")
+    assert made == Failure(ErrorCode.SERVER_ERROR, "a 200 that is not the profile of this user", for_user=True)
 
 
 @pytest.mark.parametrize("flag", ["is_restricted", "is_anonymous"])
@@ -202,23 +200,46 @@ def test_a_flag_that_is_no_boolean_judges_nobody(flag: str) -> None:
     assert made == Failure(ErrorCode.SERVER_ERROR, "a profile whose flags are no booleans", for_user=True)
 
 
-def test_metadata_too_deep_to_hold_judges_nobody() -> None:
-    """Metadata is the user's own to write; json reads deeper than Python code may call."""
-    nested = b"[" * 600 + b"]" * 600
-    made = reading(reply(b'{"id": "%b", "client_metadata": %b}' % (USER_ID.encode(), nested)))
-    assert made == Failure(ErrorCode.SERVER_ERROR, "a profile nested too deeply", for_user=True)
+def overgrown(detail: str) -> Failure:
+    return Failure(ErrorCode.SERVER_ERROR, detail, for_user=True, overgrown=True)
+
+
+def with_metadata(metadata: bytes, status: int = 200, **headers: str) -> Any:
+    return reply(b'{"id": "%b", "client_metadata": %b}' % (USER_ID.encode(), metadata), status, **headers)
+
+
+TOO_DEEP_TO_HOLD = b"[" * 600 + b"]" * 600
+"""json reads deeper than Python code may call."""
+TOO_DEEP = b"[" * 30_000 + b"]" * 30_000
+TOO_MANY = b"[" + b"0," * MAX_PARTS + b"0]"
+
+
+@pytest.mark.parametrize("metadata", [TOO_DEEP_TO_HOLD, TOO_DEEP], ids=["to hold", "to parse"])
+def test_metadata_nested_too_deeply_judges_nobody(metadata: bytes) -> None:
+    """Metadata is the user's own to write."""
+    assert reading(with_metadata(metadata)) == overgrown("a profile nested too deeply")
+
+
+@pytest.mark.parametrize("metadata", [TOO_DEEP, TOO_MANY], ids=["too deep", "too many parts"])
+@pytest.mark.parametrize(("status", "for_user"), [(500, True), (404, False)])
+def test_what_is_no_profile_is_not_an_overgrown_one(metadata: bytes, status: int, for_user: bool) -> None:
+    """It is the status that counts, also one hidden behind a 200, and the pause that is asked for."""
+    failure = Failure(ErrorCode.SERVER_ERROR, f"status {status}", for_user=for_user)
+    assert reading(with_metadata(metadata, status)) == failure
+    assert reading(with_metadata(metadata, x_stack_actual_status=str(status))) == failure
+    paused = failure._replace(retry_after=7, for_user=False)
+    assert reading(with_metadata(metadata, status, retry_after="7")) == paused
 
 
 @pytest.mark.parametrize("part", ["[]", "{}", "0"])
 def test_a_profile_of_too_many_parts_is_not_even_parsed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(parts: int) -> Any:
-        return reply(b'{"id": "%b", "client_metadata": [%b]}' % (USER_ID.encode(), ",".join([part] * parts).encode()))
+        return with_metadata(b"[%b]" % ",".join([part] * parts).encode())
 
     most = (MAX_PARTS - 2) // (1 if part == "0" else 2)
     assert isinstance(reading(answer(most)), UserProfile)
     monkeypatch.setattr(json, "loads", lambda *_: pytest.fail("parsed"))
-    made = reading(answer(most + 1))
-    assert made == Failure(ErrorCode.SERVER_ERROR, "a profile of too many parts", for_user=True)
+    assert reading(answer(most + 1)) == overgrown("a profile of too many parts")
 
 
 @pytest.mark.parametrize("answer", [each for each in NoReply if each is not NoReply.TOO_LARGE])
@@ -228,7 +249,7 @@ def test_no_answer_is_an_outage_for_all(answer: NoReply) -> None:
 
 def test_a_profile_over_the_limit_is_its_users_own() -> None:
     """Else whoever can write metadata could open the breaker for everybody."""
-    assert reading(NoReply.TOO_LARGE) == Failure(ErrorCode.SERVER_ERROR, NoReply.TOO_LARGE.value, for_user=True)
+    assert reading(NoReply.TOO_LARGE) == overgrown(NoReply.TOO_LARGE.value)
 
 
 def test_a_flight_is_no_answer() -> None:
@@ -315,7 +336,7 @@ def test_whatever_is_answered_a_user_comes_only_of_a_200_with_the_users_id(
 
 def failing(breaker: Breaker, *failures: tuple[Failure, str, float]) -> Breaker:
     for failure, user_id, mono in failures:
-        breaker = breaker.failed(failure, user_id, mono)
+        breaker = breaker.failed(failure, user_id, mono - 0.1, mono)
     return breaker
 
 
@@ -333,7 +354,7 @@ def test_five_failures_in_a_row_open_it_for_ten_seconds() -> None:
     four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
     assert not four.is_open(MONO)
     assert four.tried(MONO) == (four, True)
-    five = four.failed(OUTAGE, "jane", MONO)
+    five = four.failed(OUTAGE, "jane", MONO - 0.1, MONO)
     assert five.is_open(MONO + 9.9)
     assert five.tried(MONO + 9.9) == (five, False)
     assert not five.is_open(MONO + 10)
@@ -364,9 +385,25 @@ def test_a_probe_that_succeeds_closes_it() -> None:
 def test_a_probe_that_fails_keeps_it_open() -> None:
     breaker, _ = opened().tried(MONO + 10)
     for failure, until in ((OUTAGE, 22), (ODD, 22), (throttled(60), 72), (throttled(1), 22), (OUR_FAULT, 22)):
-        again = breaker.failed(failure, "john", MONO + 12)
+        again = breaker.failed(failure, "john", MONO + 10, MONO + 12)
         assert again.open_until == MONO + until
         assert again.tried(MONO + until - 0.1) == (again, False)
+
+
+def test_a_probe_about_a_user_whose_faults_are_counted_gives_its_place_to_another() -> None:
+    """It says no more of Stack Auth than it did before: whoever asks first would else keep the others out."""
+    users = [f"user {n}" for n in range(OPENS_AFTER)]
+    breaker, _ = failing(Breaker(), *[(ODD, user_id, MONO) for user_id in users]).tried(MONO + 10)
+    left = breaker.failed(ODD, users[0], MONO + 10, MONO + 12)
+    assert (left.failures, left.users) == (OPENS_AFTER, frozenset(users))
+    probing, may = left.tried(MONO + 12)
+    assert may
+    assert probing.tried(MONO + 12) == (probing, False)
+
+
+def test_another_call_about_a_user_whose_faults_are_counted_frees_no_probe() -> None:
+    breaker, _ = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(OPENS_AFTER)]).tried(MONO + 10)
+    assert breaker.failed(ODD, "user 0", MONO - 0.1, MONO + 12) == breaker
 
 
 def test_a_probe_whose_caller_left_gives_its_place_to_another() -> None:
@@ -377,7 +414,7 @@ def test_a_probe_whose_caller_left_gives_its_place_to_another() -> None:
     assert probing.tried(MONO + 10.5)[1] is False
 
 
-@pytest.mark.parametrize("breaker", [Breaker(), opened(), Breaker().failed(throttled(30), "jane", MONO)])
+@pytest.mark.parametrize("breaker", [Breaker(), opened(), Breaker().failed(throttled(30), "jane", MONO - 0.1, MONO)])
 def test_another_caller_that_leaves_opens_nothing(breaker: Breaker) -> None:
     assert breaker.given_up(MONO - 1) == breaker
 
@@ -400,7 +437,7 @@ def test_the_users_are_not_collected_without_end() -> None:
 
 @pytest.mark.parametrize("seconds", [1, 7, 60])
 def test_retry_after_opens_it_for_as_long_as_is_said(seconds: int) -> None:
-    breaker = Breaker().failed(throttled(seconds), "jane", MONO)
+    breaker = Breaker().failed(throttled(seconds), "jane", MONO - 0.1, MONO)
     assert breaker.tried(MONO + seconds - 0.01) == (breaker, False)
     assert breaker.retry_after(MONO) == seconds
     assert breaker.tried(MONO + seconds)[1]
@@ -409,33 +446,33 @@ def test_retry_after_opens_it_for_as_long_as_is_said(seconds: int) -> None:
 @pytest.mark.parametrize("late", [OUTAGE, ODD, throttled(1), OUR_FAULT])
 def test_a_late_failure_does_not_cut_a_pause_short(late: Failure) -> None:
     """Calls that were on their way when Stack Auth asked for a pause come back after it did."""
-    breaker = Breaker().failed(throttled(60), "jane", MONO).failed(late, "john", MONO + 0.1)
+    breaker = Breaker().failed(throttled(60), "jane", MONO - 0.1, MONO).failed(late, "john", MONO - 0.1, MONO + 0.1)
     assert breaker.open_until == MONO + 60
 
 
 def test_a_late_success_does_not_end_a_pause_that_was_asked_for_after_it() -> None:
     for told in (throttled(60), OUR_FAULT):
-        breaker = Breaker().failed(told, "jane", MONO)
+        breaker = Breaker().failed(told, "jane", MONO - 0.1, MONO)
         assert breaker.succeeded(MONO - 0.1) == breaker
         assert breaker.succeeded(MONO) == Breaker()
 
 
 def test_a_later_outage_does_not_let_an_early_success_end_a_pause() -> None:
-    breaker = Breaker().failed(throttled(60), "jane", MONO).failed(OUTAGE, "john", MONO + 0.1)
+    breaker = Breaker().failed(throttled(60), "jane", MONO - 0.1, MONO).failed(OUTAGE, "john", MONO - 0.1, MONO + 0.1)
     assert breaker.succeeded(MONO - 0.1) == breaker
 
 
 def test_after_any_pause_one_call_goes_first() -> None:
     """A pause that ends for all at once would send everybody at once."""
     for told, seconds in ((throttled(3), 3.0), (OUR_FAULT, OPEN_FOR)):
-        breaker = Breaker().failed(told, "jane", MONO)
+        breaker = Breaker().failed(told, "jane", MONO - 0.1, MONO)
         probing, may = breaker.tried(MONO + seconds)
         assert may
         assert probing.tried(MONO + seconds)[1] is False
 
 
 def test_a_fault_of_ours_opens_it_at_once_under_its_own_row() -> None:
-    breaker = Breaker().failed(OUR_FAULT, "jane", MONO)
+    breaker = Breaker().failed(OUR_FAULT, "jane", MONO - 0.1, MONO)
     assert breaker.tried(MONO + 9.9) == (breaker, False)
     assert breaker.code is ErrorCode.MISCONFIGURED
     assert opened().code is ErrorCode.SERVER_ERROR
@@ -456,7 +493,7 @@ def test_in_any_course_an_open_breaker_stays_open_for_as_long_as_it_said(course:
         assert may == (mono >= promised)
         if not may:
             continue
-        breaker = breaker.succeeded(mono) if outcome is None else breaker.failed(outcome, user_id, mono)
+        breaker = breaker.succeeded(mono) if outcome is None else breaker.failed(outcome, user_id, mono, mono)
         promised = breaker.open_until
         assert promised <= mono + 60
         if outcome is not None and outcome.retry_after:

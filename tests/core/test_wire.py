@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from email.utils import format_datetime, formatdate
 
@@ -30,6 +31,13 @@ def test_a_record_that_holds_credentials_does_not_show_them(record: object) -> N
     """A repr ends up in logs and in tracebacks that render locals."""
     assert CANARY not in repr(record)
     assert CANARY not in f"{record}"
+
+
+@pytest.mark.parametrize("record", [Call("https://api.example/jwks", 1024), Reply(200, {}, b"")], ids=repr)
+def test_a_call_and_a_reply_have_no_members_to_walk(record: object) -> None:
+    """As an error tracker would; a test in tests/rest/test_canaries.py does."""
+    assert not isinstance(record, Mapping | Sequence | Iterable)
+    assert not hasattr(record, "__dict__")
 
 
 def test_an_inbound_shows_what_helps_to_find_a_fault() -> None:
@@ -141,7 +149,6 @@ def test_a_response_is_in_the_forms_of_both_doors() -> None:
     assert (response.status, response.raw_headers, response.body) == (503, ((b"retry-after", b"7"),), b"x")
 
 
-def test_records_compare_by_value() -> None:
+def test_responses_compare_by_value() -> None:
     """The oracles of the doors compare responses whole."""
     assert Response.of(401, [("A", "b")], b"x") == Response.of(401, (("A", "b"),), b"x")
-    assert Call("u", 1, {"a": "b"}) == Call("u", 1, {"a": "b"}) != Call("u", 1)

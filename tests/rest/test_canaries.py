@@ -8,9 +8,10 @@ import dataclasses
 import json
 import logging
 import pprint
+import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,7 +40,7 @@ from stackauth_middleware._async import AsyncEdge
 from stackauth_middleware._flow import Flow
 from stackauth_middleware._sync import SyncEdge
 from stackauth_middleware._verdict import Admitted
-from stackauth_middleware._wire import Call, Inbound
+from stackauth_middleware._wire import Call, Inbound, Reply
 from tests.edges.loopback import BACKENDS, Backend, Exchange
 
 from .sites import Answer, Kind, Site, both_doors, every_edge
@@ -297,6 +298,65 @@ def test_a_handler_that_lets_a_failure_pass(trouble: str, up: Upstream, canaries
         await AsyncVerifier(config).aclose()
 
     asyncio.run(main())
+
+
+class Tracker(logging.Handler):
+    """As error trackers do, writes out the variables of every frame that an error is logged in.
+
+    Attributes:
+        ours: what it found in the frames of the package.
+        records: what hangs on each `Call` and `Reply` among it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.ours: list[str] = []
+        self.records: dict[type, list[str]] = {Call: [], Reply: []}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        frame = sys._getframe()
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(OURS):
+                self.ours.append(self._written(dict(frame.f_locals)))
+            frame = frame.f_back  # type: ignore[assignment]
+
+    def _written(self, value: object, depth: int = 0) -> str:
+        if depth > 5 or isinstance(value, str | bytes):
+            text = repr(value)
+        elif isinstance(value, Mapping):
+            text = str([(self._written(k, depth + 1), self._written(v, depth + 1)) for k, v in value.items()])
+        elif isinstance(value, Sequence):
+            text = str([self._written(each, depth + 1) for each in value])
+        else:
+            text = repr(value)
+        if isinstance(value, Call | Reply):
+            self.records[type(value)].append(text)
+        return text
+
+
+@pytest.fixture
+def tracker() -> Iterator[Tracker]:
+    tracker = Tracker()
+    logger = logging.getLogger("stackauth_middleware")
+    logger.addHandler(tracker)
+    yield tracker
+    logger.removeHandler(tracker)
+
+
+@every_edge
+def test_an_error_tracker_that_writes_variables_out(
+    door: Kind, up: Upstream, canaries: Canaries, tracker: Tracker
+) -> None:
+    """The call and its answer hold key and token, and are at hand where a fault of ours is logged."""
+    up.me = lambda exchange: exchange.reply({**exchange.headers, "code": "INVALID_SECRET_SERVER_KEY"}, 401)
+    token = canaries.token(up.token())
+    with Site(door, up.config()) as site:
+        assert site.ask(token).status == 500
+    assert len(up.calls) == 1
+    for kind, written in tracker.records.items():
+        assert written, kind
+        canaries.absent(written, kind.__name__)
+    assert SECRET not in "".join(tracker.ours)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

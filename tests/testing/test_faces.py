@@ -161,13 +161,17 @@ def send(face: InProcess, call: Call, seconds: float, way: str) -> Reply | NoRep
     return face.send(call, seconds) if way == "sync" else asyncio.run(face.asend(call, seconds))
 
 
+def whole(reply: Reply | NoReply) -> object:
+    return (reply.status, reply.headers, reply.body) if isinstance(reply, Reply) else reply
+
+
 @pytest.mark.parametrize("way", ["sync", "async"])
 def test_in_process_every_address_leads_here(way: str) -> None:
     behind = Behind()
     reply = send(InProcess(behind), CALL, 1, way)
     headers = {"host": "api.stack-auth.com", "x-stack-project-id": "p"}
     assert behind.asked == [("GET", "/api/v1/users/me?x=1", headers, b"")]
-    assert reply == Reply(418, {"x-a": "b", "content-length": "4"}, b"tea!")
+    assert whole(reply) == (418, {"x-a": "b", "content-length": "4"}, b"tea!")
 
 
 @pytest.mark.parametrize(
@@ -192,11 +196,11 @@ def test_in_process_the_path_of_a_base_is_dropped(url: str, target: str) -> None
         (Behind(seconds=30), 0.01, NoReply.TIMED_OUT),
         (Behind(None, seconds=30), 0.01, NoReply.TIMED_OUT),
         (Behind(Answer(200, (), b"x" * 101)), 1, NoReply.TOO_LARGE),
-        (Behind(Answer(200, (), b"x" * 100), seconds=0.01), 1, Reply(200, {}, b"x" * 100)),
+        (Behind(Answer(200, (), b"x" * 100), seconds=0.01), 1, (200, {}, b"x" * 100)),
     ],
 )
 def test_in_process_there_may_be_no_answer(behind: Behind, seconds: float, reply: object, way: str) -> None:
-    assert send(InProcess(behind), CALL, seconds, way) == reply
+    assert whole(send(InProcess(behind), CALL, seconds, way)) == reply
 
 
 def test_in_process_waits_without_blocking() -> None:
