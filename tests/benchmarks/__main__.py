@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(machine_line(about), flush=True)
     rows = [row for key in sorted(options.rows) if (row := _measured(key, quick=options.quick))]
     print(goals_table(rows))
-    out: Path = options.out
+    out: Path = options.out or (RESULTS / "quick" if options.quick else RESULTS)
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps(as_json(about, rows, quick=options.quick), indent=1) + "\n")
     (out / "bench.md").write_text(as_markdown(about, rows, quick=options.quick))
@@ -53,7 +53,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under a minute; the figures are rough")
     parser.add_argument("--rows", default="".join(MODULES), help="the rows to measure, by their letters")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="the folder to write to")
+    parser.add_argument("--out", type=Path, help="the folder to write to")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     unknown = set(options.rows) - set(MODULES)

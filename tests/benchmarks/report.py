@@ -66,6 +66,35 @@ def goals_table(rows: Iterable[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+SUMMARY = (
+    ("First sight of a token", "a", "first sight", "Verifier.verify", "cryptography, bare ECDSA verify"),
+    ("A token seen before", "b", "seen before", "Verifier.verify", None),
+    ("Refused: no token by form", "c", "garbage", "Verifier.verify", None),
+    ("Refused: an unknown key id", "c", "unknown kid", "Verifier.verify", None),
+    ("A whole request in process, ASGI", "d", "ASGI, 20 headers", "ASGI door", "bare app"),
+    ("A whole request in process, WSGI", "d", "WSGI, 20 headers", "WSGI door", "bare app"),
+    ("Requests a second, uvicorn (h11)", "e", "uvicorn (h11, asyncio)", "wrapped", "bare app"),
+    ("Requests a second, uvicorn (httptools)", "e", "uvicorn (httptools, uvloop)", "wrapped", "bare app"),
+    ("Requests a second, gunicorn", "e", "gunicorn (gthread, 4 threads)", "wrapped", "bare app"),
+    ("Event loop stalled while keys take 300 ms", "i", "longest stall", "ASGI door", None),
+    ("Import, over PyJWT and cryptography", "f", "import", "import stackauth_middleware, over import jwt", None),
+    ("Memory of a remembered token", "j", "tracemalloc", "per remembered token", None),
+)
+"""What the README shows: a label, where the figure is, whose it is, and what the least possible is."""
+
+
+def summary_table(rows: Iterable[Row]) -> str:
+    """Return the table of the README: ours beside the documented snippet and the least possible."""
+    lines = ["| | here | the documented snippet | the least possible |", "| --- | ---: | ---: | ---: |"]
+    by_key = {row.key: row for row in rows}
+    for label, key, case, ours, least in SUMMARY:
+        figures = {f.name: f for f in by_key[key].figures if f.case == case}
+        theirs = next((name for name in figures if name.startswith("the documented snippet")), None)
+        cells = (figures[name] if name else None for name in (ours, theirs, least))
+        lines.append(f"| {label} | {' | '.join(f'{rounded(f.median)} {f.unit}' if f else '' for f in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def rounded(value: float) -> str:
     """Return `value` with three digits that count, or all before the point."""
     if abs(value) >= 100:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
 
 from . import timing
+from .__main__ import MODULES, RESULTS
 from .plot import as_svg
-from .report import as_json, as_markdown, machine, machine_line, rounded, row_from_json
+from .report import as_json, as_markdown, machine, machine_line, rounded, row_from_json, summary_table
 from .timing import Contender, Figure, Pace, Row, excess, interleaved, over, ratio
 
 
@@ -120,3 +122,15 @@ def test_svg_is_well_formed_and_drawn_to_scale() -> None:
 def test_svg_leaves_out_charts_without_figures() -> None:
     texts = [each.text for each in ET.fromstring(as_svg([a_row("z")])).iter("{http://www.w3.org/2000/svg}text")]
     assert texts == []
+
+
+def test_what_is_committed_is_one_whole_run_and_what_the_readme_says_of_it() -> None:
+    told = json.loads((RESULTS / "bench.json").read_text("utf-8"))
+    rows = [row_from_json(each) for each in told["rows"]]
+    assert told["quick"] is False
+    assert [row.key for row in rows] == sorted(MODULES)
+    assert (RESULTS / "bench.md").read_text("utf-8") == as_markdown(told["machine"], rows, quick=False)
+    assert (RESULTS / "bench.svg").read_text("utf-8") == as_svg(rows)
+    readme = (RESULTS.parents[2] / "README.md").read_text("utf-8")
+    assert summary_table(rows) in readme
+    assert re.search(r"!\[[^]]+\]\(tests/benchmarks/results/bench\.svg\)", readme)
