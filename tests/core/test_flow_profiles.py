@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, StackAuthConfig, User, UserProfile
+from stackauth_middleware._flow_keys import LINGER
 from stackauth_middleware._flow_profiles import AT_ONCE, ProfileDesk
 from stackauth_middleware._memory import forget_all
 from stackauth_middleware._profiles import MAX_PARTS, OPEN_FOR, OPENS_AFTER
@@ -150,6 +151,7 @@ def test_what_landed_at_the_instant_of_the_question_answers_it() -> None:
     desk = Desk(profile_ttl=0)
     assert [desk.pump(desk.script()).display_name for _ in range(2)] == ["answer 1"] * 2
     (flight,) = desk.pump.flights
+    assert flight.linger == LINGER
     assert flight.key == ("profile", JANE)
 
 
