@@ -54,6 +54,11 @@ LEANING = (
 
 Of those that are timed, the edges' and the doors' bear company: they passed beside each other on a crowded machine.
 """
+MUTATED = (
+    *("tokens", "credentials", "keyset", "routing", "rules"),
+    *("flow_keys", "flow_profiles", "profiles", "memory"),
+)
+"""The modules that judge, decide who asks, and remember: those that tests/security/MUTANTS.md counts."""
 ENDS = (PYTHONS[0], *PYTHONS[-2:])
 """The Pythons that run the timed tests, and every hostile token through every door and verifier."""
 
@@ -163,7 +168,7 @@ def fuzz(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Mutate the modules that judge, in a copy, and list what their tests let live: ``nox -s mutants -- keyset``."""
     session.install("-e", ".", *_groups("test", "mutants"))
-    for name in session.posargs or ("tokens", "credentials", "keyset", "routing", "rules"):
+    for name in session.posargs or MUTATED:
         with tempfile.TemporaryDirectory() as folder:
             away = Path(folder)
             for part in ("stackauth_middleware", "tests"):

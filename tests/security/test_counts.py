@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.security.corpus import cases
 
 README = Path(__file__).parents[2] / "README.md"
+NOXFILE = README.with_name("noxfile.py")
 MUTANTS = Path(__file__).with_name("MUTANTS.md")
 
 
@@ -30,7 +31,10 @@ def test_the_readme_tells_how_many_tokens_there_are() -> None:
 
 
 def test_the_readme_tells_how_many_mutants_live() -> None:
-    rows = re.findall(r"\| `\w+` \| (\d+) \| (\d+) \| (\d+) \|", words(MUTANTS))
-    made, killed, alive = (sum(map(int, column)) for column in zip(*rows, strict=True))
+    rows = re.findall(r"\| `_(\w+)` \| (\d+) \| (\d+) \| (\d+) \|", words(MUTANTS))
+    mutated = re.search(r"^MUTATED = \((.*?)^\)", NOXFILE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert mutated
+    assert sorted(re.findall(r'"(\w+)"', mutated[1])) == [name for name, *_ in rows]
+    made, killed, alive = (sum(map(int, column)) for column in zip(*(counts for _, *counts in rows), strict=True))
     assert made == killed + alive
     assert f"of {made:,} mutants {alive} live, each [explained](tests/security/MUTANTS.md)" in words(README)
