@@ -24,15 +24,28 @@ class Clocks(NamedTuple):
     mono: float
 
 
-class Inbound(NamedTuple):
-    """What a door saw of a request. Header names in lower case, repeated values joined by a comma."""
+class Inbound:
+    """A request as the middleware reads it from a scope, an environ or plain headers. Never changed.
 
-    method: str
-    path: str
-    root_path: str
-    headers: Mapping[str, str]
+    It is no mapping, sequence or dataclass: error trackers that write out the variables of frames find no
+    header in it, but for the names in its repr.
 
-    def __repr__(self) -> str:  # the headers hold credentials
+    Args:
+        method: of the request, as the client wrote it, or ``"WEBSOCKET"``.
+        path: the path below `root_path` or with it, unescaped.
+        root_path: the mount point, or "".
+        headers: names in lower case, repeated values joined by a comma. They hold credentials.
+    """
+
+    __slots__ = ("headers", "method", "path", "root_path")
+
+    def __init__(self, method: str, path: str, root_path: str, headers: Mapping[str, str]) -> None:
+        self.method = method
+        self.path = path
+        self.root_path = root_path
+        self.headers = headers
+
+    def __repr__(self) -> str:
         return f"Inbound({self.method!r}, {self.path!r}, {self.root_path!r}, {sorted(self.headers)!r})"
 
 

@@ -33,8 +33,12 @@ def test_a_record_that_holds_credentials_does_not_show_them(record: object) -> N
     assert CANARY not in f"{record}"
 
 
-@pytest.mark.parametrize("record", [Call("https://api.example/jwks", 1024), Reply(200, {}, b"")], ids=repr)
-def test_a_call_and_a_reply_have_no_members_to_walk(record: object) -> None:
+@pytest.mark.parametrize(
+    "record",
+    [Inbound("GET", "/", "", {}), Call("https://api.example/jwks", 1024), Reply(200, {}, b"")],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_that_holds_credentials_has_no_members_to_walk(record: object) -> None:
     """As an error tracker would; a test in tests/rest/test_canaries.py does."""
     assert not isinstance(record, Mapping | Sequence | Iterable)
     assert not hasattr(record, "__dict__")

@@ -157,7 +157,7 @@ class StackAuthMiddleware:
             path = _NO_OCTETS_OF_UTF8.sub("\ufffd", path)
         else:
             inbound = inbound_of_scope(scope, None)
-        return inbound._replace(path=path or "/", root_path=self._config.root_path or "")
+        return Inbound(inbound.method, path or "/", self._config.root_path or "", inbound.headers)
 
     def _refresh(self, **signal: Any) -> None:
         """Refresh stale key sets in the thread that has closed a response, when nobody waits for it."""
