@@ -3,7 +3,8 @@
 Run: STACK_PROJECT_ID=<your project's id> STACK_SECRET_SERVER_KEY=<its key> uvicorn hybrid_fastapi:app
 
 Tokens are checked without a call. ``/account`` has its profile loaded before the handler runs, and
-refuses whoever was restricted or deleted meanwhile; ``/plan`` loads it by itself.
+refuses whoever was restricted or deleted meanwhile; it answers what Stack Auth shows to clients. ``/plan`` loads
+the profile by itself and picks one value of what servers keep about the user.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ from stackauth_middleware import (
     Rule,
     StackAuthASGIMiddleware,
     StackAuthConfig,
+    UserProfile,
     aload_profile,
     load_profile,
     require_user,
@@ -35,12 +37,17 @@ async def account(request: Request) -> dict[str, Any]:
     return require_user(request).to_dict()
 
 
+def plan_of(profile: UserProfile) -> Any:
+    """Return the plan, which the app keeps where the user can neither see nor change it."""
+    return (profile.server_metadata or {}).get("plan", "free")
+
+
 @app.get("/plan")
 async def plan(request: Request) -> dict[str, Any]:
     profile = await aload_profile(request)
-    return {"plan": profile.server_metadata}
+    return {"plan": plan_of(profile)}
 
 
 @app.post("/plan/refresh")
 def refresh(request: Request) -> dict[str, Any]:
-    return {"plan": load_profile(request, fresh=True).server_metadata}
+    return {"plan": plan_of(load_profile(request, fresh=True))}

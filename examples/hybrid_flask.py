@@ -3,14 +3,15 @@
 Run: STACK_PROJECT_ID=<your project's id> STACK_SECRET_SERVER_KEY=<its key> gunicorn hybrid_flask:app
 
 Tokens are checked without a call. ``/account`` has its profile loaded before the view runs, and
-refuses whoever was restricted or deleted meanwhile; ``/plan`` loads it by itself.
+refuses whoever was restricted or deleted meanwhile; it answers what Stack Auth shows to clients. ``/plan`` loads
+the profile by itself and picks one value of what servers keep about the user.
 """
 
 from typing import Any
 
 from flask import Flask, request
 
-from stackauth_middleware import Rule, StackAuthConfig, StackAuthWSGIMiddleware, load_profile, require_user
+from stackauth_middleware import Rule, StackAuthConfig, StackAuthWSGIMiddleware, UserProfile, load_profile, require_user
 
 auth = StackAuthConfig(rules=[Rule("/account", profile=True)], profile_ttl=60)
 
@@ -28,11 +29,16 @@ def account() -> dict[str, Any]:
     return require_user(request).to_dict()
 
 
+def plan_of(profile: UserProfile) -> Any:
+    """Return the plan, which the app keeps where the user can neither see nor change it."""
+    return (profile.server_metadata or {}).get("plan", "free")
+
+
 @app.get("/plan")
 def plan() -> dict[str, Any]:
-    return {"plan": load_profile(request).server_metadata}
+    return {"plan": plan_of(load_profile(request))}
 
 
 @app.post("/plan/refresh")
 def refresh() -> dict[str, Any]:
-    return {"plan": load_profile(request, fresh=True).server_metadata}
+    return {"plan": plan_of(load_profile(request, fresh=True))}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from ._config import StackAuthConfig
-from ._user import UserProfile, profile_from_json
+from ._user_profile import UserProfile, profile_from_json
 from ._wire import Answer, Call, Clocks, NoReply, Reply
 from .errors import ErrorCode
 

@@ -31,6 +31,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
         "errors _frozen _version",
+        "_sealed",
+        "_user_profile",
         "_wire",
         "_memory _routing _user",
         "_rules _credentials",
@@ -91,6 +93,7 @@ OWNED = {
     "jwt": {"_tokens", "_keyset"},
     "cryptography": {"_tokens", "_keyset"},
     "certifi": {"_edge"},
+    "pydantic_core": {"_sealed"},
     "typing_extensions": {"_config", "_verifiers", "asgi", "wsgi"},
 }
 """Every distribution that the core may import, and the modules that may."""
@@ -199,11 +202,14 @@ def test_each_distribution_is_the_business_of_few(path: Path) -> None:
 
 
 def test_every_distribution_that_is_imported_is_a_declared_dependency() -> None:
-    """certifi and urllib3 come with requests, cryptography with PyJWT[crypto]."""
+    """certifi and urllib3 come with requests, cryptography with PyJWT[crypto], pydantic_core with who asks for it."""
     declared = [each for each in metadata.requires("stackauth-middleware") or () if "extra ==" not in each]
     names = {re.split(r"[^\w.-]", each)[0].lower() for each in declared}
     assert names == {"pyjwt", "requests", "httpx", "anyio", "asgiref"}
-    assert set(OWNED) == {"jwt", *names - {"pyjwt"}, "urllib3", "certifi", "cryptography", "typing_extensions"}
+    assert set(OWNED) == {
+        *("jwt", *names - {"pyjwt"}),
+        *("urllib3", "certifi", "cryptography", "typing_extensions", "pydantic_core"),
+    }
 
 
 def test_typing_extensions_is_for_type_checkers_alone() -> None:

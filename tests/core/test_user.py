@@ -10,60 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stackauth_middleware._user import (
     GUEST,
     Permissions,
     User,
-    UserProfile,
     UserType,
-    profile_from_json,
     user_from_claims,
     with_profile,
 )
+from stackauth_middleware._user_profile import profile_from_json
 
-from .helpers import ANONYMOUS, LEFT_OUT, NORMAL, RESTRICTED, USER_ID, WALL, bounded, claims, without
+from .helpers import ANONYMOUS, LEFT_OUT, NORMAL, RESTRICTED, USER_ID, WALL, claims
+from .test_user_profile import SERVER_ONLY, body
 
 
 def user(kind: UserType = NORMAL, **changes: Any) -> User:
     told = claims(kind, **changes)
     return user_from_claims(told, kind, json.dumps(told).encode())
-
-
-def body(**changes: Any) -> dict[str, Any]:
-    """Return what users/me answers to server access (contract.md section 3), changed as said."""
-    made = {
-        "id": USER_ID,
-        "primary_email": "jane@example.com",
-        "primary_email_verified": True,
-        "primary_email_auth_enabled": True,
-        "display_name": "Jane",
-        "profile_image_url": None,
-        "signed_up_at_millis": 1_795_372_533_000,
-        "last_active_at_millis": 1_795_372_534_000,
-        "has_password": True,
-        "otp_auth_enabled": False,
-        "passkey_auth_enabled": False,
-        "auth_with_email": True,
-        "requires_totp_mfa": False,
-        "client_metadata": {"a": [1, {"b": None}]},
-        "client_read_only_metadata": None,
-        "server_metadata": "text",
-        "selected_team_id": "team-1",
-        "selected_team": {"id": "team-1", "display_name": "T"},
-        "oauth_providers": [{"id": "github", "account_id": "1", "email": None}],
-        "is_anonymous": False,
-        "is_restricted": False,
-        "restricted_reason": None,
-        "restricted_by_admin": False,
-        "restricted_by_admin_reason": None,
-        "restricted_by_admin_private_details": None,
-        "country_code": "CH",
-        "risk_scores": {"sign_up": {"bot": 0, "free_trial_abuse": 100}},
-    }
-    return without({**made, **changes})
 
 
 # -- from claims --------------------------------------------------------------------------------------
@@ -184,18 +148,27 @@ def test_a_user_is_hashable_picklable_copyable_with_its_claims() -> None:
     made = with_profile(user(), profile_from_json(body()))
     for again in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy(made)):
         assert again == made
+        assert again.profile.server_metadata == "text"
         assert hash(again) == hash(made)
         assert again.claims == made.claims
         assert again.claims["sub"] == USER_ID
 
 
 def test_a_user_made_by_hand_has_no_claims() -> None:
-    """As tests of an app do, and `dataclasses.replace`, which knows the fields alone."""
+    """As tests of an app do."""
     by_hand = User(USER_ID, NORMAL, False, False, None, None, False, None, None, None, None, False, None, WALL)
     assert by_hand.claims == {}
     assert pickle.loads(pickle.dumps(by_hand)) == by_hand
     assert with_profile(by_hand, profile_from_json(body())).claims == {}
-    assert dataclasses.replace(user(), email="x").email == "x"
+
+
+def test_a_copy_with_other_values_keeps_the_claims_and_what_is_server_only() -> None:
+    made = with_profile(user(), profile_from_json(body()))
+    changed = dataclasses.replace(made, email="x")
+    assert (changed.email, changed.claims) == ("x", made.claims)
+    assert changed.claims["sub"] == USER_ID
+    renamed = dataclasses.replace(profile_from_json(body()), display_name="x")
+    assert (renamed.display_name, renamed.server_metadata) == ("x", "text")
 
 
 def test_the_claims_are_frozen_in_depth_and_no_field() -> None:
@@ -205,20 +178,6 @@ def test_the_claims_are_frozen_in_depth_and_no_field() -> None:
     assert made.claims["restricted_reason"] == {"type": "email_not_verified"}
     assert isinstance(made.claims, Mapping)
     assert "claims" not in {each.name for each in dataclasses.fields(User)}
-
-
-def test_no_encoder_finds_the_claims() -> None:
-    """FastAPI, Flask and Litestar encode a dataclass by fields or by `__dict__`: a claim must be in neither."""
-    made = user(secret_claim="canary")
-    shown = [
-        repr(made),
-        json.dumps(made.to_dict()),
-        json.dumps(dataclasses.asdict(made)),
-        repr({name: getattr(made, name) for name in made.__dataclass_fields__}),
-    ]
-    assert not any("canary" in each for each in shown)
-    assert not hasattr(made, "__dict__")
-    assert made.claims["secret_claim"] == "canary"
 
 
 def test_the_fields_are_those_of_the_promise_and_of_to_dict() -> None:
@@ -244,88 +203,23 @@ def test_a_user_type_is_its_own_text() -> None:
     assert f"{UserType.ANONYMOUS}" == "anonymous"
 
 
-# -- profiles -----------------------------------------------------------------------------------------
+# -- with a profile ----------------------------------------------------------------------------------
 
 
-def test_a_profile_holds_every_field_of_the_server_read() -> None:
-    told = body()
-    assert profile_from_json(told).to_dict() == {**told, "raw": {}}
-
-
-SERVER_ONLY = (
-    "primary_email_auth_enabled",
-    "last_active_at_millis",
-    "server_metadata",
-    "restricted_by_admin_private_details",
-    "country_code",
-    "risk_scores",
-)
-
-
-def test_what_only_the_server_read_sends_is_none_after_a_client_read() -> None:
-    profile = profile_from_json(body(**dict.fromkeys(SERVER_ONLY, LEFT_OUT)))
-    assert [getattr(profile, name) for name in SERVER_ONLY] == [None] * len(SERVER_ONLY)
-
-
-def test_an_answer_of_an_older_server_that_says_only_the_id() -> None:
-    profile = profile_from_json({"id": USER_ID})
-    assert (profile.id, profile.is_anonymous, profile.is_restricted, profile.oauth_providers) == (
-        USER_ID,
-        False,
-        False,
-        (),
-    )
-
-
-def test_what_this_release_does_not_know_is_kept_raw() -> None:
-    profile = profile_from_json(body(shoe_size=[46], raw="not ours"))
-    assert profile.raw == {"shoe_size": (46,), "raw": "not ours"}
-    assert profile.to_dict()["raw"] == {"shoe_size": [46], "raw": "not ours"}
-
-
-@pytest.mark.parametrize("flag", ["is_anonymous", "is_restricted"])
-@pytest.mark.parametrize("value", [None, "false", 0, 1, [], {}], ids=repr)
-def test_a_flag_that_decides_about_access_must_be_a_boolean(flag: str, value: Any) -> None:
-    """Read as false, it would let somebody in."""
-    with pytest.raises(ValueError, match=f"{flag} is not a boolean"):
-        profile_from_json(body(**{flag: value}))
-
-
-@pytest.mark.parametrize(
-    ("member", "value", "held"),
-    [
-        ("primary_email", 5, None),
-        ("display_name", "\udfff", "?"),
-        ("primary_email_verified", "true", False),
-        ("has_password", 1, False),
-        ("signed_up_at_millis", 1.5, None),
-        ("signed_up_at_millis", True, None),
-        ("last_active_at_millis", "1", None),
-        ("restricted_reason", "text", None),
-        ("restricted_reason", {"type": "restricted_by_administrator"}, "restricted_by_administrator"),
-        ("selected_team", [], None),
-        ("oauth_providers", None, ()),
-        ("oauth_providers", ["x", {"id": "a"}], ({"id": "a"},)),
-        ("primary_email_auth_enabled", "true", None),
-        ("risk_scores", [], None),
-        ("server_metadata", {"a": [1]}, {"a": (1,)}),
-    ],
-    ids=str,
-)
-def test_a_member_of_another_type_is_not_passed_on(member: str, value: Any, held: Any) -> None:
-    assert getattr(profile_from_json(body(**{member: value})), member) == held
-
-
-def test_a_profile_is_frozen_in_depth_and_its_dict_is_the_callers() -> None:
-    profile = profile_from_json(body())
-    with pytest.raises(TypeError):
-        profile.client_metadata["a"] = 1
-    with pytest.raises(TypeError):
-        profile.oauth_providers[0]["id"] = "other"  # type: ignore[index]
-    yours = profile.to_dict()
-    yours["client_metadata"]["a"].append("mine")
-    assert profile.client_metadata == {"a": (1, {"b": None})}
-    assert hash(profile) == hash(profile_from_json(body()))
+def test_the_dict_of_a_profile_is_what_the_client_read_sends() -> None:
+    """By the members of both reads in contract.md section 3, for the user and for the selected team."""
+    team = {
+        "id": "team-1",
+        "display_name": "T",
+        "profile_image_url": None,
+        "client_metadata": {"a": 1},
+        "client_read_only_metadata": None,
+    }
+    told = body(selected_team={**team, "server_metadata": {"b": 2}, "created_at_millis": 5})
+    shown = {**{name: value for name, value in told.items() if name not in SERVER_ONLY}, "selected_team": team}
+    made = with_profile(user(), profile_from_json(told))
+    assert made.to_dict()["profile"] == shown
+    assert made.to_dict(server_only=True)["profile"] == {**told, "raw": {}}
 
 
 def test_a_users_dict_with_a_profile_is_json() -> None:
@@ -377,24 +271,6 @@ def test_the_tokens_reason_stands_where_the_profile_has_none() -> None:
     assert with_profile(user(RESTRICTED), profile_from_json(body())).restricted_reason == "email_not_verified"
 
 
-@bounded
-@given(
-    st.dictionaries(
-        st.sampled_from(list(body())), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.none())
-    )
-)
-def test_any_members_make_a_profile_or_a_value_error(changes: dict[str, Any]) -> None:
-    """The answer is another machine's: whatever types it sends, no other exception comes of it."""
-    told = body(**changes, id=USER_ID) if "id" not in changes else body(**{**changes, "id": USER_ID})
-    try:
-        profile = profile_from_json(told)
-    except ValueError:
-        assert not all(isinstance(told[flag], bool) for flag in ("is_anonymous", "is_restricted"))
-    else:
-        assert json.dumps(profile.to_dict())
-        hash(profile)
-
-
 # -- nobody -------------------------------------------------------------------------------------------
 
 
@@ -406,9 +282,3 @@ def test_the_guest_is_falsy_and_not_authenticated() -> None:
 
 def test_permissions_are_a_list_of_scopes() -> None:
     assert Permissions(["authenticated"]).scopes == ["authenticated"]
-
-
-def test_a_profile_can_be_made_by_hand_and_has_no_raw_members() -> None:
-    needed = (each for each in dataclasses.fields(UserProfile) if each.default is each.default_factory)
-    made = {each.name: None for each in needed}
-    assert UserProfile(**made).raw == {}  # type: ignore[arg-type]

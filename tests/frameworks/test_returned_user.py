@@ -265,10 +265,15 @@ def test_the_answer_is_the_fields_and_nothing_else(
 
 @pytest.mark.parametrize("make", [*ASGI, *WSGI], ids=lambda make: make.__name__)
 def test_with_a_profile(make: Callable[[], Any], project: str, stackauth: LocalStackAuth) -> None:
-    """The profile is told whole: it is a field. Metadata that only servers may see is up to the app."""
+    """The answer has of it what Stack Auth itself shows to clients."""
     auth = StackAuthConfig(secret_server_key=SECRET, rules=[Rule("/user", profile=True)])
     account = stackauth.users.create(
-        primary_email="ada@example.com", display_name="Ada", client_metadata={"a": [1, {"b": None}]}
+        primary_email="ada@example.com",
+        display_name="Ada",
+        client_metadata={"a": [1, {"b": None}]},
+        server_metadata="server-canary",
+        restricted_by_admin_private_details="server-canary",
+        country_code="server-canary",
     )
     headers = stackauth.headers(account)
     with installed():
@@ -277,6 +282,10 @@ def test_with_a_profile(make: Callable[[], Any], project: str, stackauth: LocalS
     assert told["profile"]["client_metadata"] == {"a": [1, {"b": None}]}
     _nothing_of_the_token(text, headers)
     assert SECRET not in text
+    for word in ("server-canary", "server_metadata", "risk_scores", "raw"):
+        assert word not in text
+    assert user.profile is not None
+    assert user.profile.server_metadata == "server-canary"
 
 
 def _nothing_of_the_token(text: str, headers: dict[str, str]) -> None:

@@ -71,7 +71,7 @@ class Ask(NamedTuple):
 
 def _told(written: Any) -> dict[str, Any]:
     user, error = get_user(written), written["stackauth.error"]
-    return {"user": user and user.to_dict(), "error": error and error.value}
+    return {"user": user and user.to_dict(server_only=True), "error": error and error.value}
 
 
 def _failed(error: RefusedError | AuthServerError) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _sync_app(environ: Any, start_response: Any) -> list[bytes]:
     told = _told(environ)
     if environ["PATH_INFO"] in ("/load", "/fresh"):
         try:
-            told["profile"] = load_profile(environ, fresh=environ["PATH_INFO"] == "/fresh").to_dict()
+            told["profile"] = load_profile(environ, fresh=environ["PATH_INFO"] == "/fresh").to_dict(server_only=True)
         except (RefusedError, AuthServerError) as error:
             told |= _failed(error)
     start_response("200 OK", [("content-type", "application/json")])
@@ -93,7 +93,7 @@ async def _async_app(scope: Any, receive: Any, send: Any) -> None:
     told = _told(scope)
     if scope["path"] in ("/load", "/fresh"):
         try:
-            told["profile"] = (await aload_profile(scope, fresh=scope["path"] == "/fresh")).to_dict()
+            told["profile"] = (await aload_profile(scope, fresh=scope["path"] == "/fresh")).to_dict(server_only=True)
         except (RefusedError, AuthServerError) as error:
             told |= _failed(error)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
