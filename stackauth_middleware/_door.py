@@ -9,7 +9,7 @@ from ._credentials import HEADERS
 from ._edge import clocks, in_event_loop
 from ._flow import Flow
 from ._user import User, UserProfile
-from ._verdict import Admitted
+from ._verdict import Admitted, Unauthenticated
 from ._wire import Script
 from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
@@ -70,7 +70,8 @@ def require_user(obj: RequestLike) -> User:
         )
     error: ErrorCode | None = written.get(ERROR)
     if error is not None:
-        raise AuthServerError(error, 1 if error is ErrorCode.SERVER_ERROR else None, "somebody may be signed in")
+        retry_after = written[VERDICT].retry_after
+        raise AuthServerError(error, retry_after, "a token was presented, and could not be verified")
     raise RefusedError(ErrorCode.MISSING_TOKEN, "nobody is signed in")
 
 
@@ -112,6 +113,12 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
     from ._async import AsyncEdge
 
     return await admitted.config.own(AsyncEdge).run(script)
+
+
+def outcome_of(obj: RequestLike) -> Admitted | Unauthenticated | None:
+    """Return the outcome that a middleware has written for a request, or None where none has seen it."""
+    outcome: Admitted | Unauthenticated | None = _written(obj).get(VERDICT)
+    return outcome
 
 
 def _asking(admitted: Admitted, *, fresh: bool) -> Script[UserProfile]:

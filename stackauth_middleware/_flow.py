@@ -22,7 +22,7 @@ from ._responses import Responder
 from ._rules import Policy, admit
 from ._tokens import ForeignToken, Token, check_signature, is_possible, parse, user_of
 from ._user import User, UserProfile, with_profile
-from ._verdict import NOBODY, Admitted, Nobody, Verdict
+from ._verdict import Admitted, Unauthenticated, Verdict
 from ._wire import Clocks, Inbound, Response, Script
 from .errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError, forget_locals
 
@@ -85,33 +85,40 @@ class Flow:
             verdict = self._gate(inbound, now, defer_refresh=defer_refresh)
         except Exception as error:
             return self._refuse(inbound, error)
-        if not isinstance(verdict, (Admitted, Nobody)):
+        if not isinstance(verdict, (Admitted, Unauthenticated)):
             return self._gated(inbound, verdict)
         self._observe(inbound, verdict)
         return verdict
 
     def _gate(
         self, inbound: Inbound, now: Clocks, *, defer_refresh: bool
-    ) -> Admitted | Nobody | Script[Admitted | Nobody]:
+    ) -> Admitted | Unauthenticated | Script[Admitted | Unauthenticated]:
         if inbound.method == "OPTIONS" and _is_preflight(inbound):
-            return NOBODY
+            return Unauthenticated(self.config, inbound)
         policy = self.config.policy(inbound.method, inbound.path, inbound.root_path)
         if policy.access == "public":
-            return NOBODY
+            return Unauthenticated(self.config, inbound)
         token = extract(inbound.headers, self.config.carriers)
         if token is None:
             if policy.access == "optional":
-                return NOBODY
+                return Unauthenticated(self.config, inbound)
             raise RefusedError(ErrorCode.MISSING_TOKEN, "no token")
         found = self._judge(token, now, defer_refresh=defer_refresh)
         if isinstance(found, _Pending) or policy.profile:
-            return self._admission(token, found, policy, now, defer_refresh=defer_refresh)
+            return self._admission(token, found, policy, now, inbound, defer_refresh=defer_refresh)
         admit(found.user, policy)
-        return self._admitted(found.user, token, policy, defer_refresh, found.stale)
+        return self._admitted(found.user, token, policy, defer_refresh, found.stale, inbound)
 
     def _admission(
-        self, token: str, found: _Seen | _Pending, policy: Policy, now: Clocks, *, defer_refresh: bool
-    ) -> Script[Admitted | Nobody]:
+        self,
+        token: str,
+        found: _Seen | _Pending,
+        policy: Policy,
+        now: Clocks,
+        inbound: Inbound,
+        *,
+        defer_refresh: bool,
+    ) -> Script[Admitted | Unauthenticated]:
         try:
             if isinstance(found, _Pending):
                 found, now = yield from self._with_key(found, now, defer_refresh=defer_refresh)
@@ -122,16 +129,24 @@ class Flow:
                 user = with_profile(user, profile)
         except AuthServerError as error:
             if policy.access == "optional":
-                return Nobody(error.code)
+                return Unauthenticated(self.config, inbound, error.code, error.retry_after)
             raise
         admit(user, policy)
-        return self._admitted(user, token, policy, defer_refresh, found.stale)
+        return self._admitted(user, token, policy, defer_refresh, found.stale, inbound)
 
-    def _admitted(self, user: User, token: str, policy: Policy, defer_refresh: bool, stale: bool) -> Admitted:  # noqa: FBT001
+    def _admitted(
+        self,
+        user: User,
+        token: str,
+        policy: Policy,
+        defer_refresh: bool,  # noqa: FBT001 - all by position: one is made for each request
+        stale: bool,  # noqa: FBT001
+        inbound: Inbound,
+    ) -> Admitted:
         refresh = user.user_type if stale else None
-        return Admitted(user, self.config, token, policy, not defer_refresh, refresh)
+        return Admitted(user, self.config, token, policy, not defer_refresh, refresh, inbound)
 
-    def _gated(self, inbound: Inbound, script: Script[Admitted | Nobody]) -> Script[Verdict]:
+    def _gated(self, inbound: Inbound, script: Script[Admitted | Unauthenticated]) -> Script[Verdict]:
         try:
             verdict = yield from script
         except Exception as error:
@@ -155,7 +170,7 @@ class Flow:
         return found.user
 
     def _verification(self, token: str, found: _Seen | _Pending, now: Clocks) -> Script[User]:
-        admitted = yield from self._admission(token, found, self._default, now, defer_refresh=False)
+        admitted = yield from self._admission(token, found, self._default, now, _NOTHING, defer_refresh=False)
         assert isinstance(admitted, Admitted)  # noqa: S101 - the default policy requires a user
         return admitted.user
 
@@ -262,7 +277,7 @@ class Flow:
             self._tell(Event(inbound.method.upper(), inbound.path, error.code, error.detail))
         return self._respond(error, inbound.method, inbound.path, inbound.headers.get("origin", ""))
 
-    def _observe(self, inbound: Inbound, verdict: Admitted | Nobody) -> None:
+    def _observe(self, inbound: Inbound, verdict: Admitted | Unauthenticated) -> None:
         if self.config.observers:
             user_id = verdict.user.user_id if verdict.user else None
             self._tell(Event(inbound.method.upper(), inbound.path, verdict.error, user_id=user_id))

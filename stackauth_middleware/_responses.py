@@ -26,7 +26,7 @@ class Responder:
 
     def __init__(self, config: StackAuthConfig) -> None:
         self._config = config
-        self._challenges = {row: _challenge(row, config.realm) for row in ErrorCode}
+        self._challenges = {row: challenge_of(row, config.realm) for row in ErrorCode}
         self._ready = {} if callable(config.error_body) else {row: self._make(row, _ANY) for row in _ALWAYS_THE_SAME}
 
     def __call__(self, error: RefusedError | AuthServerError, method: str, path: str, origin: str) -> Response:
@@ -65,12 +65,12 @@ class Responder:
     def _body(self, row: ErrorCode, info: RefusalInfo) -> bytes:
         custom = self._config.error_body
         if custom is None:
-            return _encode(_default(row, info))
+            return _encode(default_body(row, info))
         if custom == "problem":
             return _encode(_problem(row, info))
         if isinstance(custom, Mapping):
             chosen = custom.get(row, custom.get(row.status, _MISSING))
-            return _encode(_default(row, info) if chosen is _MISSING else chosen)
+            return _encode(default_body(row, info) if chosen is _MISSING else chosen)
         return _called(custom, row, info)
 
     def _cors(self, origin: str) -> list[tuple[str, str]]:
@@ -91,19 +91,25 @@ _ALWAYS_THE_SAME = set(ErrorCode) - {ErrorCode.RESTRICTED_NOT_ALLOWED, ErrorCode
 """The rows whose answers tell nothing of the request."""
 
 
-def _challenge(row: ErrorCode, realm: str) -> str:
-    """Return the challenge of RFC 6750 section 3, which names no error where nothing was presented."""
+def challenge_of(row: ErrorCode, realm: str) -> str:
+    """Return the challenge of RFC 6750 section 3, or ""; it names no error where nothing was presented."""
     if row.challenge is None:
         return ""
     error = f', error="{row.challenge}"' if row.challenge else ""
     return f'Bearer realm="{realm}"{error}'
 
 
-def _default(row: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
+def default_body(row: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
+    """Return the JSON body of a refusal where `error_body` is None."""
     body: dict[str, Any] = {"error": row.message, "code": row.value}
     if row is ErrorCode.RESTRICTED_NOT_ALLOWED:
         body["restricted_reason"] = info.restricted_reason
     return body
+
+
+def close_code_of(status: int) -> int:
+    """Return the WebSocket close code for `status`: IANA's Unauthorized and Forbidden, else Try Again Later."""
+    return {400: 3000, 401: 3000, 403: 3003}.get(status, 1013)
 
 
 def _problem(row: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
@@ -114,7 +120,7 @@ def _problem(row: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
         "status": row.status,
         "detail": row.message,
     }
-    return body | {name: value for name, value in _default(row, info).items() if name != "error"}
+    return body | {name: value for name, value in default_body(row, info).items() if name != "error"}
 
 
 def _called(custom: Callable[[ErrorCode, RefusalInfo], Any], row: ErrorCode, info: RefusalInfo) -> bytes:
@@ -122,7 +128,7 @@ def _called(custom: Callable[[ErrorCode, RefusalInfo], Any], row: ErrorCode, inf
         return _encode(custom(row, info))
     except Exception:
         logger.exception("error_body raised, or returned what is not JSON; sending the default body")
-        return _encode(_default(row, info))
+        return _encode(default_body(row, info))
 
 
 def _encode(body: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""What the gate says of a request that the app gets to see: who is there, or that nobody is."""
+"""The outcome of a request that reaches the app: authenticated, or unauthenticated. A refused one is a `Response`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeAlias
 from ._config import StackAuthConfig
 from ._rules import Policy
 from ._user import User, UserType
-from ._wire import Response
+from ._wire import Inbound, Response
 from .errors import ErrorCode
 
 
@@ -24,11 +24,13 @@ class Admitted:
         policy: what the request had to meet.
         in_threads: whether the door's apps run in threads, and not in an event loop.
         refresh: the user type whose key set is stale: for a door to see to once the app is done.
+        inbound: the request as the rules saw it: a refusal inside the app is answered in its terms.
     """
 
-    __slots__ = ("config", "in_threads", "policy", "refresh", "token", "user")
+    __slots__ = ("config", "in_threads", "inbound", "policy", "refresh", "token", "user")
 
     error: None = None
+    retry_after: None = None
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Admitted:
         policy: Policy,
         in_threads: bool,  # noqa: FBT001 - all by position: one is made for each request
         refresh: UserType | None,
+        inbound: Inbound,
     ) -> None:
         self.user = user
         self.config = config
@@ -45,24 +48,35 @@ class Admitted:
         self.policy = policy
         self.in_threads = in_threads
         self.refresh = refresh
+        self.inbound = inbound
 
 
-class Nobody:
-    """Nobody is let through.
+class Unauthenticated:
+    """The request goes on to the app without a user.
 
     Attributes:
-        error: why nobody is there although somebody tried, on an optional route.
+        config: the settings that a refusal inside the app is answered by.
+        inbound: the request as the rules saw it.
+        error: why a token that was presented could not be verified, on an optional route; else None.
+        retry_after: whole seconds until a retry makes sense, where `error` is SERVER_ERROR.
     """
 
-    __slots__ = ("error",)
+    __slots__ = ("config", "error", "inbound", "retry_after")
 
     user: None = None
     refresh: None = None
 
-    def __init__(self, error: ErrorCode | None = None) -> None:
+    def __init__(
+        self,
+        config: StackAuthConfig,
+        inbound: Inbound,
+        error: ErrorCode | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        self.config = config
+        self.inbound = inbound
         self.error = error
+        self.retry_after = retry_after
 
 
-NOBODY = Nobody()
-
-Verdict: TypeAlias = Admitted | Nobody | Response
+Verdict: TypeAlias = Admitted | Unauthenticated | Response

@@ -12,8 +12,9 @@ from ._credentials import SUBPROTOCOL
 from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
+from ._responses import close_code_of
 from ._user import GUEST, Permissions, UserType
-from ._verdict import Admitted, Nobody, Verdict
+from ._verdict import Admitted, Unauthenticated, Verdict
 from ._wire import Inbound, Response, Script
 from .errors import ConfigError
 
@@ -27,8 +28,6 @@ __all__ = ["StackAuthASGIMiddleware"]
 logger = logging.getLogger("stackauth_middleware")
 
 _WANTED = {name.encode("ascii"): name for name in HEADER_NAMES}
-_CLOSE_CODES = {400: 3000, 401: 3000, 403: 3003}
-"""WebSocket close codes: Unauthorized and Forbidden as registered with IANA; else 1013, Try Again Later."""
 
 
 class StackAuthASGIMiddleware:
@@ -72,7 +71,7 @@ class StackAuthASGIMiddleware:
             await (self._lifespan if kind == "lifespan" else self.app)(scope, receive, send)
             return
         verdict = self._gate(scope)
-        if not isinstance(verdict, (Admitted, Nobody, Response)):
+        if not isinstance(verdict, (Admitted, Unauthenticated, Response)):
             verdict = await self._edge.run(verdict)
         if isinstance(verdict, Response):
             refuse = self._refuse_websocket if kind == "websocket" else _refuse
@@ -99,7 +98,7 @@ class StackAuthASGIMiddleware:
         except Exception:
             logger.exception("the keys could not be refreshed; a later request will try again")
 
-    def _tell(self, scope: MutableMapping[str, Any], verdict: Admitted | Nobody) -> None:
+    def _tell(self, scope: MutableMapping[str, Any], verdict: Admitted | Unauthenticated) -> None:
         """Write the verdict into the scope, in place: an outer layer that holds it must see what routers add."""
         user = verdict.user
         scope[USER] = user
@@ -121,7 +120,7 @@ class StackAuthASGIMiddleware:
     async def _refuse_websocket(self, scope: Any, receive: Any, send: Any, response: Response) -> None:
         """Refuse before accepting, with the whole response where the server can send one."""
         await receive()
-        close = {"type": "websocket.close", "code": _CLOSE_CODES.get(response.status, 1013)}
+        close = {"type": "websocket.close", "code": close_code_of(response.status)}
         if self._config.websocket_refusal == "accept":
             offered = _offered(scope)
             chosen = SUBPROTOCOL if SUBPROTOCOL in offered else next(iter(offered), None)

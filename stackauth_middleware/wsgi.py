@@ -10,7 +10,7 @@ from ._config import StackAuthConfig, config_of
 from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
-from ._verdict import Admitted, Nobody, Verdict
+from ._verdict import Admitted, Unauthenticated, Verdict
 from ._wire import Inbound, Response, Script
 from .errors import ConfigError
 
@@ -57,7 +57,7 @@ class StackAuthWSGIMiddleware:
 
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
         verdict = self._gate(environ)
-        if not isinstance(verdict, (Admitted, Nobody, Response)):
+        if not isinstance(verdict, (Admitted, Unauthenticated, Response)):
             verdict = self._edge.run(verdict)
         if isinstance(verdict, Response):
             start_response(verdict.status_line, list(verdict.headers))

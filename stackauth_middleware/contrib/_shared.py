@@ -1,70 +1,83 @@
-"""What the modules of this folder share: a refusal from inside an app, and the user together with the profile.
+"""What the contrib modules share: the answer to a refusal inside an app, and the user with the profile.
 
-Nothing here decides about anybody. Who is there was settled by the middleware; what an answer says
-is the row's.
+Nothing here decides about a request: the middleware has.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from .._door import aload_profile, load_profile, require_user
-from .._responses import _challenge, _default
+from .._config import StackAuthConfig
+from .._door import aload_profile, load_profile, outcome_of, require_user
+from .._responses import Responder, close_code_of, default_body
 from .._user import User, with_profile
-from ..asgi import _CLOSE_CODES
+from .._wire import Response
 from ..errors import AuthServerError, RefusalInfo, RefusedError
-
-REALM = "stack-auth"
-"""The default realm: a request that nobody is behind does not lead back to its settings."""
 
 
 class Refusal(NamedTuple):
-    """An answer in parts, for a framework to put into its own form.
+    """The answer to a refusal inside an app.
 
     Attributes:
-        status: the row's.
-        message: the row's words for people.
-        code: the row's stable code.
-        headers: all but those of the body, ``WWW-Authenticate`` among them where the row has one.
-        body: what the middleware itself would send as JSON, with default settings.
+        response: what the middleware itself would send for this request.
+        status: HTTP status.
+        message: for people.
+        detail: message, code and, for a restricted account, the reason: for an exception in the framework's own form.
+        headers: those of `response` but ``Content-Type`` and ``Content-Length``; for such an exception too.
         close_code: for a WebSocket.
     """
 
+    response: Response
     status: int
     message: str
-    code: str
+    detail: dict[str, Any]
     headers: dict[str, str]
-    body: dict[str, Any]
     close_code: int
 
 
-def refusal_of(error: RefusedError | AuthServerError) -> Refusal:
-    """Return the answer that `error` calls for."""
-    row = error.code
+def refusal_of(request: Any, error: RefusedError | AuthServerError) -> Refusal:
+    """Return the answer to `error` by the settings of the middleware that let `request` through.
+
+    Args:
+        request: what `require_user` takes. Where no middleware has seen it, the default settings hold: an app
+            that uses a verifier alone may use the exception handlers as well.
+        error: what was raised.
+    """
+    response = respond_to(request, error)
+    code = error.code
     reason = error.restricted_reason if isinstance(error, RefusedError) else None
-    retry_after = error.retry_after if isinstance(error, AuthServerError) else None
-    headers = {"Cache-Control": "no-store"}
-    challenge = _challenge(row, REALM)
-    if challenge:
-        headers["WWW-Authenticate"] = challenge
-    if retry_after is not None:
-        headers["Retry-After"] = str(retry_after)
-    body = _default(row, RefusalInfo("", "", reason, retry_after))
-    return Refusal(row.status, row.message, row.value, headers, body, _CLOSE_CODES.get(row.status, 1013))
+    detail = default_body(code, RefusalInfo("", "", reason))
+    headers = {name: value for name, value in response.headers if not name.startswith("Content-")}
+    return Refusal(response, code.status, code.message, detail, headers, close_code_of(code.status))
+
+
+def respond_to(request: Any, error: RefusedError | AuthServerError) -> Response:
+    """Return the response of `refusal_of` alone."""
+    outcome = outcome_of(request)
+    if outcome is None:
+        return _by_default(error, "GET", "/", "")
+    inbound = outcome.inbound
+    respond = outcome.config.own(Responder)
+    return respond(error, inbound.method, inbound.path, inbound.headers.get("origin", ""))
+
+
+_by_default = Responder(cast("StackAuthConfig", StackAuthConfig))
+"""The class holds the defaults of the settings, and reads no environment."""
 
 
 def can_respond(scope: Any) -> bool:
-    """Say whether an ASGI request can be answered with a response: a WebSocket only before it is accepted,
-    and only where the server has the extension for it.
+    """Return whether an ASGI request can be answered with a response.
+
+    A WebSocket can before it is accepted, where the server has the extension for it.
     """
     return scope["type"] == "http" or "websocket.http.response" in (scope.get("extensions") or {})
 
 
 def user_with_profile(request: Any) -> User:
-    """Return the user of `request` with the profile, asked for unless a rule has. For plain functions.
+    """Return the user of `request` with the profile, loaded unless a rule has. For plain functions.
 
     Raises:
-        RefusedError: nobody is there, or Stack Auth refuses the token or shows a user not to be let in.
+        RefusedError: the request is unauthenticated, or Stack Auth refuses the token or the user.
         AuthServerError: Stack Auth could not be asked.
         ConfigError: no key is set to ask with, or no middleware saw this request.
     """
@@ -73,6 +86,6 @@ def user_with_profile(request: Any) -> User:
 
 
 async def auser_with_profile(request: Any) -> User:
-    """Do as `user_with_profile` does, from a coroutine."""
+    """Same as `user_with_profile`, but async."""
     user = require_user(request)
     return with_profile(user, await aload_profile(request)) if user.profile is None else user

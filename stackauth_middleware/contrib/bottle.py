@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine
 from functools import partial, wraps
 from inspect import iscoroutinefunction
@@ -85,8 +84,7 @@ def require_auth(callback: Callable[..., Any] | None = None, /, *, profile: bool
 def _exception(error: RefusedError | AuthServerError) -> HTTPResponse:
     """Return `error` in the app's own form, if it has one for the status."""
     app: Any = request.app
-    refusal = refusal_of(error)
+    refusal = refusal_of(request, error)
     if refusal.status in app.error_handler:
         return HTTPError(refusal.status, refusal.message, exception=error, headers=refusal.headers)
-    headers = {"Content-Type": "application/json", **refusal.headers}
-    return HTTPResponse(json.dumps(refusal.body), refusal.status, headers)
+    return HTTPResponse(refusal.response.body.decode("ascii"), refusal.status, dict(refusal.response.headers))

@@ -19,17 +19,49 @@ import falcon
 import falcon.asgi
 
 from .._door import require_user
+from .._wire import Response
 from ..errors import AuthServerError, RefusedError
 from ._shared import auser_with_profile, refusal_of, user_with_profile
 
 __all__ = ["require_auth"]
 
-_ERRORS: dict[int, Callable[..., falcon.HTTPError]] = {
-    400: falcon.HTTPBadRequest,
-    401: falcon.HTTPUnauthorized,
-    403: falcon.HTTPForbidden,
-    500: falcon.HTTPInternalServerError,
-    503: falcon.HTTPServiceUnavailable,
+
+class _Refusal(falcon.HTTPError):
+    """A refusal in Falcon's form. The app's error handlers see one of the classes below.
+
+    Unanswered it is what the middleware would send: Falcon's own handler asks an error for its JSON, and takes an
+    `falcon.HTTPStatus` that is raised meanwhile for the response. A client that accepts XML alone gets Falcon's XML.
+    """
+
+    response: Response
+
+    def to_json(self, handler: object = None) -> bytes:
+        """Raise the response of the middleware."""
+        response = self.response
+        raise falcon.HTTPStatus(response.status, dict(response.headers), response.body.decode("ascii"))
+
+
+class _BadRequest(_Refusal, falcon.HTTPBadRequest): ...
+
+
+class _Unauthorized(_Refusal, falcon.HTTPUnauthorized): ...
+
+
+class _Forbidden(_Refusal, falcon.HTTPForbidden): ...
+
+
+class _InternalServerError(_Refusal, falcon.HTTPInternalServerError): ...
+
+
+class _ServiceUnavailable(_Refusal, falcon.HTTPServiceUnavailable): ...
+
+
+_ERRORS: dict[int, Callable[..., _Refusal]] = {
+    400: _BadRequest,
+    401: _Unauthorized,
+    403: _Forbidden,
+    500: _InternalServerError,
+    503: _ServiceUnavailable,
 }
 
 
@@ -42,8 +74,9 @@ def require_auth(
     profile with it. Returns None for a WSGI responder, and what is to be awaited for an ASGI one.
 
     Raises:
-        falcon.HTTPError: nobody is there, or the profile cannot be had; the subclass of the row's
-            status, with the row's code as ``code``.
+        falcon.HTTPError: the request is unauthenticated, or the profile cannot be loaded; the subclass of the
+            status, with the error code as ``code``. Unanswered it is what the middleware would send; on a
+            WebSocket Falcon closes with 3000 plus the status.
         ConfigError: no Stack Auth middleware saw this request, or no key is set to ask with.
     """
     if isinstance(req, falcon.asgi.Request):
@@ -51,7 +84,7 @@ def require_auth(
     try:
         req.context.user = user_with_profile(req) if profile else require_user(req)
     except (RefusedError, AuthServerError) as error:
-        raise _exception(error) from error
+        raise _exception(req, error) from error
     return None
 
 
@@ -59,9 +92,11 @@ async def _arequire_auth(req: falcon.asgi.Request, *, profile: bool) -> None:
     try:
         req.context.user = await auser_with_profile(req) if profile else require_user(req)
     except (RefusedError, AuthServerError) as error:
-        raise _exception(error) from error
+        raise _exception(req, error) from error
 
 
-def _exception(error: RefusedError | AuthServerError) -> falcon.HTTPError:
-    refusal = refusal_of(error)
-    return _ERRORS[refusal.status](description=refusal.message, headers=refusal.headers, code=refusal.code)
+def _exception(req: falcon.Request, error: RefusedError | AuthServerError) -> falcon.HTTPError:
+    refusal = refusal_of(req, error)
+    raised = _ERRORS[refusal.status](description=refusal.message, headers=refusal.headers, code=error.code.value)
+    raised.response = refusal.response
+    return raised

@@ -15,16 +15,20 @@ functions that FastAPI cannot call, because they take any framework's request.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, WebSocketException
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.requests import HTTPConnection
+from fastapi.responses import Response
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from .. import _door
 from .._user import User, UserProfile
 from ..errors import AuthServerError, RefusedError
-from ._shared import can_respond, refusal_of
+from ._shared import Refusal, can_respond, refusal_of
+from ._starlette import response_of
 
 __all__ = [
     "CurrentProfile",
@@ -55,8 +59,9 @@ async def current_user(request: HTTPConnection, _signed: _Signed = None) -> User
     """Return the user, for HTTP and WebSocket routes.
 
     Raises:
-        HTTPException: nobody is there; with the row's status, headers, and code in the detail. On a
-            WebSocket whose server cannot send a response a `WebSocketException`.
+        HTTPException: the request is unauthenticated; with status, headers, and the error code in the detail. Where
+            the app has no handler for it, the middleware's own response is sent. On a WebSocket whose server
+            cannot send a response a `WebSocketException`.
         ConfigError: no Stack Auth middleware saw this request.
     """
     try:
@@ -91,9 +96,29 @@ OptionalUser = Annotated[User | None, Depends(optional_user)]
 CurrentProfile = Annotated[UserProfile, Depends(current_profile)]
 
 
+class _Refusal(HTTPException):
+    """A refusal in FastAPI's form, and the middleware's response for an app that has no handler of its own for it."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.status, refusal.detail, refusal.headers)
+        self.response = refusal.response
+
+
+async def _answer(_: HTTPConnection, error: _Refusal) -> Response:
+    return response_of(error.response)
+
+
 def _exception(request: HTTPConnection, error: RefusedError | AuthServerError) -> HTTPException | WebSocketException:
-    """Return `error` in the form that the app's own handlers know."""
-    refusal = refusal_of(error)
-    if can_respond(request.scope):
-        return HTTPException(refusal.status, refusal.body, refusal.headers)
-    return WebSocketException(refusal.close_code, refusal.code)
+    """Return `error` in the form that the app's own handlers know.
+
+    FastAPI has one handler for every `HTTPException`, which can send no body but ``{"detail": ...}``. Where the app
+    has left it in place, a handler for `_Refusal` is put beside it, in the table that Starlette keeps in the scope;
+    the app's handlers for a status come first whatever is there.
+    """
+    refusal = refusal_of(request, error)
+    if not can_respond(request.scope):
+        return WebSocketException(refusal.close_code, error.code.value)
+    handlers: dict[Any, Any] = request.scope.get("starlette.exception_handlers", ({}, {}))[0]
+    if HTTPException not in handlers and handlers.get(StarletteHTTPException) is http_exception_handler:
+        handlers[_Refusal] = _answer
+    return _Refusal(refusal)

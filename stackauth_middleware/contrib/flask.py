@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial, wraps
 from inspect import iscoroutinefunction
@@ -20,13 +19,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from flask import current_app, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, default_exceptions
-from werkzeug.wrappers import Response
+from werkzeug.exceptions import HTTPException
 
 from .._door import require_user
 from .._user import User
 from ..errors import AuthServerError, RefusedError
-from ._shared import auser_with_profile, refusal_of, user_with_profile
+from ._shared import auser_with_profile, user_with_profile
+from ._werkzeug import exception_of
 
 __all__ = ["refuse", "require_auth"]
 
@@ -66,7 +65,7 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
             try:
                 user = await auser_with_profile(request) if profile else require_user(request)
             except (RefusedError, AuthServerError) as error:
-                raise _exception(error) from error
+                raise exception_of(request, error) from error
             return await view(user, *args, **kwargs)
 
         return aguarded
@@ -76,7 +75,7 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
         try:
             user = user_with_profile(request) if profile else require_user(request)
         except (RefusedError, AuthServerError) as error:
-            raise _exception(error) from error
+            raise exception_of(request, error) from error
         return view(user, *args, **kwargs)
 
     return guarded
@@ -90,10 +89,4 @@ def refuse(error: RefusedError | AuthServerError) -> HTTPException | ResponseRet
         app.register_error_handler(RefusedError, refuse)
         app.register_error_handler(AuthServerError, refuse)
     """
-    return current_app.handle_http_exception(_exception(error))
-
-
-def _exception(error: RefusedError | AuthServerError) -> HTTPException:
-    refusal = refusal_of(error)
-    answer = Response(json.dumps(refusal.body), refusal.status, refusal.headers, content_type="application/json")
-    return default_exceptions[refusal.status](refusal.message, answer)
+    return current_app.handle_http_exception(exception_of(request, error))

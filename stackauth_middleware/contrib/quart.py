@@ -12,20 +12,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from quart import current_app, has_request_context, request, websocket
 from quart.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, default_exceptions
-from werkzeug.wrappers import Response
+from werkzeug.exceptions import HTTPException
 
 from .._door import require_user
 from .._user import User
 from ..errors import AuthServerError, RefusedError
-from ._shared import auser_with_profile, refusal_of
+from ._shared import auser_with_profile
+from ._werkzeug import exception_of
 
 __all__ = ["refuse", "require_auth"]
 
@@ -69,7 +68,7 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
         try:
             user = await auser_with_profile(source) if profile else require_user(source)
         except (RefusedError, AuthServerError) as error:
-            raise _exception(error) from error
+            raise exception_of(source, error) from error
         return await current_app.ensure_async(view)(user, *args, **kwargs)
 
     return guarded
@@ -89,10 +88,4 @@ async def refuse(error: RefusedError | AuthServerError) -> HTTPException | Respo
         app.register_error_handler(RefusedError, refuse)
         app.register_error_handler(AuthServerError, refuse)
     """
-    return await current_app.handle_http_exception(_exception(error))
-
-
-def _exception(error: RefusedError | AuthServerError) -> HTTPException:
-    refusal = refusal_of(error)
-    answer = Response(json.dumps(refusal.body), refusal.status, refusal.headers, content_type="application/json")
-    return default_exceptions[refusal.status](refusal.message, answer)
+    return await current_app.handle_http_exception(exception_of(_here(), error))

@@ -16,12 +16,13 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
 from .._user import User
 from ..errors import AuthServerError, RefusedError
 from ._shared import can_respond, refusal_of
+from ._starlette import response_of
 
 __all__ = ["AuthState", "refusal_handlers"]
 
@@ -36,14 +37,14 @@ class AuthState(TypedDict):
 
 
 async def _refuse(request: HTTPConnection, error: RefusedError | AuthServerError) -> Response | None:
-    """Answer with the refusal that a handler met; a WebSocket that is open already is closed."""
-    refusal = refusal_of(error)
+    """Answer what a handler raised; a WebSocket that has been accepted is closed."""
+    refusal = refusal_of(request, error)
     if isinstance(request, WebSocket):
         is_open = request.application_state is not WebSocketState.CONNECTING
         if is_open or not can_respond(request.scope):
-            await request.close(refusal.close_code, refusal.code)
+            await request.close(refusal.close_code, error.code.value)
             return None
-    return JSONResponse(refusal.body, refusal.status, refusal.headers)
+    return response_of(refusal.response)
 
 
 refusal_handlers: dict[type[Exception], Any] = {RefusedError: _refuse, AuthServerError: _refuse}

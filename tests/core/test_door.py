@@ -26,8 +26,8 @@ from stackauth_middleware._door import (
 )
 from stackauth_middleware._rules import Policy
 from stackauth_middleware._user import UserProfile, UserType
-from stackauth_middleware._verdict import Admitted
-from stackauth_middleware._wire import Call, NoReply, Reply
+from stackauth_middleware._verdict import Admitted, Unauthenticated
+from stackauth_middleware._wire import Call, Inbound, NoReply, Reply
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
 from .helpers import NORMAL, PROJECT, USER_ID, StackAuth, as_id, reply, token
@@ -36,6 +36,13 @@ from .test_user import body, user
 SOMEBODY = user()
 WRITTEN: dict[str, Any] = {USER: SOMEBODY, ERROR: None, VERDICT: None}
 NOBODY: dict[str, Any] = {USER: None, ERROR: None, VERDICT: None}
+INBOUND = Inbound("GET", "/", "", {})
+
+
+def unverified(code: ErrorCode, retry_after: int | None) -> dict[str, Any]:
+    """Return a scope as a middleware leaves it on an optional route where Stack Auth cannot be asked."""
+    outcome = Unauthenticated(StackAuthConfig(project_id=PROJECT), INBOUND, code, retry_after)
+    return {USER: None, ERROR: code, VERDICT: outcome}
 
 
 class StarletteLike(dict[str, Any]):
@@ -108,12 +115,12 @@ def test_nobody_is_a_missing_token_for_who_requires_a_user() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "retry_after"), [(ErrorCode.SERVER_ERROR, 1), (ErrorCode.MISCONFIGURED, None)], ids=str
+    ("row", "retry_after"), [(ErrorCode.SERVER_ERROR, 7), (ErrorCode.MISCONFIGURED, None)], ids=str
 )
 def test_somebody_who_could_not_be_judged_is_not_called_missing(row: ErrorCode, retry_after: int | None) -> None:
     """On an optional route the door lets a request through as nobody while Stack Auth is down."""
     with pytest.raises(AuthServerError) as caught:
-        require_user({**NOBODY, ERROR: row})
+        require_user(unverified(row, retry_after))
     assert (caught.value.code, caught.value.retry_after) == (row, retry_after)
 
 
@@ -177,7 +184,7 @@ def request(
     """Return a scope as a door leaves it for a verified user."""
     now = time.time()
     config = StackAuthConfig(**{"project_id": PROJECT, "secret_server_key": "ssk_x", **settings})
-    admitted = Admitted(SOMEBODY, config, token(kind, iat=now, exp=now + 600), policy, in_threads, None)
+    admitted = Admitted(SOMEBODY, config, token(kind, iat=now, exp=now + 600), policy, in_threads, None, INBOUND)
     return {USER: SOMEBODY, ERROR: None, VERDICT: admitted}
 
 
@@ -241,7 +248,7 @@ def test_the_plain_function_does_not_stop_an_event_loop(network: Network, backen
 def test_without_a_user_nothing_is_asked(network: Network, load: Callable[..., UserProfile]) -> None:
     for obj, error in (
         (NOBODY, RefusedError),
-        ({**NOBODY, ERROR: ErrorCode.SERVER_ERROR}, AuthServerError),
+        (unverified(ErrorCode.SERVER_ERROR, 1), AuthServerError),
         ({}, ConfigError),
     ):
         with pytest.raises(error):

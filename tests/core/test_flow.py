@@ -19,7 +19,7 @@ from stackauth_middleware._keyset import APART, FRESH, USABLE
 from stackauth_middleware._rules import Rule
 from stackauth_middleware._sync import SyncEdge
 from stackauth_middleware._user import User, UserProfile, UserType
-from stackauth_middleware._verdict import NOBODY, Admitted, Nobody, Verdict
+from stackauth_middleware._verdict import Admitted, Unauthenticated, Verdict
 from stackauth_middleware._wire import Answer, FlightEnd, Inbound, NoReply, Response
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError
 
@@ -89,7 +89,7 @@ class World:
     def nobody(self, text: str | None, path: str = "/", **options: Any) -> ErrorCode | None:
         """Return why nobody is let through."""
         verdict = self.gate(text, path, **options)
-        assert isinstance(verdict, Nobody), verdict
+        assert isinstance(verdict, Unauthenticated), verdict
         assert verdict.user is verdict.refresh is None
         return verdict.error
 
@@ -658,16 +658,21 @@ def test_other_bad_tokens_are_no_sign_of_a_wrong_project(
 # -- routes without a token ---------------------------------------------------------------------------
 
 
+def unauthenticated(verdict: Any) -> bool:
+    """Return whether the request goes on without a user, and nothing went wrong."""
+    return isinstance(verdict, Unauthenticated) and verdict.error is None
+
+
 @pytest.mark.parametrize("headers", [headers for headers, _ in CHEAP.values()], ids=CHEAP)
 def test_a_public_route_looks_at_no_token(world: World, headers: dict[str, str]) -> None:
     verdict = world.flow.gate(Inbound("GET", "/public", "", headers), world.clock.now, defer_refresh=True)
-    assert verdict is NOBODY
+    assert unauthenticated(verdict)
     assert world.auth.calls == []
 
 
 def test_an_optional_route_lets_nobody_through_as_nobody(world: World) -> None:
-    assert world.step(None, "/optional") is NOBODY
-    assert world.step("", "/optional") is NOBODY
+    assert unauthenticated(world.step(None, "/optional"))
+    assert unauthenticated(world.step("", "/optional"))
     assert world.admitted(token(), "/optional").user
 
 
@@ -695,14 +700,14 @@ def test_a_preflight_passes_and_nothing_else_does(
     """It carries no credentials by the Fetch standard; a browser would report a CORS error instead of ours."""
     verdict = world.step(None, "/", method, **headers)
     if passes:
-        assert verdict is NOBODY
+        assert unauthenticated(verdict)
     else:
         assert isinstance(verdict, Response)
         assert verdict.status == 401
 
 
 def test_a_preflight_with_a_bad_token_passes_as_nobody(world: World) -> None:
-    assert world.step("junk", "/", "OPTIONS", **PREFLIGHT) is NOBODY
+    assert unauthenticated(world.step("junk", "/", "OPTIONS", **PREFLIGHT))
 
 
 def test_a_doubtful_path_is_not_public(world: World) -> None:

@@ -13,7 +13,8 @@ import pytest
 from stackauth_middleware._config import StackAuthConfig
 from stackauth_middleware._rules import Policy
 from stackauth_middleware._user import user_from_claims
-from stackauth_middleware._verdict import NOBODY, Admitted, Nobody
+from stackauth_middleware._verdict import Admitted, Unauthenticated
+from stackauth_middleware._wire import Inbound
 from stackauth_middleware.errors import ErrorCode
 
 from .helpers import NORMAL, PROJECT, claims
@@ -22,11 +23,13 @@ CANARY = "eyJ-canary"
 POLICY = Policy("required", profile=False, allow_restricted=False, allow_anonymous=False)
 
 
+CONFIG = StackAuthConfig(project_id=PROJECT)
+INBOUND = Inbound("GET", "/", "", {"x-stack-access-token": CANARY})
 SOMEBODY = user_from_claims(claims(NORMAL), NORMAL, b"{}")
 
 
 def admitted() -> Admitted:
-    return Admitted(SOMEBODY, StackAuthConfig(project_id=PROJECT), CANARY, POLICY, True, None)
+    return Admitted(SOMEBODY, CONFIG, CANARY, POLICY, True, None, INBOUND)
 
 
 def test_nothing_that_writes_out_a_scope_writes_the_token() -> None:
@@ -60,11 +63,17 @@ def test_it_holds_what_a_profile_is_asked_for_with() -> None:
     made = admitted()
     assert (made.token, made.policy, made.in_threads) == (CANARY, POLICY, True)
     assert (made.user, made.error, made.refresh) == (SOMEBODY, None, None)
-    assert made.config.project_id == PROJECT
+    assert (made.config, made.inbound, made.retry_after) == (CONFIG, INBOUND, None)
 
 
-@pytest.mark.parametrize("error", [None, ErrorCode.SERVER_ERROR])
-def test_nobody_is_there_for_a_reason_or_none(error: ErrorCode | None) -> None:
-    nobody = Nobody(error)
-    assert (nobody.user, nobody.refresh, nobody.error) == (None, None, error)
-    assert NOBODY.error is None
+@pytest.mark.parametrize(
+    ("error", "retry_after"), [(None, None), (ErrorCode.SERVER_ERROR, 7), (ErrorCode.MISCONFIGURED, None)]
+)
+def test_unauthenticated_leads_back_to_its_settings_and_tells_the_reason(
+    error: ErrorCode | None, retry_after: int | None
+) -> None:
+    made = Unauthenticated(CONFIG, INBOUND, error, retry_after)
+    assert (made.user, made.refresh, made.error, made.retry_after) == (None, None, error, retry_after)
+    assert (made.config, made.inbound) == (CONFIG, INBOUND)
+    assert not hasattr(made, "__dict__")
+    assert CANARY not in repr(made)

@@ -22,7 +22,7 @@ from stackauth_middleware import (
 from stackauth_middleware import asgi as module
 from stackauth_middleware._flow import Flow
 from stackauth_middleware._keyset import FRESH
-from stackauth_middleware._verdict import NOBODY
+from stackauth_middleware._verdict import Unauthenticated
 from stackauth_middleware._wire import Clocks
 from stackauth_middleware.testing import LocalStackAuth
 
@@ -134,7 +134,9 @@ def test_what_was_planted_is_overwritten(stackauth: LocalStackAuth) -> None:
     planted = {"stackauth.user": "root", "stackauth.error": "x", "stackauth.verdict": "y", "state": {"user": "root"}}
     scope = http_scope(**planted)
     asgi(scope, default_access="public")
-    assert [scope[name] for name in planted] == [None, None, NOBODY, {"user": None}]
+    user, error, outcome, state = (scope[name] for name in planted)
+    assert (user, error, state) == (None, None, {"user": None})
+    assert isinstance(outcome, Unauthenticated)
 
 
 def test_request_user(stackauth: LocalStackAuth) -> None:
@@ -537,5 +539,6 @@ def test_require_user_after_an_outage_on_an_optional_route(stackauth: LocalStack
     headers = signed(stackauth)
     with stackauth.down(cold=True):
         seen = asgi(http_scope(headers=headers), default_access="optional")
-    with pytest.raises(AuthServerError):
+    with pytest.raises(AuthServerError) as caught:
         require_user(seen.reached[0])
+    assert caught.value.retry_after == 10

@@ -17,7 +17,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from ..._door import get_user
-from ..._responses import _challenge
+from ..._responses import challenge_of
 from ..._user import User
 from ...errors import ErrorCode
 from .middleware import stack_auth_config
@@ -42,4 +42,4 @@ class StackAuthAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         """Return the challenge of the 401 that a view's permissions send."""
-        return _challenge(ErrorCode.MISSING_TOKEN, stack_auth_config().realm)
+        return challenge_of(ErrorCode.MISSING_TOKEN, stack_auth_config().realm)

@@ -20,13 +20,13 @@ from ..._config import StackAuthConfig, config_of
 from ..._door import ERROR, USER, VERDICT
 from ..._edge import clocks, in_event_loop
 from ..._flow import Flow
-from ..._responses import Responder
 from ..._user import User, UserType
-from ..._verdict import Admitted, Nobody, Verdict
+from ..._verdict import Admitted, Unauthenticated, Verdict
 from ..._wire import Inbound, Response, Script
 from ...asgi import _inbound as inbound_of_scope
 from ...errors import AuthServerError, ConfigError, RefusedError
 from ...wsgi import _inbound as inbound_of_environ
+from .._shared import respond_to
 
 _NO_OCTETS_OF_UTF8 = re.compile("%[89A-F][0-9A-F]")
 """How Django writes octets of a path that are no UTF-8. Every door calls such a path doubtful."""
@@ -110,7 +110,7 @@ class StackAuthMiddleware:
         if self._is_async:
             return self._acall(request)
         step = self._gate(request, defer_refresh=False)
-        verdict = step if isinstance(step, (Admitted, Nobody, Response)) else self._edge.run(step)
+        verdict = step if isinstance(step, (Admitted, Unauthenticated, Response)) else self._edge.run(step)
         if isinstance(verdict, Response):
             return _http_response(verdict)
         _tell(request, verdict)
@@ -120,7 +120,7 @@ class StackAuthMiddleware:
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         under_asgi = hasattr(request, "scope")
         step = self._gate(request, defer_refresh=under_asgi)
-        if isinstance(step, (Admitted, Nobody, Response)):
+        if isinstance(step, (Admitted, Unauthenticated, Response)):
             verdict = step
         elif under_asgi:
             verdict = await self._async_edge.run(step)
@@ -138,9 +138,7 @@ class StackAuthMiddleware:
         """Answer a refusal that a view met; leave every other exception alone."""
         if not isinstance(exception, RefusedError | AuthServerError):
             return None
-        origin = request.headers.get("origin", "")
-        respond = self._config.own(Responder)
-        return _http_response(respond(exception, request.method or "GET", request.path_info, origin))
+        return _http_response(respond_to(request, exception))
 
     def _gate(self, request: HttpRequest, *, defer_refresh: bool) -> Verdict | Script[Verdict]:
         try:
@@ -167,7 +165,7 @@ class StackAuthMiddleware:
                 self._edge.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
 
 
-def _tell(request: HttpRequest, verdict: Admitted | Nobody) -> None:
+def _tell(request: HttpRequest, verdict: Admitted | Unauthenticated) -> None:
     """Leave what the doors leave, where they leave it, and the user on the request."""
     for written in (request.META, getattr(request, "scope", request.META)):
         written[USER] = verdict.user

@@ -1,0 +1,14 @@
+"""What Starlette and FastAPI share: a response with the octets that the middleware would send."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from .. import _wire
+
+
+def response_of(response: _wire.Response) -> Response:
+    """Return `response` as Starlette's."""
+    made = Response(response.body, response.status)
+    made.raw_headers = list(response.raw_headers)
+    return made
