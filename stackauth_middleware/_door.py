@@ -83,7 +83,8 @@ def load_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
         fresh: ask Stack Auth again, whatever is remembered.
 
     Raises:
-        RuntimeError: an event loop runs in this thread, which would stop; use `aload_profile`.
+        RuntimeError: an event loop runs in this thread, which would stop: use `aload_profile`. Or the scope or
+            environ was pickled, which leaves the token behind.
         RefusedError: nobody is there, or Stack Auth refuses the token or shows a user not to be let in.
         AuthServerError: Stack Auth could not be asked.
         ConfigError: no key is set to ask with, or no middleware saw this request.
@@ -116,9 +117,9 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
 
 
 def outcome_of(obj: RequestLike) -> Admitted | Unauthenticated | None:
-    """Return the outcome that a middleware has written for a request, or None where none has seen it."""
-    outcome: Admitted | Unauthenticated | None = _written(obj).get(VERDICT)
-    return outcome
+    """Return the outcome that a middleware has written for a request; None where none has, or it was pickled since."""
+    outcome: object = _written(obj).get(VERDICT)
+    return outcome if isinstance(outcome, Admitted | Unauthenticated) else None
 
 
 def _asking(admitted: Admitted, *, fresh: bool) -> Script[UserProfile]:
@@ -129,8 +130,10 @@ def _asking(admitted: Admitted, *, fresh: bool) -> Script[UserProfile]:
 
 def _admitted(obj: Any) -> Admitted:
     require_user(obj)
-    admitted: Admitted = _written(obj)[VERDICT]
-    return admitted
+    verdict = _written(obj)[VERDICT]
+    if not isinstance(verdict, Admitted):
+        raise RuntimeError("this request was pickled, and its token was not: load the profile before, and send that")
+    return verdict
 
 
 def _written(obj: Any) -> Mapping[str, Any]:

@@ -106,8 +106,10 @@ class Flow:
         found = self._judge(token, now, defer_refresh=defer_refresh)
         if isinstance(found, _Pending) or policy.profile:
             return self._admission(token, found, policy, now, inbound, defer_refresh=defer_refresh)
+        admitted = self._admitted(found.user, token, policy, defer_refresh, found.stale, inbound)
+        del token  # error trackers write out the variables of this frame where a check logs an error
         admit(found.user, policy)
-        return self._admitted(found.user, token, policy, defer_refresh, found.stale, inbound)
+        return admitted
 
     def _admission(
         self,
@@ -131,8 +133,10 @@ class Flow:
             if policy.access == "optional":
                 return Unauthenticated(self.config, inbound, error.code, error.retry_after)
             raise
+        admitted = self._admitted(user, token, policy, defer_refresh, found.stale, inbound)
+        del token
         admit(user, policy)
-        return self._admitted(user, token, policy, defer_refresh, found.stale, inbound)
+        return admitted
 
     def _admitted(
         self,

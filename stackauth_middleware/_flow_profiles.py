@@ -112,6 +112,7 @@ class ProfileDesk:
         tell: Callable[[Reading], None],
     ) -> Callable[[], Script[None]]:
         """Return the flight's script, which also tells its carrier what it read, or what landed since it looked."""
+        call = _profiles.call(self._config, token, __version__)  # shows no token, as a variable of the script would
 
         def script() -> Script[None]:
             known = look()
@@ -121,7 +122,7 @@ class ProfileDesk:
                 tell(known)
                 return
             try:
-                tick = yield from ask(_profiles.call(self._config, token, __version__))
+                tick = yield from ask(call)
             except GeneratorExit:
                 self._breaker.swap(lambda breaker: (breaker.given_up(now.mono), None))
                 raise

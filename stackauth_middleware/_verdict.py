@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ._config import StackAuthConfig
 from ._rules import Policy
@@ -10,12 +10,49 @@ from ._user import User, UserType
 from ._wire import Inbound, Response
 from .errors import ErrorCode
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-class Admitted:
+
+class Unpickled:
+    """What an outcome is after pickling: without the token, the headers and the settings.
+
+    Attributes:
+        user: as before, as `error` and `retry_after` are.
+    """
+
+    __slots__ = ("error", "retry_after", "user")
+
+    def __init__(self, user: User | None, error: ErrorCode | None, retry_after: int | None) -> None:
+        self.user = user
+        self.error = error
+        self.retry_after = retry_after
+
+
+class _Kept:
+    """Lies in a scope or environ that others copy and pickle. Never changed, so copies are the same object."""
+
+    __slots__ = ()
+
+    user: User | None
+    error: ErrorCode | None
+    retry_after: int | None
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unpickled, (self.user, self.error, self.retry_after)
+
+
+class Admitted(_Kept):
     """A verified user is let through. Kept with the request, so that the profile can be asked for later.
 
     It is no mapping, sequence or dataclass and shows none of its attributes: nothing that writes a
-    scope or an environ out writes the token.
+    scope or an environ out writes the token. Copies are the same object; a pickle holds the user alone.
 
     Attributes:
         user: who is there.
@@ -29,6 +66,7 @@ class Admitted:
 
     __slots__ = ("config", "in_threads", "inbound", "policy", "refresh", "token", "user")
 
+    user: User
     error: None = None
     retry_after: None = None
 
@@ -51,7 +89,7 @@ class Admitted:
         self.inbound = inbound
 
 
-class Unauthenticated:
+class Unauthenticated(_Kept):
     """The request goes on to the app without a user.
 
     Attributes:

@@ -13,6 +13,7 @@ from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
 from ._responses import close_code_of
+from ._sealed import Sealed
 from ._user import GUEST, Permissions, UserType
 from ._verdict import Admitted, Unauthenticated, Verdict
 from ._wire import Inbound, Response, Script
@@ -70,9 +71,12 @@ class StackAuthASGIMiddleware:
         if kind not in ("http", "websocket"):
             await (self._lifespan if kind == "lifespan" else self.app)(scope, receive, send)
             return
-        verdict = self._gate(scope)
+        request = Sealed(scope)
+        del scope  # error trackers write out the variables of this frame where a hook fails
+        verdict = self._gate(request)
         if not isinstance(verdict, (Admitted, Unauthenticated, Response)):
             verdict = await self._edge.run(verdict)
+        scope = request.value
         if isinstance(verdict, Response):
             refuse = self._refuse_websocket if kind == "websocket" else _refuse
             await refuse(scope, receive, send, verdict)
@@ -84,9 +88,9 @@ class StackAuthASGIMiddleware:
         if verdict.refresh is not None:
             await self._refresh(verdict.refresh)
 
-    def _gate(self, scope: Any) -> Verdict | Script[Verdict]:
+    def _gate(self, request: Sealed) -> Verdict | Script[Verdict]:
         try:
-            inbound = _inbound(scope, self._config.root_path)
+            inbound = _inbound(request.value, self._config.root_path)
         except Exception:  # any: what is no scope can fail in any way
             return self._flow.unreadable()
         return self._flow.gate(inbound, clocks(), defer_refresh=True)

@@ -10,6 +10,7 @@ from ._config import StackAuthConfig, config_of
 from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
+from ._sealed import Sealed
 from ._verdict import Admitted, Unauthenticated, Verdict
 from ._wire import Inbound, Response, Script
 from .errors import ConfigError
@@ -56,20 +57,23 @@ class StackAuthWSGIMiddleware:
         self._edge = self._config.own(SyncEdge)
 
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        verdict = self._gate(environ)
+        request = Sealed(environ)
+        del environ  # error trackers write out the variables of this frame where a hook fails
+        verdict = self._gate(request)
         if not isinstance(verdict, (Admitted, Unauthenticated, Response)):
             verdict = self._edge.run(verdict)
         if isinstance(verdict, Response):
             start_response(verdict.status_line, list(verdict.headers))
             return [verdict.body]
+        environ = request.value
         environ[USER] = verdict.user
         environ[ERROR] = verdict.error
         environ[VERDICT] = verdict
         return self.app(environ, start_response)
 
-    def _gate(self, environ: Any) -> Verdict | Script[Verdict]:
+    def _gate(self, request: Sealed) -> Verdict | Script[Verdict]:
         try:
-            inbound = _inbound(environ, self._config.root_path)
+            inbound = _inbound(request.value, self._config.root_path)
         except Exception:  # any: what is no environ can fail in any way
             return self._flow.unreadable()
         return self._flow.gate(inbound, clocks(), defer_refresh=False)

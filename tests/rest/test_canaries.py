@@ -357,6 +357,30 @@ def test_an_error_tracker_that_writes_variables_out(
         assert written, kind
         canaries.absent(written, kind.__name__)
     assert SECRET not in "".join(tracker.ours)
+    canaries.absent("".join(tracker.ours), "frames of the package")
+
+
+@every_edge
+@pytest.mark.parametrize("mode", ["jwt", "rest"])
+def test_an_error_tracker_while_a_hook_fails(
+    mode: str, door: Kind, up: Upstream, canaries: Canaries, tracker: Tracker
+) -> None:
+    """A check that logs an error, and an observer that raises, have frames of ours below them."""
+
+    def check(user: Any) -> bool:
+        logging.getLogger("stackauth_middleware").error("an error that a check logs")
+        return True
+
+    def raising(event: Any) -> Any:
+        raise ZeroDivisionError("an observer")
+
+    token = up.token()
+    settings: dict[str, Any] = {"mode": mode, "rules": [Rule("/**", check=check)], "observers": [raising]}
+    with Site(door, up.config(**settings)) as site:
+        assert site.ask(**canaries.both(token)).status == 200
+        assert site.ask(**canaries.both(token)).status == 200
+    assert len(tracker.ours) > 10
+    canaries.absent("".join(tracker.ours), "frames of the package")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -498,12 +522,38 @@ def test_reprs(up: Upstream, canaries: Canaries) -> None:
         {"publishable_client_key": SECRET},
         {"mode": "nonsense"},
         {"unknown": 1},
+        {SECRET: 1},
+        {"project_id": SECRET},
+        {"project_id": SECRET + "\n"},
+        {"api_url": SECRET},
+        {"api_url": f"https://{SECRET}@api.example.com"},
+        {"api_url": f"https://user:{SECRET}@api.example.com/x@y"},
+        {"api_url": f"http://{SECRET}.example.com"},
+        {"api_url": f"https://api.example.com/{SECRET}/api/v1"},
+        {"issuer_url": [f"https://api.example.com:{SECRET}"]},
+        {"mode": SECRET},
+        {"cors_origins": SECRET},
+        {"cors_origins": [SECRET]},
+        {"carriers": [SECRET]},
+        {"rules": SECRET},
+        {"observers": [SECRET]},
+        {"error_body": {SECRET: 1}},
+        {"error_body": {401: {SECRET}}},
+        {"state_key": SECRET + "!"},
+        {"realm": f'"{SECRET}'},
+        {"root_path": SECRET},
+        {"timeout": SECRET},
+        {"token_memory": SECRET},
+        {"allow_http": SECRET},
+        {"default_access": SECRET},
+        {"websocket_refusal": f"my_{SECRET}"},
     ],
+    ids=repr,
 )
 def test_wrong_settings(settings: dict[str, Any], canaries: Canaries) -> None:
     given = {"project_id": "internal", "secret_server_key": SECRET, **settings}
     for make in (StackAuthConfig, Verifier):
-        if make is Verifier or "unknown" not in settings:
+        if make is Verifier or not {"unknown", SECRET} & settings.keys():
             with pytest.raises(ConfigError) as raised:
                 make(**given)
             canaries.absent(str(raised.value))
