@@ -83,7 +83,7 @@ class StackAuthConfig:
         api_url: base URL of the Stack Auth API (env ``STACK_API_URL``); else the hosted service.
         issuer_url: the base URL, or several, that the tokens' issuers are made of, where it is not
             `api_url`: a container's internal name never is.
-        allow_http: plain http to a host that is not this machine.
+        allow_http: plain http to a host that is neither ``localhost`` nor a loopback address.
         allow_restricted: let restricted users in.
         allow_anonymous: let anonymous users in; implies restricted ones, as in Stack Auth.
         leeway: seconds of clock difference granted to ``exp`` and ``nbf``, 0 to 300.

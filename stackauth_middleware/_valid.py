@@ -161,7 +161,7 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return host == "localhost"  # other names below it are up to the resolver, which may ask a server
 
 
 def _flag(given: Mapping[str, Any], name: str) -> bool:

@@ -8,6 +8,7 @@ StackAuthError
 
 from __future__ import annotations
 
+import re
 import traceback
 from dataclasses import dataclass
 from enum import Enum
@@ -98,8 +99,29 @@ class StackAuthError(Exception):
     """Base of all errors that this package raises on purpose."""
 
 
+_SECRET = re.compile(
+    r"""
+    (?<![^\W_]) (ssk|pck|sak|sk|pk|wrt) _ [^\s'",;()\[\]{}<>\u2026]+   # a key of Stack Auth, or a workflow token
+    | (eyJ) [\w.=+/-]+                                                  # a JWT, or base64 of JSON
+    | (//) [^\s'"]* @                                                   # the user and password of a URL
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
 class ConfigError(StackAuthError, ValueError):
-    """A setting is missing or wrong. Says which, what it was, and what would be right."""
+    """A setting is missing or wrong. Says which, what it was, and what would be right.
+
+    What looks like a key, a token or a password is hidden in the message: secrets get into the wrong setting.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_SECRET.sub(_hidden, message))
+
+
+def _hidden(match: re.Match[str]) -> str:
+    kind, jwt, _ = match.groups()
+    return f"{kind}_***" if kind else "eyJ***" if jwt else "//***@"
 
 
 class RefusedError(StackAuthError):

@@ -67,6 +67,29 @@ def test_an_error_says_its_row_and_its_detail(error: StackAuthError, text: str) 
     assert str(error) == text
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("project_id is 'ssk_abc'; it must be", "project_id is 'ssk_***'; it must be"),
+        ("x is ['pck_a', 'sak_b', sk_c, PK_d, wrt_e]", "x is ['pck_***', 'sak_***', sk_***, PK_***, wrt_***]"),
+        ("x is 'ssk_abc\\ndef'", "x is 'ssk_***'"),
+        ("x is 'my_ssk_abc'", "x is 'my_ssk_***'"),
+        ("x is 'pck_ssk_abc'", "x is 'pck_***'"),
+        ("x is 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIi.c2ln-_'", "x is 'eyJ***'"),
+        ("x is 'Bearer stackauth_eyJhY2Nlc3N+/=='", "x is 'Bearer stackauth_eyJ***'"),
+        ("x is 'https://user:p@ss@host/x'", "x is 'https://***@host/x'"),
+        ("it must start with 'ssk_'", "it must start with 'ssk_'"),
+        ("of another kind (ssk_\u2026, hidden)", "of another kind (ssk_\u2026, hidden)"),
+        ("unknown setting 'risk_scores'; task_list", "unknown setting 'risk_scores'; task_list"),
+        ("STACK_SECRET_SERVER_KEY of stackauth_middleware", "STACK_SECRET_SERVER_KEY of stackauth_middleware"),
+    ],
+)
+def test_a_config_error_hides_what_looks_like_a_secret(message: str, shown: str) -> None:
+    error = ConfigError(message)
+    assert str(error) == shown
+    assert error.args == (shown,)
+
+
 def test_the_attributes_of_an_error_survive_pickling() -> None:
     """Process pools and task queues send exceptions from one process to another."""
     refused = pickle.loads(pickle.dumps(RefusedError(ErrorCode.RESTRICTED_NOT_ALLOWED, "why", "email_not_verified")))
