@@ -77,6 +77,13 @@ def test_staff_is_let_in(stackauth: LocalStackAuth, ask: Any) -> None:
     assert ask(Case("", 200, "", (("x-stack-access-token", token),), "/staff"))[0] == 200
 
 
+@pytest.mark.parametrize("ask", [through_starlette, through_bottle])
+def test_an_address_that_was_not_verified_makes_nobody_staff(stackauth: LocalStackAuth, ask: Any) -> None:
+    token = stackauth.token(project_id=PROJECT, email="staff@example.com", email_verified=False)
+    status, body = ask(Case("", 403, "", (("x-stack-access-token", token),), "/staff"))
+    assert (status, body["code"]) == (403, "forbidden")
+
+
 def test_every_kind_of_refusal_is_shown() -> None:
     """All rows of 400, 401 and 403; an outage is not for a demo to make."""
     shown = {case.code for case in cases("a.b.c", "d.e.f", "", "") if case.code}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import AppConfig
@@ -71,7 +72,22 @@ def check_middleware(**options: Any) -> list[checks.CheckMessage]:
                 id="stackauth.W004",
             )
         )
+    if _has_channels() and settings.ASGI_APPLICATION:
+        found.append(
+            checks.Warning(
+                "MIDDLEWARE does not cover the WebSockets of Channels.",
+                hint="Wrap the application behind 'websocket' of ProtocolTypeRouter in StackAuthASGIMiddleware. "
+                "Where that is done, or there are no WebSockets: SILENCED_SYSTEM_CHECKS = ['stackauth.W005'].",
+                id="stackauth.W005",
+            )
+        )
     return found
+
+
+def _has_channels() -> bool:
+    """Say whether Channels is in use. Its server, Daphne, is installed as an app where Channels itself is not."""
+    named = {entry.partition(".")[0] for entry in settings.INSTALLED_APPS}
+    return "channels" in named or ("daphne" in named and find_spec("channels") is not None)
 
 
 def _is_ours(entry: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
@@ -14,6 +15,7 @@ from django.test import override_settings
 
 from stackauth_middleware import _config
 from stackauth_middleware.contrib.django import StackAuthMiddleware
+from stackauth_middleware.contrib.django.apps import check_middleware
 
 from ..cases import PROJECT
 from . import project
@@ -78,6 +80,35 @@ def test_the_command_fails_on_them(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_the_order_is_checked(middleware: list[str], expected: list[str]) -> None:
     assert ids(found(MIDDLEWARE=middleware)) == expected
+
+
+@pytest.mark.parametrize(
+    ("installed_apps", "asgi", "expected"),
+    [
+        (["channels", APP], "site.application", ["stackauth.W005"]),
+        (["channels.apps.ChannelsConfig", APP], "site.application", ["stackauth.W005"]),
+        (["daphne", APP], "site.application", ["stackauth.W005"]),
+        (["channels", APP], None, []),
+        ([APP], "site.application", []),
+    ],
+)
+def test_websockets_of_channels_are_warned_about(
+    installed_apps: list[str], asgi: str | None, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check alone: Channels itself would want to be set up."""
+    monkeypatch.setattr("stackauth_middleware.contrib.django.apps.find_spec", lambda name: object())
+    with installed():
+        monkeypatch.setattr(settings, "INSTALLED_APPS", installed_apps)
+        monkeypatch.setattr(settings, "ASGI_APPLICATION", asgi, raising=False)
+        assert ids(check_middleware()) == expected
+
+
+def test_daphne_without_channels_serves_no_websockets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stackauth_middleware.contrib.django.apps.find_spec", lambda name: None)
+    with installed():
+        monkeypatch.setattr(settings, "INSTALLED_APPS", ["daphne", APP])
+        monkeypatch.setattr(settings, "ASGI_APPLICATION", "site.application", raising=False)
+        assert check_middleware() == []
 
 
 def test_named_origins_make_up_for_cors_below() -> None:
