@@ -34,10 +34,6 @@ class _Kept:
 
     __slots__ = ()
 
-    user: User | None
-    error: ErrorCode | None
-    retry_after: int | None
-
     def __copy__(self) -> Self:
         return self
 
@@ -45,7 +41,8 @@ class _Kept:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Unpickled, (self.user, self.error, self.retry_after)
+        outcome: Any = self
+        return Unpickled, (outcome.user, outcome.error, outcome.retry_after)
 
 
 class Admitted(_Kept):
@@ -65,8 +62,6 @@ class Admitted(_Kept):
     """
 
     __slots__ = ("config", "in_threads", "inbound", "policy", "refresh", "token", "user")
-
-    user: User
     error: None = None
     retry_after: None = None
 
