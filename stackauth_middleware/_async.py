@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping
 from importlib import import_module
 from itertools import count
 from typing import Any, TypeVar, cast
@@ -19,6 +19,7 @@ import httpx
 from anyio.lowlevel import RunVar
 
 from . import _edge
+from ._attempt import ENCODED, MAX_IDLE, Attempt, Stage, out_of_time
 from ._config import StackAuthConfig
 from ._edge import clocks
 from ._memory import register
@@ -41,7 +42,36 @@ class _OfLoop:
 
     def __init__(self) -> None:
         self.flights: dict[Hashable, anyio.Event] = {}
-        self.transports: dict[str | None, httpx.AsyncHTTPTransport] = {}
+        self.pools: dict[str | None, _Pool] = {}
+
+
+class _Pool:
+    """Connections of one event loop, to Stack Auth or to one proxy."""
+
+    def __init__(self, transport: httpx.AsyncHTTPTransport) -> None:
+        self.transport = transport
+        self._calls = 0
+        self._retired = False
+
+    @contextlib.asynccontextmanager
+    async def in_use(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
+        """Keep a pool that is retired meanwhile open for the body."""
+        self._calls += 1
+        try:
+            yield self.transport
+        finally:
+            self._calls -= 1
+            await self._close_if_done()
+
+    async def retire(self) -> None:
+        """Close it once the last call that it serves is done. httpx closes connections only all together."""
+        self._retired = True
+        await self._close_if_done()
+
+    async def _close_if_done(self) -> None:
+        if self._retired and not self._calls:
+            with anyio.CancelScope(shield=True):
+                await self.transport.aclose()
 
 
 class AsyncEdge:
@@ -66,9 +96,9 @@ class AsyncEdge:
 
     async def aclose(self) -> None:
         """Close the pooled connections of this event loop. The next call opens new ones."""
-        transports = self._here().transports
-        for proxy in list(transports):
-            await transports.pop(proxy).aclose()
+        pools = self._here().pools
+        for proxy in list(pools):
+            await pools.pop(proxy).transport.aclose()
 
     async def run(self, script: Script[T]) -> T:
         """Return what `script` returns, all its work within one budget of time."""
@@ -146,35 +176,28 @@ class AsyncEdge:
     async def _send(self, call: Call, deadline: float) -> Reply | NoReply:
         left = deadline - time.monotonic()
         if left <= 0:
-            return NoReply.TIMED_OUT
+            return out_of_time()
         if _edge.stand_in is not None:
             return await _edge.stand_in.asend(call, left)
-        answered = False
+        attempt = Attempt(call, deadline)
         try:
-            with anyio.fail_after(left):
-                request = httpx.Request("GET", call.url, headers={**_edge.REQUEST_HEADERS, **call.headers})
-                response = await self._transport(call.url).handle_async_request(request)
-                answered = True
-                try:
-                    return await _read(response, call.max_octets)
-                finally:
-                    await response.aclose()
-        except TimeoutError:
-            return NoReply.TIMED_OUT
-        except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError):
-            return NoReply.BROKEN if answered else NoReply.UNSENT
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
-            return NoReply.BROKEN
+            proxy = _edge.proxy_for(call.url) if self._proxied else None
+            attempt.proxied = proxy is not None
+            with anyio.fail_after(left) as scope:
+                pools = self._here().pools
+                if call.fresh and proxy in pools:
+                    await pools.pop(proxy).retire()
+                pool = pools.get(proxy) or pools.setdefault(proxy, self._new_pool(proxy))
+                async with pool.in_use() as transport:
+                    return await _exchange(transport, attempt, scope)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return attempt.failed(error)
 
-    def _transport(self, url: str) -> httpx.AsyncHTTPTransport:
-        named = _edge.proxy_for(url) if self._proxied else None
-        transports = self._here().transports
-        if named not in transports:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30)
-            tls = self._tls if named and named.startswith("https:") else None
-            proxy = httpx.Proxy(named, ssl_context=tls) if named else None
-            transports[named] = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits, proxy=proxy)
-        return transports[named]
+    def _new_pool(self, named: str | None) -> _Pool:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=MAX_IDLE)
+        tls = self._tls if named and named.startswith("https:") else None
+        proxy = httpx.Proxy(named, ssl_context=tls) if named else None
+        return _Pool(httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False, limits=limits, proxy=proxy))
 
     def _here(self) -> _OfLoop:
         try:
@@ -185,18 +208,45 @@ class AsyncEdge:
             return here
 
 
-async def _read(response: httpx.Response, max_octets: int) -> Reply | NoReply:
+async def _exchange(transport: httpx.AsyncHTTPTransport, attempt: Attempt, scope: anyio.CancelScope) -> Reply | NoReply:
+    """Send the call and read its answer; `scope` ends when the attempt is due."""
+    connected = False
+
+    def reached(stage: Stage) -> None:
+        attempt.stage = stage
+        scope.deadline = anyio.current_time() + attempt.due - time.monotonic()
+
+    async def trace(event: str, info: Mapping[str, Any]) -> None:
+        nonlocal connected
+        if event == "connection.connect_tcp.started":
+            connected = True
+        elif event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
+            attempt.reused = not connected
+            reached(Stage.WAITING)
+
+    headers = {**_edge.REQUEST_HEADERS, **attempt.call.headers}
+    request = httpx.Request("GET", attempt.call.url, headers=headers, extensions={"trace": trace})
+    response = await transport.handle_async_request(request)
+    reached(Stage.READING)
+    try:
+        return await _read(response, attempt)
+    finally:
+        await response.aclose()
+
+
+async def _read(response: httpx.Response, attempt: Attempt) -> Reply | NoReply:
     headers = {name.lower(): value for name, value in response.headers.items()}
     if _edge.is_encoded(headers):
-        return NoReply.ENCODED
+        return ENCODED
     body = bytearray()
     # Leaving the loop would leave four generators behind, one in the other; cancelling ends them inside out.
     with anyio.CancelScope() as scope:
         async for chunk in cast("httpx.AsyncByteStream", response.stream):
             body += chunk
-            if len(body) > max_octets:
+            if len(body) > attempt.call.max_octets:
                 scope.cancel()
-    return NoReply.TOO_LARGE if len(body) > max_octets else Reply(response.status_code, headers, bytes(body))
+    too_large = len(body) > attempt.call.max_octets
+    return attempt.too_large() if too_large else Reply(response.status_code, headers, bytes(body))
 
 
 @contextlib.asynccontextmanager

@@ -1,14 +1,18 @@
-"""What the two edges share: the stand-in for the network, and the rules for reading an answer."""
+"""What the two runners share: the transport override of tests, certificates and proxies, reading an answer."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from ._notices import logger
 from ._wire import Call, Clocks, NoReply, Reply
 from .errors import ConfigError
 
@@ -37,20 +41,30 @@ stand_in: StandIn | None = None
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return a context that trusts certifi's authorities, or those that ``SSL_CERT_FILE`` names instead.
+    """Return a context that trusts the authorities that the environment names, or else certifi's.
+
+    ``SSL_CERT_FILE`` comes first, then ``REQUESTS_CA_BUNDLE`` (a file or a folder), then certifi. What
+    ``SSL_CERT_DIR`` names is trusted besides. An empty value counts as none.
 
     Raises:
-        ConfigError: there are no certificates in what is named.
+        ConfigError: what a variable names has no certificates, or is no folder.
     """
     import ssl
 
     import certifi
 
-    named = os.environ.get("SSL_CERT_FILE")
+    folders = os.environ.get("SSL_CERT_DIR") or None
+    # several folders in one value are OpenSSL's own way
+    if folders and not any(Path(each).is_dir() for each in folders.split(os.pathsep)):
+        raise ConfigError(f"SSL_CERT_DIR is {folders!r}; it must be a folder of certificates")
+    name = next((each for each in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if os.environ.get(each)), "")
+    file: str | None = os.environ.get(name) or certifi.where()
+    if name == "REQUESTS_CA_BUNDLE" and Path(str(file)).is_dir():
+        file, folders = None, os.pathsep.join(filter(None, (file, folders)))
     try:
-        return ssl.create_default_context(cafile=named or certifi.where(), capath=os.environ.get("SSL_CERT_DIR"))
+        return ssl.create_default_context(cafile=file, capath=folders)
     except OSError as error:
-        raise ConfigError(f"SSL_CERT_FILE is {named!r}; it must be a file of PEM certificates: {error}") from None
+        raise ConfigError(f"{name} is {file!r}; it must be a file of PEM certificates: {error}") from None
 
 
 def proxy_for(url: str) -> str | None:
@@ -62,9 +76,9 @@ def proxy_for(url: str) -> str | None:
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)
-    if proxy_bypass(parts.hostname or "") or proxy_bypass(parts.netloc):
-        return None
     proxies = getproxies()
+    if proxy_bypass(parts.hostname or "") or proxy_bypass(parts.netloc) or _excepts(proxies.get("no", ""), parts):
+        return None
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy:
         return None
@@ -74,12 +88,44 @@ def proxy_for(url: str) -> str | None:
     return f"{scheme.lower() or 'http'}://{rest}"
 
 
+def _excepts(no_proxy: str, url: SplitResult) -> bool:
+    """Say whether an address or network in `no_proxy` holds the host of `url`: urllib compares names alone."""
+    from ipaddress import ip_address, ip_network
+
+    try:
+        host = ip_address(url.hostname or "")
+    except ValueError:
+        return False
+    for entry in no_proxy.split(","):
+        network, _, port = entry.strip().rpartition("]:") if "]:" in entry else (entry.strip(), "", "")
+        with contextlib.suppress(ValueError):  # most entries are names
+            if host in ip_network(network.strip("[]"), strict=False) and port in ("", str(url.port)):
+                return True
+    return False
+
+
+def names_proxy(url: str) -> bool:
+    """Say whether the environment names a proxy for `url`, of whatever kind."""
+    try:
+        return proxy_for(url) is not None
+    except ConfigError:
+        return True
+
+
 def check_environment(config: StackAuthConfig) -> None:
     """Raise a ConfigError now for what the environment names and no call could use."""
     if config.trust_env_proxies:
         proxy_for(config.key_set_url)
-    if os.environ.get("SSL_CERT_FILE"):
+    elif names_proxy(config.key_set_url):
+        _mention_proxy()
+    if any(map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"))):
         tls_context()
+
+
+@functools.cache
+def _mention_proxy() -> None:
+    """Log that a proxy is not used, once in a process: two runners of every config come here."""
+    logger.info("the environment names a proxy, which is not used: trust_env_proxies is False")
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:

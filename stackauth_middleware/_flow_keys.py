@@ -148,10 +148,10 @@ class KeyRing:
 
 
 def ask(call: Call) -> Script[Tick]:
-    """Send `call`, and once more where the connection failed before an answer: a pool can hold dead ones."""
+    """Send `call`, and once more on a new connection where a pooled one failed: pools hold dead connections."""
     tick = yield call
-    if tick.answer is NoReply.UNSENT:
-        tick = yield call
+    if isinstance(tick.answer, NoReply) and tick.answer.inconclusive:
+        tick = yield Call(call.url, call.max_octets, call.headers, fresh=True)
     return tick
 
 

@@ -15,7 +15,7 @@ from ._notices import Notice
 from ._profiles import Breaker, Failure, Reading, Refusal
 from ._user import User, UserProfile
 from ._version import __version__
-from ._wire import Clocks, Flight, FlightEnd, Script, Tick
+from ._wire import Clocks, Flight, FlightEnd, NoReply, Script, Tick
 from .errors import AuthServerError, ErrorCode, RefusedError
 
 AT_ONCE = 1000
@@ -144,7 +144,9 @@ class ProfileDesk:
         if isinstance(reading, Failure):
             notice = self._faults if reading.code is ErrorCode.MISCONFIGURED else self._outages
             notice(mono, f"no profile from {self._config.users_me_url}: {reading.detail}")
-        if isinstance(reading, Failure) and not reading.overgrown:
+        if isinstance(tick.answer, NoReply) and tick.answer.inconclusive:
+            self._breaker.swap(lambda breaker: (breaker.given_up(asked_at), None))
+        elif isinstance(reading, Failure) and not reading.overgrown:
             self._breaker.swap(lambda breaker: (breaker.failed(reading, user.user_id, asked_at, mono), None))
         else:
             self._breaker.swap(lambda breaker: (breaker.succeeded(asked_at), None))

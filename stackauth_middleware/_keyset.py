@@ -180,7 +180,7 @@ def call(url: str, user_type: UserType, *, past_caches: bool) -> Call:
 def read(answer: Answer, clocks: Clocks) -> Document | Failure:
     """Return the document in `answer`: a 200 with a JSON object that holds a key of the right form."""
     if not isinstance(answer, Reply):
-        return Failure(ErrorCode.SERVER_ERROR, str(answer.value))
+        return Failure(ErrorCode.SERVER_ERROR, str(answer))
     status = answer.meant_status
     if status != 200:
         code = ErrorCode.MISCONFIGURED if status in (401, 404) else ErrorCode.SERVER_ERROR

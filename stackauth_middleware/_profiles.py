@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ._config import StackAuthConfig
 from ._user_profile import UserProfile, profile_from_json
-from ._wire import Answer, Call, Clocks, NoReply, Reply
+from ._wire import Answer, Call, Clocks, NoReply, NoReplyKind, Reply
 from .errors import ErrorCode
 
 MAX_OCTETS = 1024 * 1024
@@ -102,10 +102,10 @@ def call(config: StackAuthConfig, token: str, version: str) -> Call:
 
 def read(answer: Answer, user_id: str, clocks: Clocks) -> Reading:
     """Return what `answer` says of the user `user_id`."""
-    if answer is NoReply.TOO_LARGE:
-        return _overgrown(answer.value)
+    if isinstance(answer, NoReply) and answer.kind is NoReplyKind.TOO_LARGE:
+        return _overgrown(answer.reason)
     if not isinstance(answer, Reply):
-        return Failure(ErrorCode.SERVER_ERROR, str(answer.value))
+        return Failure(ErrorCode.SERVER_ERROR, str(answer))
     status, body = answer.meant_status, _object(answer.body)
     if isinstance(body, Failure):
         if status == 200:

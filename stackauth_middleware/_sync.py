@@ -16,11 +16,12 @@ import requests
 import urllib3
 
 from . import _edge
+from ._attempt import ENCODED, Attempt, out_of_time
 from ._config import StackAuthConfig
 from ._edge import clocks
 from ._memory import register
 from ._transport import Transport, Until
-from ._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
+from ._wire import Answer, Call, Flight, FlightEnd, NoReply, NoReplyKind, Reply, Script, Tick
 from .errors import forget_locals
 
 T = TypeVar("T")
@@ -144,25 +145,20 @@ class SyncEdge:
     def _send(self, call: Call, deadline: float) -> Reply | NoReply:
         left = deadline - time.monotonic()
         if left <= 0:
-            return NoReply.TIMED_OUT
+            return out_of_time()
         if _edge.stand_in is not None:
             return _edge.stand_in.send(call, left)
+        attempt = Attempt(call, deadline)
         try:
-            request = requests.Request("GET", call.url, headers={**_edge.REQUEST_HEADERS, **call.headers}).prepare()
             proxy = _edge.proxy_for(call.url) if self._proxied else None
+            attempt.proxied = proxy is not None
+            request = requests.Request("GET", call.url, headers={**_edge.REQUEST_HEADERS, **call.headers}).prepare()
             proxies = {"http": proxy, "https": proxy} if proxy else {}
-            timeout = cast("Any", Until(deadline))
-            response = self._pool().send(request, stream=True, timeout=timeout, proxies=proxies)
-        except requests.exceptions.Timeout:
-            return NoReply.TIMED_OUT
-        except requests.exceptions.SSLError:
-            return NoReply.BROKEN
-        except requests.exceptions.ConnectionError:
-            return NoReply.UNSENT
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError):
-            return NoReply.BROKEN
-        with response:
-            return _read(response, call.max_octets, deadline)
+            timeout = cast("Any", Until(attempt))
+            with self._pool().send(request, stream=True, timeout=timeout, proxies=proxies) as response:
+                return _read(response, attempt)
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            return attempt.failed(error)
 
     def _pool(self) -> Transport:
         with self._lock:
@@ -171,18 +167,15 @@ class SyncEdge:
             return self._transport
 
 
-def _read(response: requests.Response, max_octets: int, deadline: float) -> Reply | NoReply:
-    if response.status_code < 200:
-        return NoReply.BROKEN  # http.client takes a 103 for the answer, and the answer for that of the next call
+def _read(response: requests.Response, attempt: Attempt) -> Reply | NoReply:
+    if response.status_code < 200:  # http.client takes a 103 for the answer, and the answer for that of the next call
+        return NoReply(NoReplyKind.BROKEN, f"an interim answer {response.status_code}, which threads cannot read")
     headers = {name.lower(): value for name, value in response.headers.items()}
     if _edge.is_encoded(headers):
-        return NoReply.ENCODED
+        return ENCODED
     body = bytearray()
-    try:
-        for chunk in response.raw.stream(16384, decode_content=False):
-            body += chunk
-            if len(body) > max_octets:
-                return NoReply.TOO_LARGE
-    except (urllib3.exceptions.HTTPError, OSError, ValueError):
-        return NoReply.TIMED_OUT if time.monotonic() >= deadline else NoReply.BROKEN
+    for chunk in response.raw.stream(16384, decode_content=False):
+        body += chunk
+        if len(body) > attempt.call.max_octets:
+            return attempt.too_large()
     return Reply(response.status_code, headers, bytes(body))

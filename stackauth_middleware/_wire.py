@@ -69,18 +69,23 @@ class Response(NamedTuple):
 
 
 class Call:
-    """A GET for an edge to send: no redirect, no cookie, the body at most `max_octets` long.
+    """A GET for a runner to send: no redirect, no cookie, the body at most `max_octets` long.
+
+    Where `fresh` is true it goes out on a new connection, never on a pooled one.
 
     Like `Reply` it is no mapping, sequence or dataclass and shows no more than its repr: error trackers
     write out the variables of frames, and the members of what they find there. Neither is ever changed.
     """
 
-    __slots__ = ("headers", "max_octets", "url")
+    __slots__ = ("fresh", "headers", "max_octets", "url")
 
-    def __init__(self, url: str, max_octets: int, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self, url: str, max_octets: int, headers: Mapping[str, str] = MappingProxyType({}), *, fresh: bool = False
+    ) -> None:
         self.url = url
         self.max_octets = max_octets
         self.headers = headers
+        self.fresh = fresh
 
     def __repr__(self) -> str:  # the headers hold credentials
         return f"Call({self.url!r}, {self.max_octets})"
@@ -119,14 +124,32 @@ class Reply:
             return None
 
 
-class NoReply(Enum):
-    """Why there is no answer. Only after `UNSENT` is the same call worth a second try at once."""
+class NoReplyKind(Enum):
+    """What became of a call that was not answered."""
 
-    UNSENT = "the connection failed before an answer began"
+    UNSENT = "no connection, or it failed before an answer began"
     TIMED_OUT = "the time budget was spent"
-    BROKEN = "the answer broke off or was not HTTP"
+    BROKEN = "the answer broke off"
     TOO_LARGE = "the answer was over its size limit"
     ENCODED = "the answer had a Content-Encoding that was not asked for"
+
+
+class NoReply(NamedTuple):
+    """Why there is no answer.
+
+    Attributes:
+        kind: what became of the call.
+        reason: what failed, in the words of the layer that failed; for logs. It holds no credential.
+        inconclusive: whether this says nothing of the server: the call failed on a pooled connection, which
+            may have been dead for long, or there was no time left to send it.
+    """
+
+    kind: NoReplyKind
+    reason: str
+    inconclusive: bool = False
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class FlightEnd(Enum):

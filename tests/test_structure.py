@@ -45,6 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_flow_profiles",
         "_flow",
         "_edge",
+        "_attempt",
         "_transport",
         "_sync _async",
         "_door _verifiers",

@@ -8,7 +8,7 @@ from http.client import responses
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
-from .._wire import Call, NoReply, Reply
+from .._wire import Call, NoReply, NoReplyKind, Reply
 from ._answers import Answer, bare_answer
 
 
@@ -126,11 +126,11 @@ class InProcess:
 
 def _reply(outcome: Outcome, call: Call, seconds: float) -> Reply | NoReply:
     if outcome.seconds > seconds:
-        return NoReply.TIMED_OUT
+        return NoReply(NoReplyKind.TIMED_OUT, f"timeout after {seconds:.3g} s while waiting for the answer")
     if outcome.answer is None:
-        return NoReply.UNSENT
+        return NoReply(NoReplyKind.UNSENT, "connection refused")
     if len(outcome.answer.body) > call.max_octets:
-        return NoReply.TOO_LARGE
+        return NoReply(NoReplyKind.TOO_LARGE, f"the answer was over its limit of {call.max_octets} bytes")
     return Reply(outcome.answer.status, dict(outcome.answer.headers), outcome.answer.body)
 
 

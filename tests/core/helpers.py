@@ -16,7 +16,19 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import HealthCheck, settings
 
 from stackauth_middleware._user import UserType
-from stackauth_middleware._wire import Answer, Call, Clocks, Effect, Flight, FlightEnd, NoReply, Reply, Script, Tick
+from stackauth_middleware._wire import (
+    Answer,
+    Call,
+    Clocks,
+    Effect,
+    Flight,
+    FlightEnd,
+    NoReply,
+    NoReplyKind,
+    Reply,
+    Script,
+    Tick,
+)
 
 PROJECT = "6fbbf22e-f4b2-4c6e-95a1-beab6fa41063"
 OTHER_PROJECT = "11111111-2222-4333-8444-555555555555"
@@ -49,6 +61,9 @@ class _LeftOut:
     def __repr__(self) -> str:
         return "left out"
 
+
+UNSENT, TIMED_OUT, BROKEN, TOO_LARGE, ENCODED = NO_REPLIES = tuple(NoReply(each, each.value) for each in NoReplyKind)
+DEAD_POOLED = NoReply(NoReplyKind.UNSENT, "broken off before an answer", inconclusive=True)
 
 LEFT_OUT: Any = _LeftOut()
 """As the value of a claim, header parameter or JWK member: it is not there at all."""
@@ -207,7 +222,7 @@ class StackAuth:
         self.signers: dict[UserType, tuple[Signer, ...]] = dict(SIGNERS)
         self.down: Answer | None = None
         self.answers: dict[str, Answer | Callable[[Call], Answer]] = {}
-        self.profile: Answer = NoReply.BROKEN
+        self.profile: Answer = BROKEN
         self.calls: list[Call] = []
 
     @property

@@ -30,7 +30,7 @@ from stackauth_middleware._verdict import Admitted, Unauthenticated
 from stackauth_middleware._wire import Call, Inbound, NoReply, Reply
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
-from .helpers import NORMAL, PROJECT, USER_ID, StackAuth, as_id, reply, token
+from .helpers import BROKEN, NORMAL, PROJECT, USER_ID, StackAuth, as_id, reply, token
 from .test_user import body, user
 
 SOMEBODY = user()
@@ -281,7 +281,7 @@ def test_a_profile_that_shows_a_user_who_is_not_to_be_let_in_is_refused(
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
 def test_an_outage_is_an_auth_server_error(network: Network, load: Callable[..., UserProfile]) -> None:
-    network.profile = NoReply.BROKEN
+    network.profile = BROKEN
     with pytest.raises(AuthServerError) as caught:
         load(request())
     assert caught.value.code is ErrorCode.SERVER_ERROR

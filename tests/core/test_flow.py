@@ -20,17 +20,22 @@ from stackauth_middleware._rules import Rule
 from stackauth_middleware._sync import SyncEdge
 from stackauth_middleware._user import User, UserProfile, UserType
 from stackauth_middleware._verdict import Admitted, Unauthenticated, Verdict
-from stackauth_middleware._wire import Answer, FlightEnd, Inbound, NoReply, Response
+from stackauth_middleware._wire import Answer, FlightEnd, Inbound, Response
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError
 
 from .helpers import (
     ANONYMOUS,
+    BROKEN,
+    ENCODED,
     NORMAL,
     OTHER_PROJECT,
     PROJECT,
     RESTRICTED,
     SIGNERS,
     STRANGER,
+    TIMED_OUT,
+    TOO_LARGE,
+    UNSENT,
     USER_ID,
     WALL,
     Clock,
@@ -485,11 +490,11 @@ def test_beside_the_carrier_the_others_go_on(world: World) -> None:
 # -- failures -----------------------------------------------------------------------------------------
 
 FAILURES: dict[str, tuple[Answer, ErrorCode, str | None]] = {
-    "unreachable": (NoReply.UNSENT, ErrorCode.SERVER_ERROR, "10"),
-    "slow": (NoReply.TIMED_OUT, ErrorCode.SERVER_ERROR, "10"),
-    "broken off": (NoReply.BROKEN, ErrorCode.SERVER_ERROR, "10"),
-    "too large": (NoReply.TOO_LARGE, ErrorCode.SERVER_ERROR, "10"),
-    "compressed": (NoReply.ENCODED, ErrorCode.SERVER_ERROR, "10"),
+    "unreachable": (UNSENT, ErrorCode.SERVER_ERROR, "10"),
+    "slow": (TIMED_OUT, ErrorCode.SERVER_ERROR, "10"),
+    "broken off": (BROKEN, ErrorCode.SERVER_ERROR, "10"),
+    "too large": (TOO_LARGE, ErrorCode.SERVER_ERROR, "10"),
+    "compressed": (ENCODED, ErrorCode.SERVER_ERROR, "10"),
     "500": (OUTAGE, ErrorCode.SERVER_ERROR, "10"),
     "400": (reply(b"", 400), ErrorCode.SERVER_ERROR, "10"),
     "403": (reply(b"", 403), ErrorCode.SERVER_ERROR, "10"),
@@ -541,7 +546,7 @@ def test_on_an_optional_route_somebody_who_cannot_be_judged_is_nobody(
 def test_known_users_do_not_notice_an_outage(world: World) -> None:
     text = token(exp=WALL + 10_000)
     world.admitted(text)
-    world.auth.down = NoReply.TIMED_OUT
+    world.auth.down = TIMED_OUT
     for _ in range(20):
         world.clock.pass_by(FRESH / 3)
         assert world.admitted(text, defer_refresh=False).user
@@ -993,7 +998,7 @@ def test_a_user_that_is_gone_is_refused(path: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "row"),
     [
-        (NoReply.TIMED_OUT, ErrorCode.SERVER_ERROR),
+        (TIMED_OUT, ErrorCode.SERVER_ERROR),
         (OUTAGE, ErrorCode.SERVER_ERROR),
         (reply({"code": "INVALID_SECRET_SERVER_KEY", "error": "x"}, 401), ErrorCode.MISCONFIGURED),
     ],
@@ -1083,7 +1088,7 @@ STEPS = st.lists(
         TEXTS,
         st.sampled_from(["/", "/public", "/optional", "/guests", "/limited", "/checked", "//public"]),
         st.sampled_from([0.0, 1.0, APART, 60.0, FRESH, USABLE]),
-        st.sampled_from([None, OUTAGE, NoReply.TIMED_OUT, reply(b"", 404)]),
+        st.sampled_from([None, OUTAGE, TIMED_OUT, reply(b"", 404)]),
     ),
     max_size=8,
 )

@@ -15,18 +15,24 @@ from stackauth_middleware._flow_keys import CARRY_BESIDE, LINGER, MAX_WAITERS, K
 from stackauth_middleware._keyset import APART, FRESH, USABLE, Action, KeySet
 from stackauth_middleware._tokens import Token
 from stackauth_middleware._user import UserType
-from stackauth_middleware._wire import Answer, Call, Clocks, FlightEnd, NoReply, Tick
+from stackauth_middleware._wire import Answer, Call, Clocks, FlightEnd, Tick
 from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusedError
 
 from .helpers import (
     ANONYMOUS,
     API,
+    BROKEN,
+    DEAD_POOLED,
+    ENCODED,
     MONO,
     NORMAL,
     NOW,
     PROJECT,
     RESTRICTED,
     SIGNERS,
+    TIMED_OUT,
+    TOO_LARGE,
+    UNSENT,
     Clock,
     Pump,
     Signer,
@@ -112,7 +118,7 @@ def test_the_keys_of_a_type_are_its_own_alone(world: World, kind: UserType) -> N
 
 
 @pytest.mark.parametrize("kind", [RESTRICTED, ANONYMOUS], ids=str)
-@pytest.mark.parametrize("answer", [OUTAGE, NoReply.TIMED_OUT], ids=["500", "no reply"])
+@pytest.mark.parametrize("answer", [OUTAGE, TIMED_OUT], ids=["500", "no reply"])
 def test_a_larger_document_is_not_asked_for_when_the_smaller_failed(
     world: World, kind: UserType, answer: Answer
 ) -> None:
@@ -196,17 +202,18 @@ def test_a_set_is_as_fresh_as_the_shorter_of_its_documents(world: World) -> None
 @pytest.mark.parametrize(
     ("answers", "calls", "passes"),
     [
-        ([NoReply.UNSENT, None], 2, True),
-        ([NoReply.UNSENT, NoReply.UNSENT], 2, False),
-        ([NoReply.BROKEN], 1, False),
-        ([NoReply.TIMED_OUT], 1, False),
-        ([NoReply.TOO_LARGE], 1, False),
-        ([NoReply.ENCODED], 1, False),
+        ([DEAD_POOLED, None], 2, True),
+        ([DEAD_POOLED, DEAD_POOLED], 2, False),
+        ([UNSENT], 1, False),
+        ([BROKEN], 1, False),
+        ([TIMED_OUT], 1, False),
+        ([TOO_LARGE], 1, False),
+        ([ENCODED], 1, False),
         ([OUTAGE], 1, False),
     ],
     ids=str,
 )
-def test_only_a_call_that_was_never_sent_is_sent_again_and_once(
+def test_only_a_pooled_connection_that_failed_is_followed_by_one_retry(
     world: World, answers: list[Answer | None], calls: int, passes: bool
 ) -> None:
     left = list(answers)
@@ -222,14 +229,17 @@ def test_only_a_call_that_was_never_sent_is_sent_again_and_once(
     assert len(world.auth.calls) == calls
 
 
-def test_a_second_try_is_the_same_call() -> None:
+def test_the_retry_is_the_same_call_on_a_new_connection() -> None:
     call = Call("https://api.example/x", 10, {"a": "b"})
     script = ask(call)
     assert next(script) is call
-    assert script.send(Tick(NoReply.UNSENT, NOW)) is call
+    again = script.send(Tick(DEAD_POOLED, NOW))
+    assert isinstance(again, Call)
+    assert (again.url, again.max_octets, again.headers) == (call.url, call.max_octets, call.headers)
+    assert (call.fresh, again.fresh) == (False, True)
     with pytest.raises(StopIteration) as stop:
-        script.send(Tick(NoReply.UNSENT, NOW))
-    assert stop.value.value == Tick(NoReply.UNSENT, NOW)
+        script.send(Tick(UNSENT, NOW))
+    assert stop.value.value == Tick(UNSENT, NOW)
 
 
 def test_times_are_read_after_the_answer(world: World) -> None:
@@ -253,8 +263,8 @@ def test_times_are_read_after_the_answer(world: World) -> None:
         (reply(b"<html>"), ErrorCode.SERVER_ERROR, 10),
         (reply({"keys": []}), ErrorCode.SERVER_ERROR, 10),
         (reply({"keys": [SIGNERS[NORMAL][0].jwk(y="AA")]}), ErrorCode.SERVER_ERROR, 10),
-        (NoReply.TIMED_OUT, ErrorCode.SERVER_ERROR, 10),
-        (NoReply.TOO_LARGE, ErrorCode.SERVER_ERROR, 10),
+        (TIMED_OUT, ErrorCode.SERVER_ERROR, 10),
+        (TOO_LARGE, ErrorCode.SERVER_ERROR, 10),
         (reply(b"", 401), ErrorCode.MISCONFIGURED, None),
         (reply(b"Project not found", 404), ErrorCode.MISCONFIGURED, None),
     ],
@@ -303,7 +313,7 @@ def test_a_failure_with_retry_after_is_left_alone_for_so_long(world: World) -> N
     ("answer", "level", "words"),
     [
         (reply(b"canary", 500), logging.WARNING, "status 500"),
-        (NoReply.UNSENT, logging.WARNING, NoReply.UNSENT.value),
+        (UNSENT, logging.WARNING, UNSENT.reason),
         (reply(b"canary", 404), logging.ERROR, "status 404"),
         (reply({"keys": [{"d": "canary", "kid": "canary"}]}), logging.WARNING, "without a usable key"),
         (
@@ -374,7 +384,7 @@ def test_junk_kids_while_stack_auth_fails_start_one_flight_in_ten_seconds(world:
     """Threat F2: and they are told 503, since a newly rotated key would look the same."""
     world.warm()
     world.clock.pass_by(APART)
-    world.auth.down = NoReply.TIMED_OUT
+    world.auth.down = TIMED_OUT
     for number in range(1000):
         assert world.refused(kid=f"junk-{number}").code is ErrorCode.SERVER_ERROR
         assert world.key_for()[1] is Action.USE
@@ -555,7 +565,7 @@ def test_beside_a_carrier_all_others_go_on_with_what_they_have(world: World) -> 
 def test_a_refresh_that_fails_stops_nobody(world: World) -> None:
     world.warm()
     world.clock.pass_by(FRESH)
-    world.auth.down = NoReply.TIMED_OUT
+    world.auth.down = TIMED_OUT
     for _ in range(5):
         assert world.key_for()[1] is Action.USE
     assert len(world.auth.calls) == 1

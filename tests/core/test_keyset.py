@@ -32,15 +32,17 @@ from stackauth_middleware._keyset import (
 )
 from stackauth_middleware._tokens import ES256
 from stackauth_middleware._user import UserType
-from stackauth_middleware._wire import FlightEnd, NoReply
+from stackauth_middleware._wire import FlightEnd
 from stackauth_middleware.errors import ErrorCode
 from tests.shared import shared_path
 
 from .helpers import (
     ANONYMOUS,
+    BROKEN,
     DOCUMENTS,
     LEFT_OUT,
     MONO,
+    NO_REPLIES,
     NORMAL,
     NOW,
     RESTRICTED,
@@ -329,7 +331,7 @@ def test_a_failure_keeps_what_retry_after_asks_for() -> None:
     assert failure(reply(b"", 503)).retry_after is None
 
 
-@pytest.mark.parametrize("answer", [*NoReply, FlightEnd.FULL], ids=str)
+@pytest.mark.parametrize("answer", [*NO_REPLIES, FlightEnd.FULL], ids=str)
 def test_no_answer_is_a_failure_that_says_why(answer: Any) -> None:
     assert failure(answer) == Failure(ErrorCode.SERVER_ERROR, str(answer.value))
 
@@ -341,7 +343,7 @@ def test_no_answer_is_a_failure_that_says_why(answer: Any) -> None:
         (reply(b"", 200, x_stack_actual_status="400"), True),
         (reply(b"", 404), False),
         (reply(document(NORMAL)), False),
-        (NoReply.BROKEN, False),
+        (BROKEN, False),
     ],
     ids=["400", "hidden 400", "404", "200", "none"],
 )

@@ -29,7 +29,7 @@ from stackauth_middleware._version import __version__
 from stackauth_middleware._wire import FlightEnd, NoReply
 from stackauth_middleware.errors import ErrorCode
 
-from .helpers import API, MONO, NOW, PROJECT, USER_ID, bounded, reply
+from .helpers import API, MONO, NO_REPLIES, NOW, PROJECT, TOO_LARGE, USER_ID, bounded, reply
 
 SECRET = "ssk_canary"
 PUBLISHABLE = "pck_canary"
@@ -242,14 +242,14 @@ def test_a_profile_of_too_many_parts_is_not_even_parsed(part: str, monkeypatch: 
     assert reading(answer(most + 1)) == overgrown("a profile of too many parts")
 
 
-@pytest.mark.parametrize("answer", [each for each in NoReply if each is not NoReply.TOO_LARGE])
+@pytest.mark.parametrize("answer", [each for each in NO_REPLIES if each is not TOO_LARGE])
 def test_no_answer_is_an_outage_for_all(answer: NoReply) -> None:
-    assert reading(answer) == Failure(ErrorCode.SERVER_ERROR, answer.value)
+    assert reading(answer) == Failure(ErrorCode.SERVER_ERROR, answer.reason)
 
 
 def test_a_profile_over_the_limit_is_its_users_own() -> None:
     """Else whoever can write metadata could open the breaker for everybody."""
-    assert reading(NoReply.TOO_LARGE) == overgrown(NoReply.TOO_LARGE.value)
+    assert reading(TOO_LARGE) == overgrown(TOO_LARGE.reason)
 
 
 def test_a_flight_is_no_answer() -> None:

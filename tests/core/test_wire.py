@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackauth_middleware._wire import Call, Flight, FlightEnd, Inbound, NoReply, Reply, Response, Tick
+from stackauth_middleware._wire import Call, Flight, FlightEnd, Inbound, NoReplyKind, Reply, Response, Tick
 
 from .helpers import NOW, WALL, bounded, reply
 
@@ -143,7 +143,7 @@ def test_a_flight_may_take_its_time_unless_it_is_told_not_to() -> None:
 
 def test_every_way_to_get_no_reply_has_words_of_its_own() -> None:
     """The words go into the log, where they are all that tells a dead host from a slow one."""
-    assert len({each.value for each in NoReply}) == len(NoReply) == 5
+    assert len({each.value for each in NoReplyKind}) == len(NoReplyKind) == 5
     assert len(FlightEnd) == 3
 
 

@@ -13,6 +13,12 @@ from stackauth_middleware._sync import SyncEdge
 from tests.edges.loopback import Skew, config_for
 
 
+NAMES = (
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("ssl_cert_file", "ssl_cert_dir", "requests_ca_bundle", "netrc"),
+)
+
+
 @pytest.fixture
 def make_edge() -> Iterator[Callable[..., SyncEdge]]:
     """Make edges, and close them when the test is done."""
@@ -39,6 +45,6 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the proxies and certificates of the machine out of the tests."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "netrc"):
+    for name in NAMES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Callable
 from typing import NamedTuple
 
-from stackauth_middleware._wire import NoReply
+from stackauth_middleware._wire import NoReplyKind
 from tests.edges.loopback import Exchange
 
 MAX_OCTETS = 64 * 1024
@@ -19,7 +19,7 @@ class Case(NamedTuple):
 
     name: str
     conduct: Callable[[Exchange], None]
-    outcome: tuple[int, bytes] | NoReply
+    outcome: tuple[int, bytes] | NoReplyKind
 
 
 def header_drip(exchange: Exchange) -> None:
@@ -182,28 +182,28 @@ CASES = [
     Case("odd_octets", odd_octets, WHOLE),
     Case("no_content", no_content, (204, b"")),
     Case("exactly_the_limit", exactly_the_limit, (200, b"x" * MAX_OCTETS)),
-    Case("one_over_the_limit", one_over_the_limit, NoReply.TOO_LARGE),
-    Case("twenty_megabytes", twenty_megabytes, NoReply.TOO_LARGE),
-    Case("twenty_megabytes_in_chunks", twenty_megabytes_in_chunks, NoReply.TOO_LARGE),
-    Case("endless_chunk_size", endless_chunk_size, NoReply.BROKEN),
-    Case("endless_trailer", endless_trailer, NoReply.BROKEN),
-    Case("endless_trailers", endless_trailers, NoReply.BROKEN),
-    Case("endless_header", endless_header, NoReply.UNSENT),
-    Case("gzip_bomb", gzip_bomb, NoReply.ENCODED),
-    Case("unknown_coding", unknown_coding, NoReply.ENCODED),
-    Case("header_drip", header_drip, NoReply.TIMED_OUT),
-    Case("many_headers_drip", many_headers_drip, NoReply.TIMED_OUT),
-    Case("continue_drip", continue_drip, NoReply.TIMED_OUT),
-    Case("body_drip", body_drip, NoReply.TIMED_OUT),
-    Case("chunk_drip", chunk_drip, NoReply.TIMED_OUT),
-    Case("silence", silence, NoReply.TIMED_OUT),
-    Case("silence_in_the_body", silence_in_the_body, NoReply.TIMED_OUT),
-    Case("reset_at_once", reset_at_once, NoReply.UNSENT),
-    Case("closed_at_once", closed_at_once, NoReply.UNSENT),
-    Case("not_http", not_http, NoReply.UNSENT),
-    Case("reset_in_the_body", reset_in_the_body, NoReply.BROKEN),
-    Case("closed_in_the_body", closed_in_the_body, NoReply.BROKEN),
-    Case("closed_in_a_chunk", closed_in_a_chunk, NoReply.BROKEN),
-    Case("no_chunk_size", no_chunk_size, NoReply.BROKEN),
+    Case("one_over_the_limit", one_over_the_limit, NoReplyKind.TOO_LARGE),
+    Case("twenty_megabytes", twenty_megabytes, NoReplyKind.TOO_LARGE),
+    Case("twenty_megabytes_in_chunks", twenty_megabytes_in_chunks, NoReplyKind.TOO_LARGE),
+    Case("endless_chunk_size", endless_chunk_size, NoReplyKind.BROKEN),
+    Case("endless_trailer", endless_trailer, NoReplyKind.BROKEN),
+    Case("endless_trailers", endless_trailers, NoReplyKind.BROKEN),
+    Case("endless_header", endless_header, NoReplyKind.UNSENT),
+    Case("gzip_bomb", gzip_bomb, NoReplyKind.ENCODED),
+    Case("unknown_coding", unknown_coding, NoReplyKind.ENCODED),
+    Case("header_drip", header_drip, NoReplyKind.TIMED_OUT),
+    Case("many_headers_drip", many_headers_drip, NoReplyKind.TIMED_OUT),
+    Case("continue_drip", continue_drip, NoReplyKind.TIMED_OUT),
+    Case("body_drip", body_drip, NoReplyKind.TIMED_OUT),
+    Case("chunk_drip", chunk_drip, NoReplyKind.TIMED_OUT),
+    Case("silence", silence, NoReplyKind.TIMED_OUT),
+    Case("silence_in_the_body", silence_in_the_body, NoReplyKind.TIMED_OUT),
+    Case("reset_at_once", reset_at_once, NoReplyKind.UNSENT),
+    Case("closed_at_once", closed_at_once, NoReplyKind.UNSENT),
+    Case("not_http", not_http, NoReplyKind.UNSENT),
+    Case("reset_in_the_body", reset_in_the_body, NoReplyKind.BROKEN),
+    Case("closed_in_the_body", closed_in_the_body, NoReplyKind.BROKEN),
+    Case("closed_in_a_chunk", closed_in_a_chunk, NoReplyKind.BROKEN),
+    Case("no_chunk_size", no_chunk_size, NoReplyKind.BROKEN),
 ]
 IDS = [case.name for case in CASES]

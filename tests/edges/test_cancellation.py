@@ -56,8 +56,8 @@ def aloft(call: Call, linger: float) -> Script[list[Answer]]:
 
 async def all_is_closed(edge: AsyncEdge, server: Loopback, means: Means) -> None:
     """No call is left in the pool, and what is open there is closed by our closing it."""
-    for transport in edge._here().transports.values():
-        pool: Any = transport._pool
+    for each in edge._here().pools.values():
+        pool: Any = each.transport._pool
         assert pool._requests == []
         assert all(each.is_idle() for each in pool.connections)
     await edge.aclose()

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from stackauth_middleware import _edge, _transport
+from stackauth_middleware._attempt import Attempt
 from stackauth_middleware._sync import SyncEdge
-from stackauth_middleware._wire import NoReply
+from stackauth_middleware._wire import Call, NoReplyKind
 from tests.edges import authority, hostile
 from tests.edges.loopback import Exchange, Loopback, closed_port, deaf_address
 from tests.edges.test_sync import ask, brief
@@ -38,7 +39,7 @@ def test_connecting_and_the_tls_handshake_share_the_budget(
         began = time.monotonic()
         answer = ask(make_edge(silent.url, timeout=1), silent.url.replace("http:", "https:"))
         took = time.monotonic() - began
-    assert answer is NoReply.TIMED_OUT
+    assert answer is NoReplyKind.TIMED_OUT
     assert took < 1.5
 
 
@@ -49,7 +50,7 @@ def test_the_body_gets_what_the_header_left(make_edge: Callable[..., SyncEdge]) 
 
     with Loopback(conduct) as server:
         began = time.monotonic()
-        assert ask(make_edge(server.url, timeout=1), server.url) is NoReply.TIMED_OUT
+        assert ask(make_edge(server.url, timeout=1), server.url) is NoReplyKind.TIMED_OUT
         assert time.monotonic() - began < 1.5
 
 
@@ -58,7 +59,7 @@ def test_nothing_is_read_when_the_time_is_up() -> None:
     near, far = socket.socketpair()
     with near, far, near.makefile("rb", buffering=0) as raw:
         far.sendall(b"there already")
-        reader = _transport._TimedReader(raw, near, time.monotonic())
+        reader = _transport._TimedReader(raw, near, Attempt(Call("", 1), time.monotonic()))
         with pytest.raises(TimeoutError):
             reader.read(1)
         reader.close()
@@ -105,7 +106,7 @@ def test_no_address_that_answers(make_edge: Callable[..., SyncEdge], monkeypatch
     with deaf_address() as deaf:
         monkeypatch.setattr(socket, "getaddrinfo", addresses(deaf, deaf))
         began = time.monotonic()
-        assert ask(make_edge(timeout=0.2), "http://two.example/") is NoReply.TIMED_OUT
+        assert ask(make_edge(timeout=0.2), "http://two.example/") is NoReplyKind.TIMED_OUT
         assert time.monotonic() - began < 1
 
 
@@ -114,7 +115,7 @@ def test_no_address_to_connect_to(
     found: list[Any], make_edge: Callable[..., SyncEdge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", addresses(*found))
-    assert ask(make_edge(), "http://none.example/") is NoReply.UNSENT
+    assert ask(make_edge(), "http://none.example/") is NoReplyKind.UNSENT
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
@@ -125,7 +126,7 @@ def test_a_name_that_does_not_resolve(
         raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    assert ask(make_edge(), "http://none.example/") in (NoReply.UNSENT, NoReply.BROKEN)
+    assert ask(make_edge(), "http://none.example/") in (NoReplyKind.UNSENT, NoReplyKind.BROKEN)
 
 
 def test_an_interrupted_connection_is_closed(
@@ -147,15 +148,14 @@ def test_an_interrupted_connection_is_closed(
 def test_certificates_of_the_environment(
     make_edge: Callable[..., SyncEdge], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SSL_CERT_FILE is believed; the variables that requests would read are not."""
+    """SSL_CERT_FILE is trusted, for the name in the certificate; the variable of curl is not read."""
     mine = authority.make(tmp_path)
     with Loopback(hostile.whole, mine.server_context()) as server:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(mine.file))
         monkeypatch.setenv("CURL_CA_BUNDLE", str(mine.file))
-        assert ask(make_edge(server.url), server.url) is NoReply.BROKEN
+        assert ask(make_edge(server.url), server.url) is NoReplyKind.UNSENT
         monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
         assert brief(ask(make_edge(server.url), server.url)) == hostile.WHOLE
-        assert ask(make_edge(server.url), server.url.replace("127.0.0.1", "localhost")) is NoReply.BROKEN
+        assert ask(make_edge(server.url), server.url.replace("127.0.0.1", "localhost")) is NoReplyKind.UNSENT
     assert len(server.requests) == 1
 
 
@@ -168,7 +168,7 @@ def test_the_named_certificates_are_the_only_ones(
     monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(mine.file))
     monkeypatch.setenv("SSL_CERT_FILE", str(other.file))
     with Loopback(hostile.whole, mine.server_context()) as server:
-        assert ask(make_edge(server.url), server.url) is NoReply.BROKEN
+        assert ask(make_edge(server.url), server.url) is NoReplyKind.UNSENT
     assert server.requests == []
 
 
@@ -244,7 +244,7 @@ def test_a_proxy_that_drips_its_answer_to_connect(
         monkeypatch.setenv("https_proxy", proxy.url)
         began = time.monotonic()
         edge = make_edge("https://127.0.0.1:9", trust_env_proxies=True, timeout=0.3)
-        assert ask(edge, "https://127.0.0.1:9/") is NoReply.TIMED_OUT
+        assert ask(edge, "https://127.0.0.1:9/") is NoReplyKind.TIMED_OUT
         assert time.monotonic() - began < 1
 
 
@@ -263,7 +263,7 @@ def test_a_tunnel_takes_its_time_out_of_the_budget(
         monkeypatch.setenv("https_proxy", proxy.url)
         edge = make_edge(server.url, trust_env_proxies=True, timeout=1)
         began = time.monotonic()
-        assert ask(edge, server.url) is NoReply.TIMED_OUT
+        assert ask(edge, server.url) is NoReplyKind.TIMED_OUT
         assert time.monotonic() - began < 1.5
 
 

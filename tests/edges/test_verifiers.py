@@ -358,12 +358,12 @@ def test_closing_the_asynchronous_one(server: Loopback) -> None:
             async with verifier as same:
                 assert same is verifier
                 await verifier.warm_up()
-                assert verifier._edge._here().transports
+                assert verifier._edge._here().pools
                 raise LookupError
 
         with pytest.raises(LookupError):
             await failing()
-        assert not verifier._edge._here().transports
+        assert not verifier._edge._here().pools
 
     anyio.run(main)
 

@@ -21,13 +21,15 @@ from stackauth_middleware._keyset import APART, FRESH
 from stackauth_middleware._profiles import OPEN_FOR, OPENS_AFTER
 from stackauth_middleware._tokens import Token
 from stackauth_middleware._user import UserType, user_from_claims
-from stackauth_middleware._wire import Answer, Call, NoReply
+from stackauth_middleware._wire import Answer, Call
 from tests.core.helpers import (
     ANONYMOUS,
+    BROKEN,
     NORMAL,
     PROJECT,
     RESTRICTED,
     SIGNERS,
+    TIMED_OUT,
     USER_ID,
     Clock,
     Pump,
@@ -186,7 +188,7 @@ def test_h4_a_rotation_is_one_call() -> None:
     assert walk(world) > 10
 
 
-@pytest.mark.parametrize("answer", [None, OUTAGE, NoReply.TIMED_OUT], ids=["healthy", "500", "silence"])
+@pytest.mark.parametrize("answer", [None, OUTAGE, TIMED_OUT], ids=["healthy", "500", "silence"])
 def test_f4_a_stale_set_serves_all_and_one_looks(answer: Answer | None) -> None:
     """Under threads one carries the refresh, under tasks it comes after the answer; a failure takes no key away."""
 
@@ -347,12 +349,12 @@ def test_g11_who_asks_afresh_gets_what_was_asked_for_since() -> None:
 
 
 @timed
-@pytest.mark.parametrize("answer", [OUTAGE, NoReply.TIMED_OUT, reply([])], ids=["500", "silence", "a list"])
+@pytest.mark.parametrize("answer", [OUTAGE, TIMED_OUT, reply([])], ids=["500", "silence", "a list"])
 def test_g5_a_failure_is_shared(answer: Answer, takes: float) -> None:
     """What may be one user's own trouble is not asked about again for a second; of an outage each may see anew."""
 
     def check(course: Course) -> None:
-        assert len(course.calls) == 1 or (takes and answer is NoReply.TIMED_OUT)
+        assert len(course.calls) == 1 or (takes and answer is TIMED_OUT)
 
     def world() -> World:
         desk = Desk(answer)
@@ -396,7 +398,7 @@ def test_g5_one_probe_at_a_time(recovered: bool) -> None:
 
     def world() -> World:
         desk = Desk(None if recovered else OUTAGE)
-        pump = Pump(desk.clock, lambda call: NoReply.BROKEN)
+        pump = Pump(desk.clock, lambda call: BROKEN)
         for _ in range(OPENS_AFTER):
             with pytest.raises(AuthServerError):
                 pump(desk.asker().begin(desk.clock.now))
