@@ -7,7 +7,6 @@ same reason for the same fault.
 from __future__ import annotations
 
 import errno
-import http.client
 import os
 import re
 import socket
@@ -73,9 +72,11 @@ class Attempt:
             kind = NoReplyKind.BROKEN
             words = "broken off within the answer"
         elif self.stage is Stage.WAITING:
-            words = "not HTTP" if any(map(_is_of_parser, chain)) else "broken off before an answer"
+            words = "broken off before an HTTP answer"
         else:
-            words = (self.proxied and _refused_by_proxy(chain)) or words or "broken off while connecting"
+            words = words or (self.proxied and _refused_by_proxy(chain)) or "broken off while connecting"
+            if self.proxied and not words.startswith("TLS"):
+                words = f"proxy: {words}"
         return NoReply(kind, words + self._hints(words), self.reused)
 
     def too_large(self) -> NoReply:
@@ -146,16 +147,9 @@ def _words(error: BaseException) -> str:
     return ""
 
 
-def _is_of_parser(error: BaseException) -> bool:
-    """Say whether octets came that are not HTTP: `http.client` says so of threads, h11 of tasks."""
-    if isinstance(error, http.client.HTTPException):
-        return not isinstance(error, http.client.RemoteDisconnected)
-    return type(error).__module__.startswith("h11")
-
-
 def _refused_by_proxy(chain: list[BaseException]) -> str:
     """Return what a proxy answered to CONNECT, by its status alone: the rest of the answer is its own text."""
     statuses = (re.match(r"(?:Tunnel connection failed: )?([1-5]\d\d)\b", str(each)) for each in chain)
     status = next((each[1] for each in statuses if each), "")
-    asks = ": it asks for a user and password" if status == "407" else ""
-    return f"the proxy answered {status} to CONNECT{asks}" if status else ""
+    asks = ", it asks for a user and password" if status == "407" else ""
+    return f"status {status} to CONNECT{asks}" if status else ""

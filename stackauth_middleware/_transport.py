@@ -161,7 +161,10 @@ class _IdleConnections(queue.LifoQueue[Any]):
         return super()._get()
 
     def close_since(self, time_used: float) -> None:
-        """Close what was used last before `time_used`; a closed connection stays, and connects again when used."""
+        """Close what was used last before `time_used`, with `mutex` held.
+
+        A closed connection stays, and connects again when it is used.
+        """
         for each in self.queue:
             if each is not None and each.idle_since < time_used:
                 each.close()
@@ -182,7 +185,8 @@ class _Pool:
         attempt = connection.attempt = timeout.attempt
         if attempt.call.fresh:  # a pooled connection failed: the others are as old
             connection.close()
-            self.pool.close_since(math.inf)
+            with self.pool.mutex:
+                self.pool.close_since(math.inf)
         attempt.reused = not connection.is_closed
         return connection
 

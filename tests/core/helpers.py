@@ -63,7 +63,7 @@ class _LeftOut:
 
 
 UNSENT, TIMED_OUT, BROKEN, TOO_LARGE, ENCODED = NO_REPLIES = tuple(NoReply(each, each.value) for each in NoReplyKind)
-DEAD_POOLED = NoReply(NoReplyKind.UNSENT, "broken off before an answer", inconclusive=True)
+DEAD_POOLED = NoReply(NoReplyKind.UNSENT, "broken off before an HTTP answer", inconclusive=True)
 
 LEFT_OUT: Any = _LeftOut()
 """As the value of a claim, header parameter or JWK member: it is not there at all."""

@@ -27,8 +27,8 @@ class Authority(NamedTuple):
         return context
 
 
-def make(folder: Path) -> Authority:
-    """Make the certificate and its key in `folder`."""
+def make(folder: Path, *, days: int = 1) -> Authority:
+    """Make the certificate, which ends `days` from now, and its key in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {secrets.token_hex(8)}")])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -38,8 +38,8 @@ def make(folder: Path) -> Authority:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=9))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

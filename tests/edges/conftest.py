@@ -12,7 +12,6 @@ from stackauth_middleware import _flow_keys
 from stackauth_middleware._sync import SyncEdge
 from tests.edges.loopback import Skew, config_for
 
-
 NAMES = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("ssl_cert_file", "ssl_cert_dir", "requests_ca_bundle", "netrc"),

@@ -162,7 +162,7 @@ def send(face: InProcess, call: Call, seconds: float, way: str) -> Reply | NoRep
 
 
 def whole(reply: Reply | NoReply) -> object:
-    return (reply.status, reply.headers, reply.body) if isinstance(reply, Reply) else reply
+    return (reply.status, reply.headers, reply.body) if isinstance(reply, Reply) else reply.kind
 
 
 @pytest.mark.parametrize("way", ["sync", "async"])
