@@ -26,9 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _tls_context() -> ssl.SSLContext:
     """Return one context for each setting of the environment: to read all authorities takes longer than most tests."""
-    return _remembered(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    return _remembered(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")))
 
 
 @cache
-def _remembered(file: str | None, folder: str | None) -> ssl.SSLContext:
+def _remembered(*named: str | None) -> ssl.SSLContext:
     return _made_anew()

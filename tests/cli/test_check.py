@@ -16,6 +16,7 @@ from stackauth_middleware._edge import StandIn
 from stackauth_middleware._wire import Call, NoReply, Reply
 from stackauth_middleware.testing import LocalStackAuth
 from tests.cli.ask import API, OTHER_PROJECT, PROJECT, SETTINGS, Ran, Runs
+from tests.edges.loopback import closed_port
 
 Change = Callable[[Call, Reply], "Reply | NoReply"]
 
@@ -95,6 +96,12 @@ def test_stack_auth_down(run: Runs, stackauth: LocalStackAuth) -> None:
     assert (ran.status, ran.err) == (1, "")
     assert ran.marks() == {"normal": "FAIL", "restricted": "FAIL", "anonymous": "FAIL", "clock": "--"}
     assert ran.text("normal") == "connection refused"
+
+
+def test_a_closed_port_is_named_with_the_setting_to_look_at(run: Runs) -> None:
+    ran = run("check", "--project-id", PROJECT, "--api-url", f"http://127.0.0.1:{closed_port()}")
+    assert ran.status == 1
+    assert ran.text("normal").startswith("connection refused (check api_url")
 
 
 def test_unknown_project(run: Runs, stackauth: LocalStackAuth) -> None:

@@ -16,7 +16,7 @@ from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, Stack
 from stackauth_middleware._flow_keys import LINGER
 from stackauth_middleware._flow_profiles import AT_ONCE, ProfileDesk
 from stackauth_middleware._memory import forget_all
-from stackauth_middleware._profiles import MAX_PARTS, OPEN_FOR, OPENS_AFTER
+from stackauth_middleware._profiles import MAX_PARTS, OPEN_FOR, OPENS_AFTER, Breaker
 from stackauth_middleware._user import user_from_claims
 from stackauth_middleware._version import __version__
 from stackauth_middleware._wire import Answer, Call, Flight, FlightEnd, Script, Tick
@@ -350,6 +350,19 @@ def test_only_a_pooled_connection_that_failed_is_followed_by_one_retry_on_a_new_
         desk.users_me.instead = saying(answer)
         assert desk.failure() == (SERVER_ERROR, 1)
         assert desk.calls == (2 if answer is DEAD_POOLED else 1), answer
+
+
+def test_failures_on_pooled_connections_alone_never_open_the_breaker() -> None:
+    """They say nothing of Stack Auth: what is dead may be the pool, or there was no time left to ask."""
+    desk = Desk()
+    desk.users_me.instead = saying(DEAD_POOLED)
+    for _ in range(2 * OPENS_AFTER):
+        assert desk.failure() == (SERVER_ERROR, 1)
+    assert desk.desk._breaker.record == Breaker()
+    desk.users_me.instead = saying(TIMED_OUT)
+    for _ in range(OPENS_AFTER):
+        desk.failure()
+    assert desk.desk._breaker.record.is_open(desk.clock.mono)
 
 
 def test_a_retry_that_is_answered_is_as_good() -> None:

@@ -13,9 +13,9 @@ import pytest
 from stackauth_middleware._async import AsyncEdge
 from stackauth_middleware._flow_keys import ask
 from stackauth_middleware._sync import SyncEdge
-from stackauth_middleware._wire import Answer, Call, Tick
+from stackauth_middleware._wire import Answer, Call, Script, Tick
 from tests.edges import hostile
-from tests.edges.loopback import Backend, config_for
+from tests.edges.loopback import config_for
 
 Kind = Literal["threads", "asyncio", "trio"]
 every_runner = pytest.mark.parametrize("kind", ["threads", "asyncio", "trio"])
@@ -32,7 +32,7 @@ class Runner:
             stack.callback(self._sync.close)
             self._threads = stack.enter_context(ThreadPoolExecutor(16))
         else:
-            self._portal = stack.enter_context(anyio.from_thread.start_blocking_portal(cast("Backend", kind)))
+            self._portal = stack.enter_context(anyio.from_thread.start_blocking_portal(kind))
             self._async = AsyncEdge(config)
             stack.callback(self._portal.call, self._async.aclose)
         self._kind = kind
@@ -49,12 +49,8 @@ class Runner:
     def ask(self, path: str = "/") -> Answer:
         return self.ask_at_once(1, path)[0]
 
-    def _script(self, path: str) -> Any:
-        def script() -> Iterator[Any]:
-            tick: Tick = yield from ask(Call(self._url + path, hostile.MAX_OCTETS))
-            return tick
-
-        return script()
+    def _script(self, path: str) -> Script[Tick]:
+        return ask(Call(self._url + path, hostile.MAX_OCTETS))
 
     def idle(self, seconds: float) -> None:
         """Let the pooled connections be idle for so long."""

@@ -227,7 +227,7 @@ def test_netrc_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_no_header_comes_into_a_log(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
     """Neither ours nor the clients' loggers tell a key, not even at DEBUG and when the call fails."""
 
-    async def main() -> list[Answer]:
+    async def main() -> list[Any]:
         async with opened(server.url) as edge:
             return [await ask(edge, server.url, **{"x-stack-secret-server-key": SECRET}) for _ in range(2)]
 
@@ -357,7 +357,7 @@ def test_a_tunnel_through_a_proxy(proxy_speaks_tls: bool, tmp_path: Path, monkey
 def test_a_proxy_that_is_no_http_proxy_comes_up_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the constructor it is a failure of the call: nothing is raised, and nobody goes round the proxy."""
 
-    async def main() -> Answer:
+    async def main() -> Any:
         async with opened(server.url, trust_env_proxies=True) as edge:
             monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
             return await ask(edge, server.url)

@@ -140,12 +140,12 @@ FAULTS: dict[str, tuple[Fault, NoReplyKind, str]] = {
     "proxy asks who": (
         proxy_answers(407),
         UNSENT,
-        "the proxy answered 407 to CONNECT: it asks for a user and password (check the proxy of the environment)",
+        "proxy: status 407 to CONNECT, it asks for a user and password (check the proxy of the environment)",
     ),
     "proxy refuses": (
         proxy_answers(403),
         UNSENT,
-        "the proxy answered 403 to CONNECT (check the proxy of the environment)",
+        "proxy: status 403 to CONNECT (check the proxy of the environment)",
     ),
     "silence": (
         conduct(hostile.silence),
@@ -157,9 +157,9 @@ FAULTS: dict[str, tuple[Fault, NoReplyKind, str]] = {
         TIMED_OUT,
         "timeout after 0.5 s while reading the answer (check timeout)",
     ),
-    "reset": (conduct(hostile.reset_at_once), UNSENT, "broken off before an answer"),
-    "closed": (conduct(hostile.closed_at_once), UNSENT, "broken off before an answer"),
-    "not HTTP": (conduct(hostile.not_http), UNSENT, "not HTTP"),
+    "reset": (conduct(hostile.reset_at_once), UNSENT, "broken off before an HTTP answer"),
+    "closed": (conduct(hostile.closed_at_once), UNSENT, "broken off before an HTTP answer"),
+    "not HTTP": (conduct(hostile.not_http), UNSENT, "broken off before an HTTP answer"),
     "reset in the body": (conduct(hostile.reset_in_the_body), BROKEN, "broken off within the answer"),
     "closed in the body": (conduct(hostile.closed_in_the_body), BROKEN, "broken off within the answer"),
     "chunk without size": (conduct(hostile.no_chunk_size), BROKEN, "broken off within the answer"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import logging
 import ssl
 import subprocess
 import sys
@@ -17,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackauth_middleware import ConfigError, _edge
+from stackauth_middleware._wire import Reply
 from tests.core.helpers import bounded
-from tests.edges import authority
-from tests.edges.loopback import config_for
+from tests.edges import authority, hostile
+from tests.edges.either import Kind, every_runner, running
+from tests.edges.loopback import Exchange, Loopback, config_for
 
 # -- certificates ----------------------------------------------------------------------------------
 
@@ -66,8 +70,58 @@ def test_a_file_without_authorities(content: bytes | None, tmp_path: Path, monke
         _edge.check_environment(config_for("http://127.0.0.1:9"))
 
 
+BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+
+
+def test_the_first_variable_that_is_not_empty_names_the_authorities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order that the documentation gives; an empty value counts as none."""
+    files = {}
+    for name in BUNDLES:
+        (tmp_path / name).mkdir()
+        files[name] = str(authority.make(tmp_path / name).file)
+    certifis = subjects(_edge.tls_context())
+    for first in ("", files["SSL_CERT_FILE"]):
+        for second in ("", files["REQUESTS_CA_BUNDLE"]):
+            monkeypatch.setenv("SSL_CERT_DIR", "")
+            monkeypatch.setenv("SSL_CERT_FILE", first)
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", second)
+            named = first or second
+            expected = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            if named:
+                expected.load_verify_locations(named)
+            assert subjects(_edge.tls_context()) == (subjects(expected) if named else certifis)
+
+
+def test_a_bundle_that_is_a_folder_takes_the_place_of_certifis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL looks into it only when it needs a certificate; none is loaded before."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    assert _edge.tls_context().get_ca_certs() == []
+
+
+@pytest.mark.parametrize("name", [*BUNDLES, "SSL_CERT_DIR"])
+def test_a_wrong_variable_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, str(tmp_path / "missing"))
+    with pytest.raises(ConfigError, match=rf"^{name} is '.*missing'; it must be a f"):
+        _edge.check_environment(config_for("http://127.0.0.1:9"))
+
+
+@every_runner
+@pytest.mark.parametrize("name", BUNDLES)
+def test_both_runners_trust_what_the_environment_names(
+    name: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = authority.make(tmp_path)
+    monkeypatch.setenv(name, str(mine.file))
+    monkeypatch.setenv("SSL_CERT_DIR", "")
+    with Loopback(hostile.whole, mine.server_context()) as server, running(kind, server.url) as runner:
+        assert isinstance(runner.ask(), Reply)
+
+
 # -- proxies ---------------------------------------------------------------------------------------
 
+PROXY = "http://proxy:3128"
 HTTP, HTTPS = "http://api.example.com:8102/api", "https://api.example.com/api"
 
 
@@ -91,6 +145,25 @@ HTTP, HTTPS = "http://api.example.com:8102/api", "https://api.example.com/api"
         ({"http_proxy": "http://proxy:3128", "no_proxy": "api.example.com:80"}, HTTP, "http://proxy:3128"),
         ({"http_proxy": "http://proxy:3128", "no_proxy": "example.com.evil"}, HTTP, "http://proxy:3128"),
         ({"https_proxy": "http://proxy:3128", "no_proxy": "*"}, HTTPS, None),
+        *(
+            ({"all_proxy": "http://proxy:3128", "NO_PROXY": f"example.com, {entry}"}, url, None if excepted else PROXY)
+            for entry, url, excepted in (
+                ("10.0.0.0/8", "https://10.1.2.3/api", True),
+                ("10.0.0.0/8", "https://11.1.2.3/api", False),
+                ("10.1.2.3/8", "https://10.9.9.9/api", True),
+                ("10.1.2.3", "https://10.1.2.3:8102/api", True),
+                ("fd00::/8", "https://[fd12::1]/api", True),
+                ("fd00::/8", "https://[fe80::1]/api", False),
+                ("::1", "http://[::1]:8102/api", True),
+                ("[::1]", "http://[::1]:8102/api", True),
+                ("[::1]:8102", "http://[::1]:8102/api", True),
+                ("[::1]:8103", "http://[::1]:8102/api", False),
+                ("0:0:0:0:0:0:0:1", "http://[::1]:8102/api", True),
+                ("0.0.0.0/0", "https://[::1]/api", False),
+                ("10.0.0.0/33", "https://10.1.2.3/api", False),
+                ("10.0.0.0/8", "https://api.stack.example/api", False),
+            )
+        ),
     ],
 )
 def test_the_proxy_of_the_environment(
@@ -114,6 +187,46 @@ def test_a_proxy_of_another_kind(scheme: str, monkeypatch: pytest.MonkeyPatch) -
         _edge.check_environment(config_for("https://api.example.com", trust_env_proxies=True))
     assert "password" not in str(caught.value)
     _edge.check_environment(config_for("https://api.example.com"))
+
+
+def test_a_proxy_that_is_not_used_is_mentioned_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without its password; and not where there is none, or where it is used."""
+    caplog.set_level(logging.INFO)
+    _edge._mention_proxy.cache_clear()
+    _edge.check_environment(config_for("https://api.example.com"))
+    monkeypatch.setenv("https_proxy", "http://me:canary@proxy:3128")
+    _edge.check_environment(config_for("https://api.example.com", trust_env_proxies=True))
+    assert caplog.messages == []
+    for _ in range(2):
+        _edge.check_environment(config_for("https://api.example.com"))
+    assert caplog.messages == ["the environment names a proxy, which is not used: trust_env_proxies is False"]
+
+
+@every_runner
+@pytest.mark.parametrize(
+    ("userinfo", "pair"),
+    [
+        ("me:word", "me:word"),
+        ("me:пароль", "me:пароль"),
+        ("m%C3%A9:%D0%BF%40%3A%2F", "mé:п@:/"),
+        ("token", "token:"),
+        (":word", ":word"),
+    ],
+)
+def test_credentials_of_a_proxy_are_sent_in_utf_8(
+    userinfo: str, pair: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(exchange: Exchange) -> None:
+        exchange.reply(b"", 403)
+
+    with Loopback(refuse) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.replace("://", f"://{userinfo}@"))
+        with running(kind, "https://127.0.0.1:9", trust_env_proxies=True) as runner:
+            runner.ask()
+    expected = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    assert [each.headers["proxy-authorization"] for each in proxy.requests] == [expected]
 
 
 # -- headers, clocks, loops ------------------------------------------------------------------------

@@ -134,13 +134,13 @@ def test_f13_a_jump_of_the_wall_clock_ends_no_pause(jump: float, way: Way, keys:
 def test_f14_nothing_of_the_environment_moves_a_call(
     way: Way, keys: Published, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No proxy, no netrc, and no bundle of authorities but what SSL_CERT_FILE names."""
+    """No proxy, no netrc, and none of the other variables of HTTP clients."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password canary\ndefault login somebody password canary\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".netrc").write_text(netrc.read_text())
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSLKEYLOGFILE"):
+    for name in ("CURL_CA_BUNDLE", "SSLKEYLOGFILE"):
         monkeypatch.setenv(name, str(tmp_path / "missing"))
     with Loopback(lambda exchange: exchange.reply(b"proxy")) as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
@@ -161,7 +161,7 @@ def test_f14_nothing_of_the_environment_moves_a_call(
 @both_doors
 def test_f14_only_the_named_authorities_are_believed(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown one is an outage: no request is sent, and nobody is blamed."""
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     mine = authority.make(tmp_path)
     with Loopback(Issuer(), mine.server_context()) as server:
