@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from stackauth_middleware import _attempt
+from stackauth_middleware import Verifier, _attempt
 from stackauth_middleware._wire import NoReply, NoReplyKind
 from tests.edges import authority, hostile
 from tests.edges.either import Kind, every_runner, running
-from tests.edges.loopback import Exchange, Loopback
+from tests.edges.loopback import Exchange, Issuer, Loopback, config_for, live_token
 from tests.edges.test_sync import brief
 
 Death = Literal["reset", "swallow"]
@@ -34,13 +37,13 @@ class Relay:
     def cut(self, server: Loopback) -> None:
         self._cut = server.connections
 
-    def __call__(self, exchange: Exchange) -> None:
+    def __call__(self, exchange: Exchange, body: object = b"whole") -> None:
         if self._cut is None:
             self._all_are_here.wait(20)  # so that each call has a connection of its own
         elif exchange.connection <= self._cut:
             self.dead += 1
             exchange.reset() if self._death == "reset" else exchange.hold()
-        exchange.reply(b"whole")
+        exchange.reply(body)
 
 
 @pytest.fixture
@@ -186,3 +189,33 @@ def test_idle_connections_are_closed_by_the_next_call(kind: Kind) -> None:
                 break
             server.closing.wait(0.005)
         assert len(server._open) == 1
+
+
+@pytest.mark.parametrize("death", ["reset", "swallow"])
+def test_no_user_is_refused_and_the_breaker_stays_closed_when_eight_pooled_connections_die(
+    death: Death, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a firewall does it that forgets idle connections: REST mode, one user for each connection."""
+    relay, issuer = Relay(death, 8), Issuer()
+
+    def conduct(exchange: Exchange) -> None:
+        token = exchange.headers.get("x-stack-access-token")
+        if token is None:
+            issuer(exchange)
+        else:
+            payload = token.split(".")[1]
+            relay(exchange, {"id": json.loads(base64.urlsafe_b64decode(payload + "=="))["sub"]})
+
+    tokens = [live_token(sub=f"00000000-0000-4000-8000-{number:012}") for number in range(24)]
+    with Loopback(conduct) as server, ThreadPoolExecutor(8) as threads:
+        config = config_for(server.url, mode="rest", secret_server_key="ssk_of_the_tests")
+        with Verifier(config) as verifier:
+            verifier.warm_up()
+            list(threads.map(verifier.verify, tokens[:8]))
+            relay.cut(server)
+            monkeypatch.setattr(_attempt, "FIRST_WAIT", 0.2)
+            users = list(threads.map(verifier.verify, tokens[8:16]))
+            assert [each.user_id[-2:] for each in users] == [f"{number:02}" for number in range(8, 16)]
+            assert relay.dead
+            list(threads.map(verifier.verify, tokens[16:]))
+            assert verifier._flow._profiles._breaker.record.failures == 0
