@@ -37,20 +37,20 @@ class Runner:
             stack.callback(self._portal.call, self._async.aclose)
         self._kind = kind
 
-    def ask_at_once(self, count: int, path: str = "/") -> list[Answer]:
+    def ask_at_once(self, count: int, path: str = "/", *, fresh: bool = False) -> list[Answer]:
         """Send `count` calls at the same time, and return what came of each."""
         if self._kind == "threads":
-            futures = [self._threads.submit(self._sync.run, self._script(path)) for _ in range(count)]
+            futures = [self._threads.submit(self._sync.run, self._script(path, fresh)) for _ in range(count)]
         else:
-            futures = [self._portal.start_task_soon(self._async.run, self._script(path)) for _ in range(count)]
+            futures = [self._portal.start_task_soon(self._async.run, self._script(path, fresh)) for _ in range(count)]
         wait(futures)
         return [each.result().answer for each in futures]
 
-    def ask(self, path: str = "/") -> Answer:
-        return self.ask_at_once(1, path)[0]
+    def ask(self, path: str = "/", *, fresh: bool = False) -> Answer:
+        return self.ask_at_once(1, path, fresh=fresh)[0]
 
-    def _script(self, path: str) -> Script[Tick]:
-        return ask(Call(self._url + path, hostile.MAX_OCTETS))
+    def _script(self, path: str, fresh: bool) -> Script[Tick]:
+        return ask(Call(self._url + path, hostile.MAX_OCTETS, fresh=fresh))
 
     def idle(self, seconds: float) -> None:
         """Let the pooled connections be idle for so long."""

@@ -121,6 +121,15 @@ def test_a_connection_in_use_outlives_the_closing_of_its_pool(kind: Kind) -> Non
 
 
 @every_runner
+def test_a_call_that_asks_for_a_new_connection_gets_one(kind: Kind) -> None:
+    """Though there is a pooled one that lives: another call may just have given it back."""
+    with Loopback(hostile.whole) as server, running(kind, server.url) as runner:
+        assert brief(runner.ask()) == hostile.WHOLE
+        assert brief(runner.ask(fresh=True)) == hostile.WHOLE
+    assert server.connections == 2
+
+
+@every_runner
 def test_a_new_connection_that_fails_is_not_followed_by_another(kind: Kind) -> None:
     with Loopback(hostile.reset_at_once) as server, running(kind, server.url) as runner:
         answer = runner.ask()
