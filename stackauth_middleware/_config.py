@@ -58,6 +58,9 @@ class Settings(TypedDict, total=False):
     default_access: Access
     error_body: ErrorBody
     cors_origins: Sequence[str]
+    cors_credentials: bool
+    pass_preflights: bool
+    private_responses: bool
     state_key: str | None
     request_user: bool
     realm: str
@@ -98,7 +101,13 @@ class StackAuthConfig:
         default_access: for what no rule matches.
         error_body: None for ``{"error": …, "code": …}``; ``"problem"`` for RFC 9457; a mapping from
             `ErrorCode` or status to JSON; a function of the `ErrorCode` and a `RefusalInfo`.
-        cors_origins: origins whose browsers may read a refusal, or ``"*"``.
+        cors_origins: origins whose preflights are answered here, and whose pages may read a refusal:
+            ``"https://app.example.com"``, ``"https://*.example.com"`` for exactly one label, or ``"*"``.
+        cors_credentials: allow pages of `cors_origins` to send cookies and client certificates along.
+        pass_preflights: let CORS preflights run the app's handlers, without a user; of the answer only status
+            and CORS headers are relayed. For CORS tools inside the app.
+        private_responses: mark the app's answers on routes that are not public as depending on the user, by
+            ``Vary`` and ``Cache-Control: private``. Django's middleware always does.
         state_key: the user's name in ``scope["state"]``, or None for no such entry.
         request_user: also fill ``scope["user"]`` and ``scope["auth"]`` in Starlette's form.
         realm: of the ``WWW-Authenticate`` challenge.
@@ -132,6 +141,9 @@ class StackAuthConfig:
     default_access: Access = "required"
     error_body: ErrorBody = None
     cors_origins: Sequence[str] = ()
+    cors_credentials: bool = False
+    pass_preflights: bool = False
+    private_responses: bool = False
     state_key: str | None = "user"
     request_user: bool = False
     realm: str = "stack-auth"

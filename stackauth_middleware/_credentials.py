@@ -35,6 +35,13 @@ _PREFIXES = ("stackauth_", "hexclave_")
 HEADERS = frozenset((*_TOKEN_HEADERS, *_JSON_HEADERS, "authorization", "sec-websocket-protocol"))
 """The header names, in lower case, that a door must hand over."""
 
+_SOURCE_HEADERS: dict[Carrier, tuple[str, ...]] = {
+    "x-stack-access-token": ("X-Stack-Access-Token", "X-Hexclave-Access-Token"),
+    "bearer": ("Authorization",),
+    "x-stack-auth": ("X-Stack-Auth", "X-Hexclave-Auth"),
+    "websocket": (),  # no response to a WebSocket handshake is cached
+}
+
 _BEARER = re.compile(r"bearer +([^ ].*)", re.IGNORECASE | re.DOTALL)
 _JWT_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 
@@ -65,6 +72,11 @@ def extract(headers: Mapping[str, str], carriers: Container[Carrier]) -> str | N
     if "websocket" in carriers and "sec-websocket-protocol" in headers:
         return _subprotocol(headers["sec-websocket-protocol"])
     return None
+
+
+def vary_names(sources: Container[Carrier]) -> tuple[str, ...]:
+    """Return the names of the request headers that the enabled token sources read, for ``Vary``."""
+    return tuple(name for source in CARRIERS if source in sources for name in _SOURCE_HEADERS[source])
 
 
 def split_subprotocols(value: str) -> list[str]:

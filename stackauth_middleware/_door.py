@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, NoReturn, TypeAlias
 
+from ._cors import HEADERS as CORS_HEADERS
 from ._credentials import HEADERS
 from ._edge import clocks, in_event_loop
 from ._flow import Flow
@@ -17,7 +18,7 @@ USER = "stackauth.user"
 ERROR = "stackauth.error"
 VERDICT = "stackauth.verdict"
 
-HEADER_NAMES = HEADERS - {"sec-websocket-protocol"} | {"origin", "access-control-request-method"}
+HEADER_NAMES = HEADERS - {"sec-websocket-protocol"} | CORS_HEADERS
 """The headers that the flow looks at, in lower case."""
 
 

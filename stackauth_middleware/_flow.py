@@ -12,12 +12,13 @@ import logging
 from typing import NamedTuple
 
 from ._config import StackAuthConfig
+from ._cors import Cors, preflight_of
 from ._credentials import extract
 from ._flow_keys import KeyRing, no_key
 from ._flow_profiles import ProfileDesk
 from ._keyset import Action, Key
 from ._memory import Memory
-from ._notices import Notice
+from ._notices import KeyedNotice, Notice
 from ._responses import Responder
 from ._rules import Policy, admit
 from ._tokens import ForeignToken, Token, check_signature, is_possible, parse, user_of
@@ -64,6 +65,12 @@ class Flow:
         self._respond = Responder(config)
         self._tokens: Memory[bytes, _Seen] = Memory(config.token_memory)
         self._foreign = Notice(logging.WARNING)
+        self._cors = Cors(config)
+        self._refused_preflight = KeyedNotice(
+            logging.WARNING,
+            "refused a CORS preflight from the origin %a: name the origin in cors_origins to have preflights answered, "
+            "or set pass_preflights=True where a CORS tool inside the app answers them",
+        )
         self._default = Policy(
             "required",
             profile=config.mode == "rest",
@@ -85,23 +92,30 @@ class Flow:
             verdict = self._gate(inbound, now, defer_refresh=defer_refresh)
         except Exception as error:
             return self._refuse(inbound, error)
-        if not isinstance(verdict, (Admitted, Unauthenticated)):
+        if not isinstance(verdict, (Admitted, Unauthenticated, Response)):
             return self._gated(inbound, verdict)
         self._observe(inbound, verdict)
         return verdict
 
     def _gate(
         self, inbound: Inbound, now: Clocks, *, defer_refresh: bool
-    ) -> Admitted | Unauthenticated | Script[Admitted | Unauthenticated]:
-        if inbound.method == "OPTIONS" and _is_preflight(inbound):
-            return Unauthenticated(self.config, inbound)
+    ) -> Verdict | Script[Admitted | Unauthenticated]:
         policy = self.config.policy(inbound.method, inbound.path, inbound.root_path)
         if policy.access == "public":
-            return Unauthenticated(self.config, inbound)
+            return Unauthenticated(self.config, inbound, per_user=False)
+        preflight = preflight_of(inbound.method, inbound.headers)
+        if preflight is not None:
+            if self.config.pass_preflights:
+                return Unauthenticated(self.config, inbound, is_preflight=True)
+            answer = self._cors.answer(preflight)
+            if answer is not None:
+                return answer
         token = extract(inbound.headers, self.config.carriers)
         if token is None:
             if policy.access == "optional":
                 return Unauthenticated(self.config, inbound)
+            if preflight is not None:
+                self._refused_preflight(now.mono, preflight.origin)
             raise RefusedError(ErrorCode.MISSING_TOKEN, "no token")
         found = self._judge(token, now, defer_refresh=defer_refresh)
         if isinstance(found, _Pending) or policy.profile:
@@ -281,8 +295,13 @@ class Flow:
             self._tell(Event(inbound.method.upper(), inbound.path, error.code, error.detail))
         return self._respond(error, inbound.method, inbound.path, inbound.headers.get("origin", ""))
 
-    def _observe(self, inbound: Inbound, verdict: Admitted | Unauthenticated) -> None:
-        if self.config.observers:
+    def _observe(self, inbound: Inbound, verdict: Admitted | Unauthenticated | Response) -> None:
+        """Report what was not refused. A `Response` here is the answer to a preflight."""
+        if not self.config.observers:
+            return
+        if isinstance(verdict, Response):
+            self._tell(Event(inbound.method.upper(), inbound.path, detail="a preflight was answered"))
+        else:
             user_id = verdict.user.user_id if verdict.user else None
             self._tell(Event(inbound.method.upper(), inbound.path, verdict.error, user_id=user_id))
 
@@ -297,8 +316,3 @@ class Flow:
 def _is_ready(action: Action, *, defer_refresh: bool) -> bool:
     """Say whether a key can be used without a flight before the app runs."""
     return action is Action.USE or (defer_refresh and action is Action.USE_AND_REFRESH)
-
-
-def _is_preflight(inbound: Inbound) -> bool:
-    """Say whether this OPTIONS is a CORS preflight, which carries no credentials: the test of the Fetch standard."""
-    return "origin" in inbound.headers and "access-control-request-method" in inbound.headers

@@ -12,6 +12,12 @@ logger = logging.getLogger("stackauth_middleware")
 EVERY = 60.0
 """Seconds between two lines of one notice."""
 
+MAX_VALUES = 16
+"""How many values a `KeyedNotice` remembers."""
+
+MAX_LENGTH = 200
+"""Characters of a value that are logged."""
+
 
 class Notice:
     """Says one kind of thing, with the number of times that it happened since the last line."""
@@ -31,3 +37,33 @@ def _counted(last: tuple[float, int], mono: float) -> tuple[tuple[float, int], i
     if mono - said_at < EVERY:
         return (said_at, count + 1), 0
     return (mono, 0), count + 1
+
+
+class KeyedNotice:
+    """Logs one kind of message, for each value at most once in `EVERY` seconds.
+
+    Args:
+        level: of the log records.
+        message: with one placeholder, for the value. Values are chosen by strangers: it must escape them (``%a``).
+
+    At most `MAX_VALUES` values are logged in `EVERY` seconds; further ones are not.
+    """
+
+    def __init__(self, level: int, message: str) -> None:
+        self._level = level
+        self._message = message
+        self._logged: Cell[dict[str, float]] = Cell({})
+
+    def __call__(self, mono: float, value: str) -> None:
+        value = value[:MAX_LENGTH]
+        if mono - self._logged.record.get(value, -math.inf) < EVERY:
+            return
+        if self._logged.swap(lambda logged: _with_value(logged, value, mono)):
+            logger.log(self._level, self._message, value)
+
+
+def _with_value(logged: dict[str, float], value: str, mono: float) -> tuple[dict[str, float], bool]:
+    recent = {each: at for each, at in logged.items() if mono - at < EVERY}
+    if value in recent or len(recent) >= MAX_VALUES:
+        return recent, False
+    return {**recent, value: mono}, True

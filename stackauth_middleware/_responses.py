@@ -13,12 +13,11 @@ from http import HTTPStatus
 from typing import Any
 
 from ._config import StackAuthConfig
+from ._cors import Cors
 from ._wire import Response
 from .errors import AuthServerError, ErrorCode, RefusalInfo, RefusedError
 
 logger = logging.getLogger("stackauth_middleware")
-
-_EXPOSED = "WWW-Authenticate, Retry-After"
 
 
 class Responder:
@@ -26,6 +25,7 @@ class Responder:
 
     def __init__(self, config: StackAuthConfig) -> None:
         self._config = config
+        self._cors = Cors(config)
         self._challenges = {row: challenge_of(row, config.realm) for row in ErrorCode}
         self._ready = {} if callable(config.error_body) else {row: self._make(row, _ANY) for row in _ALWAYS_THE_SAME}
 
@@ -59,7 +59,7 @@ class Responder:
         if info.retry_after is not None:
             headers.append(("Retry-After", str(info.retry_after)))
         if origin:
-            headers.extend(self._cors(origin))
+            headers.extend(self._cors.refusal_headers(origin))
         return Response.of(row.status, headers, b"" if info.method == "HEAD" else body)
 
     def _body(self, row: ErrorCode, info: RefusalInfo) -> bytes:
@@ -72,17 +72,6 @@ class Responder:
             chosen = custom.get(row, custom.get(row.status, _MISSING))
             return _encode(default_body(row, info) if chosen is _MISSING else chosen)
         return _called(custom, row, info)
-
-    def _cors(self, origin: str) -> list[tuple[str, str]]:
-        """Let the browser of an allowed origin read the refusal: the app's own CORS layer may sit inside us."""
-        allowed = self._config.cors_origins
-        if origin not in allowed and "*" not in allowed:
-            return []
-        return [
-            ("Access-Control-Allow-Origin", origin if origin in allowed else "*"),
-            ("Access-Control-Expose-Headers", _EXPOSED),
-            ("Vary", "Origin"),
-        ]
 
 
 _MISSING = object()

@@ -13,9 +13,20 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from ._credentials import CARRIERS
+from ._origins import checked_origins
 from ._rules import Rule, plain_function
 from .errors import ConfigError, ErrorCode
 
+_FLAGS = (
+    "allow_restricted",
+    "allow_anonymous",
+    "trust_env_proxies",
+    "cors_credentials",
+    "pass_preflights",
+    "private_responses",
+    "request_user",
+    "warm_up",
+)
 SECRETS = frozenset({"secret_server_key", "publishable_client_key"})
 
 HOSTED_API_URL = "https://api.stack-auth.com"
@@ -40,7 +51,7 @@ def settled(given: dict[str, Any]) -> dict[str, Any]:
         ConfigError: one of them is missing or wrong.
     """
     allow_http = _flag(given, "allow_http")
-    for name in ("allow_restricted", "allow_anonymous", "trust_env_proxies", "request_user", "warm_up"):
+    for name in _FLAGS:
         _flag(given, name)
     return given | {
         "project_id": _project_id(given["project_id"]),
@@ -58,7 +69,7 @@ def settled(given: dict[str, Any]) -> dict[str, Any]:
         "rules": _rules(given["rules"]),
         "default_access": _one_of(given, "default_access", ("required", "optional", "public")),
         "error_body": _error_body(given["error_body"]),
-        "cors_origins": _origins(given["cors_origins"]),
+        "cors_origins": _origins(given),
         "state_key": _state_key(given["state_key"]),
         "realm": _realm(given["realm"]),
         "root_path": _root_path(given["root_path"]),
@@ -237,13 +248,14 @@ def _error_body(value: Any) -> Any:
     return value
 
 
-def _origins(value: object) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Collection):
-        raise ConfigError(f"cors_origins is {value!r}; it must be a list such as ['https://app.example.com']")
-    for origin in value:
-        if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", str(origin)):
-            raise ConfigError(f"cors_origins has {origin!r}; it must be scheme, host and port only, or '*'")
-    return tuple(value)
+def _origins(given: Mapping[str, Any]) -> tuple[str, ...]:
+    origins = checked_origins(given["cors_origins"])
+    if given["cors_credentials"] and "*" in origins:
+        raise ConfigError(
+            "cors_credentials is True and cors_origins has '*'; browsers do not send credentials where every origin "
+            "is allowed: name the origins"
+        )
+    return origins
 
 
 def _state_key(value: object) -> str | None:

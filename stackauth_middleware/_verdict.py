@@ -64,6 +64,8 @@ class Admitted(_Kept):
     __slots__ = ("config", "in_threads", "inbound", "policy", "refresh", "token", "user")
     error: None = None
     retry_after: None = None
+    per_user = True
+    is_preflight = False
 
     def __init__(
         self,
@@ -92,9 +94,11 @@ class Unauthenticated(_Kept):
         inbound: the request as the rules saw it.
         error: why a token that was presented could not be verified, on an optional route; else None.
         retry_after: whole seconds until a retry makes sense, where `error` is SERVER_ERROR.
+        per_user: whether the app's answer may depend on who asks, as it may on every route that is not public.
+        is_preflight: whether of the app's answer only status and CORS headers may be relayed.
     """
 
-    __slots__ = ("config", "error", "inbound", "retry_after")
+    __slots__ = ("config", "error", "inbound", "is_preflight", "per_user", "retry_after")
 
     user: None = None
     refresh: None = None
@@ -105,11 +109,16 @@ class Unauthenticated(_Kept):
         inbound: Inbound,
         error: ErrorCode | None = None,
         retry_after: int | None = None,
+        *,
+        per_user: bool = True,
+        is_preflight: bool = False,
     ) -> None:
         self.config = config
         self.inbound = inbound
         self.error = error
         self.retry_after = retry_after
+        self.per_user = per_user
+        self.is_preflight = is_preflight
 
 
 Verdict: TypeAlias = Admitted | Unauthenticated | Response

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ._config import StackAuthConfig, config_of
-from ._credentials import SUBPROTOCOL
+from ._credentials import SUBPROTOCOL, vary_names
 from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
+from ._headers import preflight_headers, private_headers
 from ._responses import close_code_of
 from ._sealed import Sealed
 from ._user import GUEST, Permissions, UserType
@@ -60,6 +61,7 @@ class StackAuthASGIMiddleware:
         self._config = config_of(config, settings)
         self._flow = self._config.own(Flow)
         self._edge = self._config.own(AsyncEdge)
+        self._vary = vary_names(self._config.carriers) if self._config.private_responses else ()
 
     async def __call__(
         self,
@@ -84,6 +86,10 @@ class StackAuthASGIMiddleware:
         self._tell(scope, verdict)
         if kind == "websocket" and "websocket" in self._config.carriers and _hide_token(scope):
             send = _echoing(send)
+        elif verdict.is_preflight:
+            send = _relaying_preflight(send)
+        elif verdict.per_user and self._vary and kind == "http":
+            send = _making_private(send, self._vary)
         await self.app(scope, receive, send)
         if verdict.refresh is not None:
             await self._refresh(verdict.refresh)
@@ -261,3 +267,38 @@ def _echoing(send: Any) -> Any:
         await send(message)
 
     return echo
+
+
+def _relaying_preflight(send: Any) -> Any:
+    """Relay status and CORS headers of the app's first response, end it there, and drop all other messages.
+
+    After that the server tells the app that the request is over, so that an app that streams stops.
+    """
+    started = False
+
+    async def relay(message: Any) -> None:
+        nonlocal started
+        if message["type"] == "http.response.start" and not started:
+            started = True
+            headers = preflight_headers(message["status"], _text(message.get("headers")))
+            await send({"type": "http.response.start", "status": message["status"], "headers": _octets(headers)})
+            await send({"type": "http.response.body", "body": b""})
+
+    return relay
+
+
+def _making_private(send: Any, vary: tuple[str, ...]) -> Any:
+    async def sending(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": _octets(private_headers(_text(message.get("headers")), vary))}
+        await send(message)
+
+    return sending
+
+
+def _text(headers: Iterable[tuple[bytes, bytes]] | None) -> list[tuple[str, str]]:
+    return [(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers or ()]
+
+
+def _octets(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

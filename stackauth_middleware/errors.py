@@ -84,7 +84,7 @@ class Event:
         method: request method in upper case, or ``"WEBSOCKET"``.
         path: the path as the rules saw it, unescaped: escape it before it goes into a log.
         code: why the request was refused, or None where it was let through.
-        detail: a fixed sentence about the refusal.
+        detail: a fixed sentence about the refusal, or about a preflight that the middleware answered.
         user_id: whose verified token it was, where there was one.
     """
 

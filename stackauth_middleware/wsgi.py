@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ._config import StackAuthConfig, config_of
+from ._credentials import vary_names
 from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
+from ._headers import preflight_headers, private_headers
 from ._sealed import Sealed
 from ._verdict import Admitted, Unauthenticated, Verdict
 from ._wire import Inbound, Response, Script
@@ -29,7 +31,7 @@ class StackAuthWSGIMiddleware:
     """Let only verified Stack Auth users through to a WSGI app, and tell it who they are.
 
     The user, or None, is ``environ["stackauth.user"]``. A refused request never reaches the app; the
-    iterable of the app comes back untouched.
+    iterable of the app comes back untouched, except for preflights with ``pass_preflights``.
 
     Args:
         app: any WSGI app.
@@ -55,6 +57,7 @@ class StackAuthWSGIMiddleware:
         self._config = config_of(config, settings)
         self._flow = self._config.own(Flow)
         self._edge = self._config.own(SyncEdge)
+        self._vary = vary_names(self._config.carriers) if self._config.private_responses else ()
 
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Sealed(environ)
@@ -69,6 +72,10 @@ class StackAuthWSGIMiddleware:
         environ[USER] = verdict.user
         environ[ERROR] = verdict.error
         environ[VERDICT] = verdict
+        if verdict.is_preflight:
+            return _relayed_preflight(self.app, environ, start_response)
+        if verdict.per_user and self._vary:
+            start_response = _making_private(start_response, self._vary)
         return self.app(environ, start_response)
 
     def _gate(self, request: Sealed) -> Verdict | Script[Verdict]:
@@ -94,6 +101,40 @@ def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[byte
     except ValueError:
         return app  # written in C, without a signature to be had
     return app
+
+
+def _relayed_preflight(app: Callable[..., Iterable[bytes]], environ: Any, start_response: Any) -> list[bytes]:
+    """Run the app, and return an empty body: of its answer only status and CORS headers are relayed.
+
+    Raises:
+        RuntimeError: the app did not call ``start_response``.
+    """
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def starting(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        started.append((status, list(headers)))
+        return lambda data: None
+
+    chunks = app(environ, starting)
+    try:
+        if not started:  # an app may call start_response as late as when its first chunk is asked for (PEP 3333)
+            next(iter(chunks), None)
+    finally:
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            close()
+    if not started:
+        raise RuntimeError("the app did not call start_response")
+    status, headers = started[-1]
+    start_response(status, preflight_headers(int(status[:3]), headers))
+    return [b""]
+
+
+def _making_private(start_response: Callable[..., Any], vary: tuple[str, ...]) -> Callable[..., Any]:
+    def starting(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        return start_response(status, private_headers(headers, vary), *exc_info)
+
+    return starting
 
 
 def _inbound(environ: Any, root_path: str | None) -> Inbound:

@@ -30,15 +30,15 @@ TESTS = Path(__file__).parent
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors _frozen _version",
+        "errors _frozen _headers _version",
         "_sealed",
         "_user_profile",
         "_wire",
         "_memory _routing _user",
-        "_rules _credentials",
+        "_rules _credentials _origins",
         "_valid",
         "_config",
-        "_tokens _profiles _verdict",
+        "_tokens _profiles _verdict _cors",
         "_keyset",
         "_responses _notices",
         "_flow_keys",

@@ -376,7 +376,7 @@ def test_a_browser_elsewhere_can_read_a_refusal(kind: str, stackauth: LocalStack
         "access-control-request-headers": "x-stack-access-token",
     }
     preflight = site.http.simulate_options("/me", headers=asking)
-    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, ORIGIN)
     assert preflight.headers["access-control-allow-headers"] == "x-stack-access-token"
 
 

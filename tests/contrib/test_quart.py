@@ -312,7 +312,7 @@ def test_a_browser_elsewhere_can_read_a_refusal(stackauth: LocalStackAuth) -> No
         "access-control-request-headers": "x-stack-access-token",
     }
     preflight = run(ask(site.app.test_client().options("/me", headers=asking)))
-    assert (preflight.status, preflight.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    assert (preflight.status, preflight.headers["access-control-allow-origin"]) == (204, ORIGIN)
     assert preflight.headers["access-control-allow-headers"] == "x-stack-access-token"
 
 

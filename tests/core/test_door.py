@@ -139,6 +139,7 @@ def test_the_headers_that_a_door_hands_over() -> None:
         "authorization",
         "origin",
         "access-control-request-method",
+        "access-control-request-headers",
     } == HEADER_NAMES
 
 

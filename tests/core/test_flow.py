@@ -681,38 +681,75 @@ def test_an_optional_route_lets_nobody_through_as_nobody(world: World) -> None:
     assert world.admitted(token(), "/optional").user
 
 
-PREFLIGHT: dict[str, Any] = {"origin": "https://app.example.com", "access_control_request_method": "POST"}
+APP = "https://app.example.com"
+PREFLIGHT: dict[str, Any] = {"origin": APP, "access_control_request_method": "POST"}
+
+
+@pytest.mark.parametrize("text", [None, "junk", token(NORMAL)], ids=["no token", "bad token", "good token"])
+def test_preflight_of_an_allowed_origin_is_answered(text: str | None) -> None:
+    world = World(cors_origins=[APP])
+    answer = world.step(text, "/", "OPTIONS", **PREFLIGHT)
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.body) == (204, b"")
+    assert dict(answer.headers)["Access-Control-Allow-Origin"] == APP
+    assert world.events == [Event("OPTIONS", "/", detail="a preflight was answered")]
+    assert world.auth.calls == []
 
 
 @pytest.mark.parametrize(
-    ("method", "headers", "passes"),
+    ("method", "changes"),
     [
-        ("OPTIONS", PREFLIGHT, True),
-        ("OPTIONS", {**PREFLIGHT, "access_control_request_method": ""}, True),
-        ("OPTIONS", {"origin": "https://app.example.com"}, False),
-        ("OPTIONS", {"access_control_request_method": "POST"}, False),
-        ("OPTIONS", {}, False),
-        ("options", PREFLIGHT, False),
-        ("GET", PREFLIGHT, False),
-        ("POST", PREFLIGHT, False),
-        ("WEBSOCKET", PREFLIGHT, False),
+        ("OPTIONS", {"origin": "https://evil.example.com"}),
+        ("OPTIONS", {"origin": ""}),
+        ("OPTIONS", {"access_control_request_method": ""}),
+        ("options", {}),
+        ("GET", {}),
+        ("WEBSOCKET", {}),
     ],
     ids=str,
 )
-def test_a_preflight_passes_and_nothing_else_does(
-    world: World, method: str, headers: dict[str, Any], passes: bool
+@pytest.mark.parametrize("settings", [{"cors_origins": [APP]}, {}], ids=["cors_origins", "default"])
+def test_all_else_is_handled_like_a_request_without_a_token(
+    method: str, changes: dict[str, str], settings: dict[str, Any]
 ) -> None:
-    """It carries no credentials by the Fetch standard; a browser would report a CORS error instead of ours."""
-    verdict = world.step(None, "/", method, **headers)
-    if passes:
-        assert unauthenticated(verdict)
-    else:
-        assert isinstance(verdict, Response)
-        assert verdict.status == 401
+    world = World(**settings)
+    headers = {**PREFLIGHT, **changes}
+    assert world.refused(None, "/", method=method, **headers) is ErrorCode.MISSING_TOKEN
+    assert world.refused("junk", "/", method=method, **headers) is ErrorCode.INVALID_TOKEN
+    assert unauthenticated(world.step(None, "/optional", method, **headers))
+    assert world.auth.calls == []
 
 
-def test_a_preflight_with_a_bad_token_passes_as_nobody(world: World) -> None:
-    assert unauthenticated(world.step("junk", "/", "OPTIONS", **PREFLIGHT))
+@pytest.mark.parametrize("settings", [{}, {"cors_origins": ["*"]}, {"pass_preflights": True}], ids=str)
+def test_preflight_on_a_public_route_is_any_public_request(settings: dict[str, Any]) -> None:
+    """The CORS tool of the app answers it, and nothing is taken from the answer."""
+    verdict = World(**settings).step(None, "/public", "OPTIONS", **PREFLIGHT)
+    assert unauthenticated(verdict)
+    assert not verdict.per_user
+    assert not verdict.is_preflight
+
+
+@pytest.mark.parametrize("text", [None, "junk", token(NORMAL)], ids=["no token", "bad token", "good token"])
+@pytest.mark.parametrize("origins", [(), (APP,)], ids=["no origins", "cors_origins"])
+def test_preflights_are_passed_without_a_user_where_the_setting_says_so(text: str | None, origins: Any) -> None:
+    world = World(pass_preflights=True, cors_origins=origins)
+    verdict = world.step(text, "/", "OPTIONS", **PREFLIGHT)
+    assert unauthenticated(verdict)
+    assert verdict.is_preflight
+    assert world.events == [Event("OPTIONS", "/")]
+    assert world.refused(None, "/", method="GET", **PREFLIGHT) is ErrorCode.MISSING_TOKEN
+
+
+def test_refused_preflight_is_logged_once_a_minute_for_each_origin(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(cors_origins=["https://other.example.com"])
+    for at in (0.0, 59.9, 0.2):
+        world.clock.mono += at
+        for origin in (APP, "https://'\\"):
+            assert world.refused(None, method="OPTIONS", **{**PREFLIGHT, "origin": origin}) is ErrorCode.MISSING_TOKEN
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(lines) == 4
+    assert lines[1].startswith('refused a CORS preflight from the origin "https://\'\\\\": name the origin in ')
+    assert all("cors_origins" in line and "pass_preflights=True" in line for line in lines)
 
 
 def test_a_doubtful_path_is_not_public(world: World) -> None:

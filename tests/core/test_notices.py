@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from stackauth_middleware._memory import forget_all
-from stackauth_middleware._notices import EVERY, Notice
+from stackauth_middleware._notices import EVERY, MAX_LENGTH, MAX_VALUES, KeyedNotice, Notice
 
 from .helpers import MONO
 
@@ -71,3 +71,22 @@ def test_what_one_test_learnt_is_no_business_of_the_next(caplog: pytest.LogCaptu
     forget_all()
     notice(MONO, "x")
     assert len(caplog.records) == 2
+
+
+def test_a_value_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    notice = KeyedNotice(logging.WARNING, "seen %a")
+    for mono in (0.0, EVERY - 0.001, EVERY, EVERY + 1):
+        for value in ("a\n", "b"):
+            notice(MONO + mono, value)
+    assert lines(caplog) == [(LOGGER, logging.WARNING, f"seen {value}") for value in (r"'a\n'", "'b'") * 2]
+
+
+def test_values_are_bounded_in_number_and_length(caplog: pytest.LogCaptureFixture) -> None:
+    """They are chosen by strangers, who could fill memory and log with new ones."""
+    notice = KeyedNotice(logging.WARNING, "seen %s")
+    for number in range(10 * MAX_VALUES):
+        notice(MONO, f"{number} " + "x" * 10_000)
+    assert len(caplog.records) == len(notice._logged.record) == MAX_VALUES
+    assert len(caplog.records[0].getMessage()) == len("seen ") + MAX_LENGTH
+    notice(MONO + EVERY, "later")
+    assert list(notice._logged.record) == ["later"]

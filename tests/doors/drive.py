@@ -49,8 +49,10 @@ def http_scope(path: str = "/", headers: Iterable[tuple[bytes, bytes]] = (), **m
     return {"type": "http", "method": "GET", "path": path, "headers": list(headers), **more}
 
 
-def asgi(scope: dict[str, Any], app: Callable[..., Any] | None = None, **settings: Any) -> Seen:
-    """Send `scope` through the ASGI door, and return what came of it."""
+def asgi(
+    scope: dict[str, Any], app: Callable[..., Any] | None = None, *, sent: list[Any] | None = None, **settings: Any
+) -> Seen:
+    """Send `scope` through the ASGI middleware, and return what came of it; `sent` gets each message."""
     seen = Seen()
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
@@ -62,6 +64,8 @@ def asgi(scope: dict[str, Any], app: Callable[..., Any] | None = None, **setting
         return None
 
     async def send(message: Any) -> None:
+        if sent is not None:
+            sent.append(message)
         if message["type"] == "http.response.start":
             seen.status = message["status"]
             seen.headers = {name.decode(): value.decode() for name, value in message["headers"]}

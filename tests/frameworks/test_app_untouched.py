@@ -11,7 +11,6 @@ from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from stackauth_middleware import (
-    RefusedError,
     Rule,
     StackAuthASGIMiddleware,
     StackAuthConfig,
@@ -217,36 +216,6 @@ def test_a_refusal_is_not_for_the_apps_handlers(ask: Any, stackauth: LocalStackA
     """It never reaches the app: neither its handler of 401 nor one of its routes."""
     answer: Answer = ask(Ask("/own-401"))
     assert (answer.status, answer.body) == (401, b'{"error": "Access token required", "code": "missing_token"}')
-
-
-# -- preflights ---------------------------------------------------------------------------------------
-
-
-def test_a_preflight_reaches_the_app_as_nobody(project: str, stackauth: LocalStackAuth) -> None:
-    """A browser sends no credentials with it. An app that takes every method must ask for its user, and gets none.
-
-    Django's plain function views take OPTIONS like any other method.
-    """
-    from .django_project import installed, wsgi_application
-
-    config = StackAuthConfig(rules=[Rule("/user", check=lambda user: False)])
-    asking = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "GET"}
-    with installed():
-        guarded = StackAuthWSGIMiddleware(wsgi_application(), config)
-        with pytest.raises(RefusedError, match="missing_token"):
-            _raising(guarded, Ask("/user", "OPTIONS", asking | stackauth.headers()))
-        for spoilt in ({"Origin": "https://app.example.com"}, {"Access-Control-Request-Method": "GET"}):
-            assert ask_wsgi(guarded, Ask("/user", "OPTIONS", spoilt)).status == 401
-        for method in ("GET", "options", "POST"):
-            assert ask_wsgi(guarded, Ask("/user", method, asking)).status == 401
-
-
-def _raising(app: Any, ask: Ask) -> Answer:
-    """Ask Django without what makes a 500 of an exception."""
-    from django.test import override_settings
-
-    with override_settings(DEBUG_PROPAGATE_EXCEPTIONS=True):
-        return ask_wsgi(app, ask)
 
 
 def test_nobody_is_there_on_a_public_route_even_with_a_token(

@@ -17,7 +17,7 @@ from stackauth_middleware import (
     StackAuthWSGIMiddleware,
     get_user,
 )
-from stackauth_middleware._verdict import NOBODY
+from stackauth_middleware._verdict import Unauthenticated
 from tests.core.helpers import ANONYMOUS, PROJECT, RESTRICTED, SIGNERS, USER_ID, reply
 from tests.doors.drive import Seen, asgi, environ_of, http_scope, wsgi
 
@@ -204,7 +204,10 @@ OPEN: dict[str, tuple[str, str, Headers]] = {
 def test_e6_and_e7_nobody_can_be_planted(opened: str, issuer: CountingIssuer) -> None:
     """By no header, and by nothing that an outer layer left behind."""
     config = StackAuthConfig(
-        project_id=PROJECT, rules=[Rule("/public", "public"), Rule("/optional", "optional")], request_user=True
+        project_id=PROJECT,
+        rules=[Rule("/public", "public"), Rule("/optional", "optional")],
+        pass_preflights=True,
+        request_user=True,
     )
     path, method, headers = OPEN[opened]
     headers = [*headers, *((name, USER_ID) for name in LOOK_ALIKE)]
@@ -220,7 +223,8 @@ def test_e6_and_e7_nobody_can_be_planted(opened: str, issuer: CountingIssuer) ->
     scope, environ = ways[0].reached[0], ways[1].reached[0]
     for written in (scope, environ):
         assert get_user(written) is None
-        assert [written[name] for name in PLANTED] == [None, None, NOBODY]
+        assert [written[name] for name in ("stackauth.user", "stackauth.error")] == [None, None]
+        assert isinstance(written["stackauth.verdict"], Unauthenticated)
     assert scope["state"] == {"user": None, "db": 1}
     assert not scope["user"]
     assert scope["auth"].scopes == []
@@ -322,28 +326,41 @@ def test_e10_no_header_moves_the_path(headers: Headers, issuer: CountingIssuer) 
 
 
 @pytest.mark.parametrize(
-    ("method", "headers", "passes"),
+    ("method", "headers"),
     [
-        ("OPTIONS", PREFLIGHT, True),
-        ("OPTIONS", PREFLIGHT[:1], False),
-        ("OPTIONS", PREFLIGHT[1:], False),
-        ("OPTIONS", [], False),
-        ("options", PREFLIGHT, False),
-        ("GET", PREFLIGHT, False),
-        ("POST", PREFLIGHT, False),
-        ("OPTIONS ", PREFLIGHT, False),
-        ("", PREFLIGHT, False),
+        ("OPTIONS", PREFLIGHT),
+        ("OPTIONS", PREFLIGHT[:1]),
+        ("OPTIONS", PREFLIGHT[1:]),
+        ("OPTIONS", []),
+        ("OPTIONS", [*PREFLIGHT, PREFLIGHT[0]]),
+        ("OPTIONS", [*PREFLIGHT, PREFLIGHT[1]]),
+        ("OPTIONS", [PREFLIGHT[0], ("access-control-request-method", "PUT\r\nx: y")]),
+        ("OPTIONS", [*PREFLIGHT, ("access-control-request-headers", "x\r\ny: z")]),
+        ("options", PREFLIGHT),
+        ("GET", PREFLIGHT),
+        ("POST", PREFLIGHT),
+        ("OPTIONS ", PREFLIGHT),
+        ("", PREFLIGHT),
     ],
     ids=str,
 )
-def test_e11_a_preflight_alone_passes_as_nobody(
-    method: str, headers: Headers, passes: bool, config: StackAuthConfig, issuer: CountingIssuer
+def test_e11_no_preflight_runs_a_handler(
+    method: str, headers: Headers, config: StackAuthConfig, issuer: CountingIssuer
 ) -> None:
-    if passes:
-        assert users(both(config, headers, method=method)) == [None, None]
-        assert users(both(config, [*headers, (NAME, signed())], method=method)) == [None, None]
+    """Refused by default; with `cors_origins` a real one is answered here; only `pass_preflights` lets one through."""
+    assert refused(config, headers, method=method) == (401, "missing_token")
+    answering = StackAuthConfig(project_id=PROJECT, cors_origins=["https://a.example"])
+    passing = StackAuthConfig(project_id=PROJECT, pass_preflights=True)
+    if (method, headers) == ("OPTIONS", PREFLIGHT):
+        for seen in both(answering, headers, method=method):
+            assert (seen.status, seen.body, seen.reached) == (204, b"", [])
+        for token in ([], [(NAME, signed())]):
+            ways = both(passing, [*headers, *token], method=method)
+            assert users(ways) == [None, None]
+            assert [(seen.status, seen.body) for seen in ways] == [(200, b"")] * 2
     else:
-        assert refused(config, headers, method=method) == (401, "missing_token")
+        assert refused(answering, headers, method=method) == (401, "missing_token")
+        assert refused(passing, headers, method=method) == (401, "missing_token")
     assert issuer.calls == []
 
 

@@ -169,8 +169,7 @@ def test_what_is_open(served: Served) -> None:
     assert ask(served.port, "/healthz", method="HEAD").status == 200
     assert ask(served.port, "/me", method="HEAD")[::2] == (401, b"")
     preflight = [("Origin", "https://app.example.com"), ("Access-Control-Request-Method", "GET")]
-    assert ask(served.port, "/me", preflight, method="OPTIONS").json["id"] is None
-    assert ask(served.port, "/me", preflight[:1], method="OPTIONS").status == 401
+    assert ask(served.port, "/me", preflight, method="OPTIONS").status == 401
 
 
 # -- connections (threat E12) -------------------------------------------------------------------------

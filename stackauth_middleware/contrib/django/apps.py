@@ -15,7 +15,8 @@ from ...errors import ConfigError
 from .middleware import StackAuthMiddleware, stack_auth_config
 
 _MIDDLEWARE = "stackauth_middleware.contrib.django.StackAuthMiddleware"
-_CACHE = "django.middleware.cache.FetchFromCacheMiddleware"
+_FETCH = "django.middleware.cache.FetchFromCacheMiddleware"
+_UPDATE = "django.middleware.cache.UpdateCacheMiddleware"
 _CORS = "corsheaders.middleware.CorsMiddleware"
 
 
@@ -56,19 +57,29 @@ def check_middleware(**options: Any) -> list[checks.CheckMessage]:
         ]
     above, below = entries[: ours[0]], entries[ours[0] + 1 :]
     found: list[checks.CheckMessage] = []
-    if _CACHE in above:
+    if _FETCH in above:
         found.append(
             checks.Error(
-                f"{_CACHE!r} stands above the Stack Auth middleware.",
-                hint="Move it below: above, it answers from the cache whoever asks, token or not.",
+                f"{_FETCH!r} stands above the Stack Auth middleware.",
+                hint=f"Move it below, and leave {_UPDATE!r} above: otherwise it answers requests without a token.",
                 id="stackauth.E003",
+            )
+        )
+    if _UPDATE in below:
+        found.append(
+            checks.Error(
+                f"{_UPDATE!r} stands below the Stack Auth middleware.",
+                hint=f"Move it above, and leave {_FETCH!r} below: otherwise it stores the page of one user before Vary "
+                "and Cache-Control are set, and the next user gets it.",
+                id="stackauth.E006",
             )
         )
     if _CORS in below and not _names_origins():
         found.append(
             checks.Warning(
                 f"{_CORS!r} stands below the Stack Auth middleware.",
-                hint="Move it above, or set CORS_ORIGINS in STACK_AUTH: browsers hide a refusal from other origins.",
+                hint="Move it above, or set CORS_ORIGINS in STACK_AUTH: otherwise preflights are refused, and browsers "
+                "hide refusals from other origins.",
                 id="stackauth.W004",
             )
         )

@@ -8,10 +8,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
-from ..._door import require_user
+from ..._credentials import vary_names
+from ..._door import VERDICT, require_user
+from ..._headers import private_headers
+from ..._verdict import Admitted
 from .._shared import auser_with_profile, user_with_profile
-from .middleware import SignedInRequest
+from .middleware import SignedInRequest, set_headers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,7 +55,7 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
         async def aguarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             user = await auser_with_profile(request) if profile else require_user(request)
             cast("SignedInRequest", request).stack_user = user
-            return await view(request, *args, **kwargs)
+            return _private(request, await view(request, *args, **kwargs))
 
         return aguarded
 
@@ -59,6 +63,14 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         user = user_with_profile(request) if profile else require_user(request)
         cast("SignedInRequest", request).stack_user = user
-        return view(request, *args, **kwargs)
+        return _private(request, view(request, *args, **kwargs))
 
     return guarded
+
+
+def _private(request: HttpRequest, response: Any) -> Any:
+    """Mark `response` as one user's: ``@cache_page`` above the view would store it before the middleware does."""
+    admitted = request.META.get(VERDICT)
+    if isinstance(response, HttpResponseBase) and isinstance(admitted, Admitted):
+        set_headers(response, private_headers(response.items(), vary_names(admitted.config.carriers)))
+    return response

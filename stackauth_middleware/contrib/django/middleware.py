@@ -6,20 +6,22 @@ It asks the same gate as the doors that wrap an app, through the same edges, and
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.signals import request_finished
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from ..._config import StackAuthConfig, config_of
+from ..._credentials import vary_names
 from ..._door import ERROR, USER, VERDICT
 from ..._edge import clocks, in_event_loop
 from ..._flow import Flow
+from ..._headers import preflight_headers, private_headers
 from ..._user import User, UserType
 from ..._verdict import Admitted, Unauthenticated, Verdict
 from ..._wire import Inbound, Response, Script
@@ -74,7 +76,8 @@ def _config_of(given: object) -> StackAuthConfig:
 class StackAuthMiddleware:
     """Let only verified Stack Auth users through to the views, as ``request.stack_user``.
 
-    A refused request reaches neither a view nor what stands below in ``MIDDLEWARE``. ``request.user``
+    A refused request reaches neither a view nor what stands below in ``MIDDLEWARE``. Answers on routes
+    that are not public get ``Vary`` and ``Cache-Control: private``, as `private_headers` says. ``request.user``
     is left to Django. A `RefusedError` or `AuthServerError` that a view raises, as `require_user` and
     `load_profile` do, is answered as the middleware itself would.
 
@@ -97,6 +100,7 @@ class StackAuthMiddleware:
         self._config = stack_auth_config()
         self._flow = self._config.own(Flow)
         self._edge = self._config.own(SyncEdge)
+        self._vary = vary_names(self._config.carriers)
         self._stale: frozenset[UserType] = frozenset()
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
@@ -114,8 +118,7 @@ class StackAuthMiddleware:
         if isinstance(verdict, Response):
             return _http_response(verdict)
         _tell(request, verdict)
-        response: HttpResponseBase = self._get_response(request)
-        return response
+        return self._finished(verdict, self._get_response(request))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         under_asgi = hasattr(request, "scope")
@@ -129,9 +132,17 @@ class StackAuthMiddleware:
         if isinstance(verdict, Response):
             return _http_response(verdict)
         _tell(request, verdict)
-        response: HttpResponseBase = await self._get_response(request)
+        response = self._finished(verdict, await self._get_response(request))
         if verdict.refresh is not None:
             self._stale |= {verdict.refresh}
+        return response
+
+    def _finished(self, verdict: Admitted | Unauthenticated, response: HttpResponseBase) -> HttpResponseBase:
+        """Change what must not leave as the view made it: the answer to a preflight, and that to a user."""
+        if verdict.is_preflight:
+            _empty(response)
+        elif verdict.per_user and not isinstance(response, _RefusalResponse):
+            set_headers(response, private_headers(response.items(), self._vary))
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -174,5 +185,35 @@ def _tell(request: HttpRequest, verdict: Admitted | Unauthenticated) -> None:
     cast("StackAuthRequest", request).stack_user = verdict.user
 
 
+class _RefusalResponse(HttpResponse):
+    """A refusal: no cache may store it, whoever it was for."""
+
+
 def _http_response(response: Response) -> HttpResponse:
-    return HttpResponse(response.body, status=response.status, headers=dict(response.headers))
+    made = _RefusalResponse(response.body, status=response.status, headers=dict(response.headers))
+    if "Content-Type" not in dict(response.headers):  # Django gives one to every response
+        del made["Content-Type"]
+    return made
+
+
+def _empty(response: HttpResponseBase) -> None:
+    """Leave of the answer to a preflight its status and CORS headers. What it would have streamed is closed with it."""
+    if isinstance(response, StreamingHttpResponse):
+        response.streaming_content = _nothing() if response.is_async else ()
+    else:
+        cast("HttpResponse", response).content = b""
+    response.cookies.clear()
+    set_headers(response, preflight_headers(response.status_code, response.items()))
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield
+
+
+def set_headers(response: HttpResponseBase, headers: list[tuple[str, str]]) -> None:
+    """Give `response` the `headers` and no others."""
+    for name in {name for name, _ in response.items()} - {name for name, _ in headers}:
+        del response[name]
+    for name, value in headers:
+        response[name] = value

@@ -23,6 +23,7 @@ from .project import OURS, installed
 
 APP = "stackauth_middleware.contrib.django"
 FETCH = "django.middleware.cache.FetchFromCacheMiddleware"
+UPDATE = "django.middleware.cache.UpdateCacheMiddleware"
 CORS = "corsheaders.middleware.CorsMiddleware"
 
 
@@ -72,7 +73,9 @@ def test_the_command_fails_on_them(capsys: pytest.CaptureFixture[str]) -> None:
         ([f"{__name__}.Own"], []),
         ([f"{project.__name__}.SyncOnly", OURS, "no.such.Thing", "os.getcwd"], []),
         ([FETCH, OURS], ["stackauth.E003"]),
-        ([OURS, FETCH], []),
+        ([UPDATE, OURS, FETCH], []),
+        ([OURS, UPDATE, FETCH], ["stackauth.E006"]),
+        ([UPDATE, FETCH, OURS], ["stackauth.E003"]),
         ([OURS, CORS], ["stackauth.W004"]),
         ([CORS, OURS], []),
         ([FETCH, OURS, CORS], ["stackauth.E003", "stackauth.W004"]),

@@ -246,9 +246,9 @@ def test_a_browser_elsewhere_can_read_a_refusal(
     """Where django-cors-headers stands above, or `cors_origins` names the origin; both together do no harm."""
     cors = ("corsheaders.middleware.CorsMiddleware",)
     allowed = {"CORS_ALLOWED_ORIGINS": [ORIGIN], "CORS_ALLOW_HEADERS": ["x-stack-access-token"]}
-    with installed(
-        *(() if above else cors), above=cors if above else (), more=allowed, cors_origins=[ORIGIN] if named else []
-    ):
+    below, outside = ((), cors) if above else (cors, ())
+    ours = {"cors_origins": [ORIGIN] if named else [], "pass_preflights": not named}
+    with installed(*below, above=outside, more=allowed, **ours):
         site, origin = Site(asgi=asgi), {"origin": ORIGIN}
         refusal = site.answer("/me", origin)
         assert (refusal.status, readable(refusal.headers)) == (401, expected)
@@ -258,7 +258,8 @@ def test_a_browser_elsewhere_can_read_a_refusal(
         assert (granted.status, granted.headers["access-control-allow-origin"]) == (200, ORIGIN)
         asked = {"access-control-request-method": "GET", "access-control-request-headers": "x-stack-access-token"}
         preflight = site.get("/me", {**origin, **asked}, method="options")
-        assert (preflight.status_code, preflight["access-control-allow-origin"]) == (200, ORIGIN)
+        status = 204 if named and not above else 200
+        assert (preflight.status_code, preflight["access-control-allow-origin"]) == (status, ORIGIN)
         assert preflight["access-control-allow-headers"] == "x-stack-access-token"
 
 
@@ -374,15 +375,18 @@ def let_in(request: HttpRequest) -> HttpResponse:
 
 
 class Doors:
-    """A project with one view for all paths, behind the middleware and behind a door, with one config."""
+    """A project with one view for all paths, behind Django's middleware and behind one that wraps it, which is told to
+    mark private answers as the former always does.
+    """
 
     def __init__(self, door: Any, application: Any) -> None:
         config = cases.config(rules=[*RULES, Rule("/public/x", check=lambda user: False), Rule("/é", "public")])
+        private = cases.config(rules=config.rules, private_responses=True)
         self.project = {"ROOT_URLCONF": (re_path("", let_in),), "STACK_AUTH": config, "ALLOWED_HOSTS": ["*"]}
         with override_settings(**self.project, MIDDLEWARE=[OURS]):
             self.ours = application()
         with override_settings(**self.project, MIDDLEWARE=[]):
-            self.door = door(application(), config=config)
+            self.door = door(application(), config=private)
 
     def compare(self, ask: Callable[[Any], Any]) -> None:
         """The answers are the same to the letter, refusals above all."""

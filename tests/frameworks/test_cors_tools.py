@@ -1,7 +1,8 @@
-"""Whether a script of another origin can read a refusal: frameworks' CORS tools outside the door, and inside it.
+"""The CORS tools of frameworks outside the middleware and inside it: preflights, and who can read a refusal.
 
-What sits inside never sees a refusal. The browser then hides status and body from the script, which
-takes an expired session for a broken network; so the door itself answers the origins it is told of.
+A tool inside sees neither. The browser then hides status and body from the script, which takes an expired
+session for a broken network; so the middleware itself answers the origins of `cors_origins`.
+Django's tool is in tests/contrib/django/test_middleware.py.
 """
 
 from __future__ import annotations
@@ -105,11 +106,34 @@ def _bottle(wrap: Callable[[Any], Any]) -> Any:
     return wrap(app)
 
 
-INSIDE = [_starlette, _litestar, _falcon_asgi, _falcon_wsgi, _bottle]
+def _flask(wrap: Callable[[Any], Any]) -> Any:
+    import flask
+    import flask_cors
+
+    app = flask.Flask(__name__)
+    app.add_url_rule("/me", "me", lambda: "me")
+    flask_cors.CORS(app, origins=[APP], allow_headers=["x-stack-access-token"])
+    return wrap(app)
+
+
+def _quart(wrap: Callable[[Any], Any]) -> Any:
+    import quart
+    import quart_cors
+
+    app = quart.Quart(__name__)
+
+    @app.get("/me")
+    async def me() -> str:
+        return "me"
+
+    return wrap(quart_cors.cors(app, allow_origin=[APP], allow_headers=["x-stack-access-token"]))
+
+
+INSIDE = [_starlette, _litestar, _falcon_asgi, _falcon_wsgi, _bottle, _flask, _quart]
 
 
 def _asking(make: Any, config: StackAuthConfig, loop: Loop) -> Callable[[Ask], Answer]:
-    if make in (_falcon_wsgi, _bottle):
+    if make in (_falcon_wsgi, _bottle, _flask):
         wsgi = make(lambda app: StackAuthWSGIMiddleware(app, config))
         return lambda ask: ask_wsgi(wsgi, ask)
     asgi = make(lambda app: StackAuthASGIMiddleware(app, config))
@@ -120,11 +144,17 @@ def _asking(make: Any, config: StackAuthConfig, loop: Loop) -> Callable[[Ask], A
 def test_with_the_frameworks_tool_inside_a_refusal_is_readable(
     make: Any, project: str, stackauth: LocalStackAuth, loop: Loop
 ) -> None:
-    ask = _asking(make, StackAuthConfig(cors_origins=[APP]), loop)
-    preflight = ask(Ask("/me", "OPTIONS", {"Origin": APP, **PREFLIGHT}))
-    assert preflight.status in (200, 204)
-    assert readable(preflight, APP)
-    assert "x-stack-access-token" in preflight.headers["access-control-allow-headers"].lower()
+    """The middleware answers preflights itself; or, with `pass_preflights`, the tool does."""
+    for passing in (False, True):
+        ask = _asking(make, StackAuthConfig(cors_origins=[APP], pass_preflights=passing), loop)
+        preflight = ask(Ask("/me", "OPTIONS", {"Origin": APP, **PREFLIGHT}))
+        assert preflight.status in ((200, 204) if passing else (204,))
+        assert readable(preflight, APP)
+        assert "x-stack-access-token" in preflight.headers["access-control-allow-headers"].lower()
+        assert preflight.body == b""
+        foreign = ask(Ask("/me", "OPTIONS", {"Origin": OTHER, **PREFLIGHT}))
+        assert not readable(foreign, OTHER)
+        assert passing or foreign.status == 401
 
     for headers in ({}, {"x-stack-access-token": "garbage"}, stackauth.headers(expires_in=-60)):
         refused = ask(Ask("/me", headers={"Origin": APP, **headers}))
@@ -152,9 +182,10 @@ def test_without_the_setting_a_browser_hides_the_refusal(
 ) -> None:
     """What `cors_origins` is for."""
     ask = _asking(make, StackAuthConfig(), loop)
-    refused = ask(Ask("/me", headers={"Origin": APP}))
-    assert refused.status == 401
-    assert not readable(refused, APP)
+    for hidden in (Ask("/me", headers={"Origin": APP}), Ask("/me", "OPTIONS", {"Origin": APP, **PREFLIGHT})):
+        refused = ask(hidden)
+        assert refused.status == 401
+        assert not readable(refused, APP)
 
 
 # -- the framework's tool outside ---------------------------------------------------------------------
