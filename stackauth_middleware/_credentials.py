@@ -35,6 +35,11 @@ _PREFIXES = ("stackauth_", "hexclave_")
 HEADERS = frozenset((*_TOKEN_HEADERS, *_JSON_HEADERS, "authorization", "sec-websocket-protocol"))
 """The header names, in lower case, that a door must hand over."""
 
+REPEATED = ","
+"""The value of a header that a request holds more than once: malformed as a credential, and no origin or method."""
+MAX_HEADERS = 2000
+"""Header fields of a request. No more are searched: its credentials count as repeated (Node.js has the same limit)."""
+
 _BEARER = re.compile(r"bearer +([^ ].*)", re.IGNORECASE | re.DOTALL)
 _JWT_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 
@@ -43,7 +48,8 @@ def extract(headers: Mapping[str, str], carriers: Container[Carrier]) -> str | N
     """Return the token that the first present carrier holds, or None where nothing is presented.
 
     Args:
-        headers: names in lower case, repeated headers joined by a comma, values as latin-1 text.
+        headers: names in lower case, values as latin-1 text; `REPEATED`, or the values joined by commas as
+            WSGI servers do, for a header that is there more than once.
         carriers: those that are looked at.
 
     Raises:
@@ -93,11 +99,13 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
     value = headers.get("authorization")
     if value is None:
         return None
+    if value == REPEATED:
+        raise _malformed("an authorization header twice")
     match = _BEARER.fullmatch(value.strip(" \t"))
     if match is None:
         return None
     bearer = match[1]
-    return bearer if bearer.startswith(_PREFIXES) or _JWT_FORM.match(bearer) else None
+    return bearer if bearer.startswith(_PREFIXES) or _JWT_FORM.match(bearer, 0, 2 * MAX_OCTETS) else None
 
 
 def _once(bearer: str) -> str:
@@ -140,6 +148,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _subprotocol(value: str) -> str | None:
     """Read ``stackauth, <jwt>`` among the offered sub-protocols, in this order and once."""
+    if len(value) > 2 * MAX_OCTETS:
+        raise _malformed("sub-protocols over 16 KiB")
     offered = split_subprotocols(value)
     if SUBPROTOCOL not in offered:
         return None

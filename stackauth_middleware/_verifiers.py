@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._config import StackAuthConfig, config_of
+from ._credentials import REPEATED
 from ._edge import clocks
 from ._flow import Flow
 from ._flow_keys import Status
@@ -86,7 +87,7 @@ class Verifier:
 
     def warm_up(self) -> None:
         """Fetch the keys of normal users now, unless they are there. A failure is only logged."""
-        self._edge.run(self._flow.keys.warm_up())
+        self._edge.run(self._flow.keys.warm_up(clocks()))
 
     def status(self) -> Status:
         """Say whether tokens can be verified at once. Asks nobody."""
@@ -151,7 +152,7 @@ class AsyncVerifier:
 
     async def warm_up(self) -> None:
         """Do as `Verifier.warm_up` does."""
-        await self._edge.run(self._flow.keys.warm_up())
+        await self._edge.run(self._flow.keys.warm_up(clocks()))
 
     def status(self) -> Status:
         """Do as `Verifier.status` does."""
@@ -171,13 +172,19 @@ class AsyncVerifier:
 
 
 def _inbound(headers: Headers) -> Inbound:
-    """Return `headers` as a door would hand them over: repeated ones joined by a comma."""
+    """Return `headers` as a middleware would pass them on: repeated ones without their values."""
     items = getattr(headers, "items", None)  # of mappings, and of email's headers, which are none
     pairs: Any = items() if items else headers
     joined: dict[str, str] = {}
+    protocols: list[str] = []
     for name, value in pairs:
         key = _text(name).lower()
-        joined[key] = f"{joined[key]},{_text(value)}" if key in joined else _text(value)
+        if key == "sec-websocket-protocol":
+            protocols.append(_text(value))
+        else:
+            joined[key] = REPEATED if key in joined else _text(value)
+    if protocols:
+        joined["sec-websocket-protocol"] = ",".join(protocols)  # a list: it may be there more than once (RFC 6455)
     return Inbound("GET", "/", "", joined)
 
 

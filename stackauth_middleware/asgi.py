@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ._config import StackAuthConfig, config_of
-from ._credentials import SUBPROTOCOL
+from ._credentials import HEADERS, MAX_HEADERS, REPEATED, SUBPROTOCOL
 from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
@@ -162,7 +163,7 @@ class StackAuthASGIMiddleware:
 
     async def _warm_up(self) -> None:
         try:
-            await self._edge.run(self._flow.keys.warm_up())
+            await self._edge.run(self._flow.keys.warm_up(clocks()))
         except Exception:
             logger.exception("the keys could not be fetched early; the first request will ask for them")
 
@@ -198,11 +199,12 @@ def _inbound(scope: Any, root_path: str | None) -> Inbound:
     pairs = scope.get("headers")
     if type(pairs) is not list and isinstance(pairs, Iterator):
         pairs = scope["headers"] = [tuple(pair) for pair in pairs]  # can be read once, and the app is to
+    if length_hint(pairs or ()) > MAX_HEADERS:
+        pairs, headers = (), dict.fromkeys(HEADERS, REPEATED)
     for name, value in pairs or ():
         wanted = _WANTED.get(name)
         if wanted is not None:
-            text = value.decode("latin-1")
-            headers[wanted] = f"{headers[wanted]},{text}" if wanted in headers else text
+            headers[wanted] = REPEATED if wanted in headers else value.decode("latin-1")
     method = scope.get("method") or "GET"
     if scope["type"] == "websocket":
         method = "WEBSOCKET"
