@@ -35,10 +35,10 @@ _PREFIXES = ("stackauth_", "hexclave_")
 HEADERS = frozenset((*_TOKEN_HEADERS, *_JSON_HEADERS, "authorization", "sec-websocket-protocol"))
 """The header names, in lower case, that a door must hand over."""
 
-REPEATED = ","
-"""The value of a header that a request holds more than once: malformed as a credential, and no origin or method."""
 MAX_HEADERS = 2000
-"""Header fields of a request. No more are searched: its credentials count as repeated (Node.js has the same limit)."""
+"""Header fields of a request that are searched for credentials, as many as Node.js takes."""
+UNSEARCHED = {**dict.fromkeys(HEADERS, ","), "authorization": "bearer stackauth_,"}
+"""What stands for the headers of a request that has more than `MAX_HEADERS`: malformed, so that nothing is skipped."""
 
 _BEARER = re.compile(r"bearer +([^ ].*)", re.IGNORECASE | re.DOTALL)
 _JWT_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
@@ -48,8 +48,8 @@ def extract(headers: Mapping[str, str], carriers: Container[Carrier]) -> str | N
     """Return the token that the first present carrier holds, or None where nothing is presented.
 
     Args:
-        headers: names in lower case, values as latin-1 text; `REPEATED`, or the values joined by commas as
-            WSGI servers do, for a header that is there more than once.
+        headers: names in lower case, values as latin-1 text. Of a header that is there more than once the
+            first value with a comma behind it will do; WSGI servers join all of them by commas.
         carriers: those that are looked at.
 
     Raises:
@@ -99,8 +99,6 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
     value = headers.get("authorization")
     if value is None:
         return None
-    if value == REPEATED:
-        raise _malformed("an authorization header twice")
     match = _BEARER.fullmatch(value.strip(" \t"))
     if match is None:
         return None

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._config import StackAuthConfig, config_of
-from ._credentials import REPEATED
 from ._edge import clocks
 from ._flow import Flow
 from ._flow_keys import Status
@@ -71,7 +70,7 @@ class Verifier:
 
         Args:
             token: an access token.
-            fresh: ask again, whatever is remembered.
+            fresh: ask again, unless another fresh profile of this user was asked for less than a second ago.
 
         Raises:
             ConfigError: no key is set to ask with.
@@ -172,17 +171,22 @@ class AsyncVerifier:
 
 
 def _inbound(headers: Headers) -> Inbound:
-    """Return `headers` as a middleware would pass them on: repeated ones without their values."""
+    """Return `headers` as a middleware would pass them on: of a repeated one the first value and a comma."""
     items = getattr(headers, "items", None)  # of mappings, and of email's headers, which are none
     pairs: Any = items() if items else headers
     joined: dict[str, str] = {}
     protocols: list[str] = []
+    repeated: set[str] = set()
     for name, value in pairs:
         key = _text(name).lower()
         if key == "sec-websocket-protocol":
             protocols.append(_text(value))
+        elif key in joined:
+            repeated.add(key)
         else:
-            joined[key] = REPEATED if key in joined else _text(value)
+            joined[key] = _text(value)
+    for key in repeated:
+        joined[key] += ","
     if protocols:
         joined["sec-websocket-protocol"] = ",".join(protocols)  # a list: it may be there more than once (RFC 6455)
     return Inbound("GET", "/", "", joined)

@@ -9,7 +9,7 @@ from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ._config import StackAuthConfig, config_of
-from ._credentials import HEADERS, MAX_HEADERS, REPEATED, SUBPROTOCOL
+from ._credentials import MAX_HEADERS, SUBPROTOCOL, UNSEARCHED
 from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
@@ -200,11 +200,17 @@ def _inbound(scope: Any, root_path: str | None) -> Inbound:
     if type(pairs) is not list and isinstance(pairs, Iterator):
         pairs = scope["headers"] = [tuple(pair) for pair in pairs]  # can be read once, and the app is to
     if length_hint(pairs or ()) > MAX_HEADERS:
-        pairs, headers = (), dict.fromkeys(HEADERS, REPEATED)
+        pairs, headers = (), dict(UNSEARCHED)
+    repeated: set[str] = set()
     for name, value in pairs or ():
         wanted = _WANTED.get(name)
         if wanted is not None:
-            headers[wanted] = REPEATED if wanted in headers else value.decode("latin-1")
+            if wanted in headers:
+                repeated.add(wanted)
+            else:
+                headers[wanted] = value.decode("latin-1")
+    for wanted in repeated:
+        headers[wanted] += ","
     method = scope.get("method") or "GET"
     if scope["type"] == "websocket":
         method = "WEBSOCKET"
