@@ -52,6 +52,7 @@ class Settings(TypedDict, total=False):
     profile_ttl: float
     token_memory: int
     profile_memory: int
+    profile_cache_bytes: int
     carriers: Collection[Carrier]
     trust_env_proxies: bool
     rules: Sequence[Rule]
@@ -95,6 +96,8 @@ class StackAuthConfig:
         profile_ttl: seconds for which a profile is remembered.
         token_memory: how many verified tokens are remembered.
         profile_memory: how many profiles are remembered.
+        profile_cache_bytes: bytes that the remembered profiles may take, by an estimate that is never too low
+            for JSON of the usual shapes; 64 MiB by default. A single profile that is larger is kept all the same.
         carriers: where a token is looked for.
         trust_env_proxies: use the proxies that the environment names.
         rules: access rules; the first that matches wins.
@@ -135,6 +138,7 @@ class StackAuthConfig:
     profile_ttl: float = 30
     token_memory: int = 10_000
     profile_memory: int = 10_000
+    profile_cache_bytes: int = 64 * 1024 * 1024
     carriers: Collection[Carrier] = ("x-stack-access-token", "bearer", "x-stack-auth")
     trust_env_proxies: bool = False
     rules: Sequence[Rule] = ()

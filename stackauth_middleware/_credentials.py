@@ -41,6 +41,10 @@ _SOURCE_HEADERS: dict[Carrier, tuple[str, ...]] = {
     "x-stack-auth": ("X-Stack-Auth", "X-Hexclave-Auth"),
     "websocket": (),  # no response to a WebSocket handshake is cached
 }
+MAX_HEADERS = 2000
+"""Header fields of a request that are searched for credentials, as many as Node.js takes."""
+UNSEARCHED = {**dict.fromkeys(HEADERS, ","), "authorization": "bearer stackauth_,"}
+"""What stands for the headers of a request that has more than `MAX_HEADERS`: malformed, so that nothing is skipped."""
 
 _BEARER = re.compile(r"bearer +([^ ].*)", re.IGNORECASE | re.DOTALL)
 _JWT_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
@@ -50,7 +54,8 @@ def extract(headers: Mapping[str, str], carriers: Container[Carrier]) -> str | N
     """Return the token that the first present carrier holds, or None where nothing is presented.
 
     Args:
-        headers: names in lower case, repeated headers joined by a comma, values as latin-1 text.
+        headers: names in lower case, values as latin-1 text. Of a header that is there more than once the
+            first value with a comma behind it will do; WSGI servers join all of them by commas.
         carriers: those that are looked at.
 
     Raises:
@@ -109,7 +114,7 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
     if match is None:
         return None
     bearer = match[1]
-    return bearer if bearer.startswith(_PREFIXES) or _JWT_FORM.match(bearer) else None
+    return bearer if bearer.startswith(_PREFIXES) or _JWT_FORM.match(bearer, 0, 2 * MAX_OCTETS) else None
 
 
 def _once(bearer: str) -> str:
@@ -152,6 +157,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _subprotocol(value: str) -> str | None:
     """Read ``stackauth, <jwt>`` among the offered sub-protocols, in this order and once."""
+    if len(value) > 2 * MAX_OCTETS:
+        raise _malformed("sub-protocols over 16 KiB")
     offered = split_subprotocols(value)
     if SUBPROTOCOL not in offered:
         return None

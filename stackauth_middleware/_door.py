@@ -81,7 +81,7 @@ def load_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
 
     Args:
         obj: what `get_user` takes.
-        fresh: ask Stack Auth again, whatever is remembered.
+        fresh: ask Stack Auth again, unless another fresh profile of this user was asked for less than a second ago.
 
     Raises:
         RuntimeError: an event loop runs in this thread, which would stop: use `aload_profile`. Or the scope or

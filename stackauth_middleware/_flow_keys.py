@@ -21,7 +21,7 @@ CARRY_BESIDE = 1.0
 LINGER = 1.0
 """Seconds for which a task that is cancelled goes on asking for those who come after it."""
 MAX_WAITERS = 4
-"""Threads that may wait for a key that may not exist while there are keys to go on with."""
+"""Threads that may wait, over all key sets, for a key that may not exist while there are keys to go on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class KeyRing:
             record, mono = cell.record, tick.clocks.mono
             action = record.action(token.kid, mono)
             if action is Action.USE_AND_REFRESH and not defer_refresh and tick.answer is FlightEnd.LANDED:
-                tick = yield self._flight(token.user_type, record)._replace(carry=CARRY_BESIDE, wait=0, linger=LINGER)
+                flight = self._flight(token.user_type, record, mono)
+                tick = yield flight._replace(carry=CARRY_BESIDE, wait=0, linger=LINGER)
                 continue
             if action in (Action.USE, Action.USE_AND_REFRESH):
                 return record.keys[token.kid], action, tick.clocks
@@ -85,26 +86,40 @@ class KeyRing:
         """Fetch the key set of `user_type`, unless another has or does; for a door whose app is done."""
         record = self.record(user_type)
         if record.age(now.mono) is not Age.FRESH and record.may_refresh(now.mono):
-            yield self._flight(user_type, record)._replace(wait=0)
+            yield self._flight(user_type, record, now.mono)._replace(wait=0)
 
-    def warm_up(self) -> Script[None]:
+    def warm_up(self, now: Clocks) -> Script[None]:
         """Fetch the key set of normal users, or join those who do."""
         record = self.record(UserType.NORMAL)
         if not record.keys:
-            yield self._flight(UserType.NORMAL, record)
+            yield self._flight(UserType.NORMAL, record, now.mono)
 
     def _flight_for_unknown(self, user_type: UserType, record: KeySet, mono: float) -> Flight:
-        """Return the flight for a key that is not held: a short one where there are other keys to serve by."""
+        """Return the fetch for a key that is not held.
+
+        While other keys can be used, few threads wait for it: tokens that name keys and user types at will
+        cost a stranger nothing, and must not hold up the users whose keys are there. Where the set itself has
+        other keys, the fetch is short as well, and goes past caches.
+        """
         if record.age(mono) is Age.NONE:
-            return self._flight(user_type, record)._replace(linger=LINGER)
-        flight = self._flight(user_type, record, past_caches=True)
+            is_any_usable = any(each.record.age(mono) is not Age.NONE for each in self._key_sets.values())
+            flight = self._flight(user_type, record, mono)
+            return flight._replace(max_waiters=MAX_WAITERS if is_any_usable else None, linger=LINGER)
+        flight = self._flight(user_type, record, mono, past_caches=True)
         return flight._replace(carry=CARRY_BESIDE, wait=CARRY_BESIDE, max_waiters=MAX_WAITERS, linger=LINGER)
 
-    def _flight(self, user_type: UserType, record: KeySet, *, past_caches: bool = False) -> Flight:
-        return Flight(("keys", user_type), lambda: self._refresh(user_type, record, past_caches=past_caches))
+    def _flight(self, user_type: UserType, record: KeySet, mono: float, *, past_caches: bool = False) -> Flight:
+        def script() -> Script[None]:
+            return self._refresh(user_type, record, mono, past_caches=past_caches)
 
-    def _refresh(self, user_type: UserType, seen: KeySet, *, past_caches: bool) -> Script[None]:
-        """Fetch the key set of `user_type` and keep what came of it, unless a flight landed since `seen` was."""
+        return Flight(("keys", user_type), script, pool="keys")
+
+    def _refresh(self, user_type: UserType, seen: KeySet, as_of: float, *, past_caches: bool) -> Script[None]:
+        """Fetch the key set of `user_type` and keep what came of it.
+
+        Nothing is fetched if the record is not `seen` any more, since another fetch ended meanwhile; and nothing
+        is kept if the record's keys were asked for after `as_of`, by another runner or event loop.
+        """
         cell = self._key_sets[user_type]
         if cell.record is not seen:
             return
@@ -112,13 +127,14 @@ class KeyRing:
         if isinstance(document, Document):
             keys = document.keys(cell.record.keys)
             if keys or not document.points:
-                cell.put(KeySet.filled(keys, document.fresh_for, clocks.mono))
+                filled = document.fresh_for, as_of, clocks.mono
+                cell.swap(lambda record: (record.filled(keys, *filled), None))
                 return
             document = Failure(ErrorCode.SERVER_ERROR, "a JWK Set without a usable key")
         failure = document
         notice = self._faults if failure.code is ErrorCode.MISCONFIGURED else self._outages
         notice(clocks.mono, f"no {user_type.value} key set from {self._url}: {failure.detail}")
-        cell.swap(lambda record: (record.failed(failure, clocks.mono), None))
+        cell.swap(lambda record: (record.failed(failure, as_of, clocks.mono), None))
 
     def _documents(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Clocks]]:
         """Fetch what the keys of `user_type` are read from: two documents but for normal users."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -15,27 +16,38 @@ from ._notices import Notice
 from ._profiles import Breaker, Failure, Reading, Refusal
 from ._user import User, UserProfile
 from ._version import __version__
-from ._wire import Clocks, Flight, FlightEnd, NoReply, Script, Tick
+from ._wire import Clocks, Flight, FlightEnd, NoReply, Reply, Script, Tick
 from .errors import AuthServerError, ErrorCode, RefusedError
 
 AT_ONCE = 1000
-"""Users of whom the last answer is kept, whatever `profile_memory` says, for those who wait for it together."""
+"""Users of whom the last answer is kept even where `profile_memory` is 0, for those who wait for it together."""
+FRESH_INTERVAL = 1.0
+"""Seconds between two calls for the same user that are made because a caller wants a fresh profile."""
 
 
-class Heard(NamedTuple):
-    """A profile, when it was asked for (monotonic), and the end of its token (wall)."""
+class Kept(NamedTuple):
+    """The newest answer about a user. Times are monotonic, but for the last.
 
-    profile: UserProfile
+    Attributes:
+        profile: None where the answer was a refusal, kept so that no older answer can replace it.
+        asked_at: when it was asked for; a later answer that was asked for earlier does not replace it.
+        arrived_at: when it came.
+        fresh_at: when a fresh one was last asked for.
+        until: the end of the token that it was asked with (wall clock).
+    """
+
+    profile: UserProfile | None
     asked_at: float
+    arrived_at: float
+    fresh_at: float
     until: float
 
 
-class Landed(NamedTuple):
-    """What the last call for a user came to, when it was asked for and when it was back (monotonic)."""
+class Failed(NamedTuple):
+    """The last call for a user that failed; times as in `Kept`."""
 
-    reading: UserProfile | Failure
-    asked_at: float
-    landed_at: float
+    failure: Failure
+    arrived_at: float
 
 
 class ProfileDesk:
@@ -43,8 +55,8 @@ class ProfileDesk:
 
     def __init__(self, config: StackAuthConfig) -> None:
         self._config = config
-        self._heard: Memory[str, Heard] = Memory(config.profile_memory)
-        self._landed: Memory[str, Landed] = Memory(max(config.profile_memory, AT_ONCE))
+        self._kept: Memory[str, Kept] = Memory(config.profile_memory or AT_ONCE, config.profile_cache_bytes)
+        self._failed: Memory[str, Failed] = Memory(max(config.profile_memory, AT_ONCE))
         self._refused: Memory[bytes, tuple[Refusal, float]] = Memory(max(config.profile_memory, AT_ONCE))
         self._breaker: Cell[Breaker] = Cell(Breaker())
         self._faults = Notice(logging.ERROR)
@@ -73,7 +85,7 @@ class ProfileDesk:
             if known is not None:
                 return _profile(known, self._breaker.record, clocks.mono)
             mine: list[Reading] = []
-            script = self._asking(user, token, digest, clocks, look=look, tell=mine.append)
+            script = self._asking(user, token, digest, clocks, look=look, tell=mine.append, fresh=fresh)
             tick = yield Flight(("profile", user.user_id), script, linger=LINGER)
             clocks = tick.clocks
             if mine:
@@ -86,20 +98,26 @@ class ProfileDesk:
         refused = self._refused.get(digest)
         if refused is not None and now.mono - refused[1] < _profiles.REFUSED_FOR:
             return refused[0]
-        heard = self._heard.get(user.user_id)
-        if heard is not None and not fresh and self._lasts(heard, now):
-            return heard.profile
-        landed = self._landed.get(user.user_id)
-        if landed is not None and _answers(landed, started, now.mono, fresh=fresh):
-            return landed.reading
+        kept = self._kept.get(user.user_id)
+        if kept is not None and kept.profile is not None:
+            if fresh:
+                serves = kept.asked_at > started or now.mono - kept.fresh_at < FRESH_INTERVAL
+            else:
+                serves = kept.arrived_at >= started or self._lasts(kept, now)
+            if serves:
+                return kept.profile
+        failed = self._failed.get(user.user_id)
+        if failed is not None and _answers(failed, started, now.mono):
+            return failed.failure
         return None
 
     def _left_alone(self, now: Clocks) -> Failure | None:
         breaker = self._breaker.record
         return Failure(breaker.code, "Stack Auth is left alone for a while") if breaker.is_open(now.mono) else None
 
-    def _lasts(self, heard: Heard, now: Clocks) -> bool:
-        return now.mono - heard.asked_at < self._config.profile_ttl and now.wall < heard.until
+    def _lasts(self, kept: Kept, now: Clocks) -> bool:
+        ttl = self._config.profile_ttl if self._config.profile_memory else 0
+        return now.mono - kept.asked_at < ttl and now.wall < kept.until
 
     def _asking(
         self,
@@ -110,6 +128,7 @@ class ProfileDesk:
         *,
         look: Callable[[], Reading | None],
         tell: Callable[[Reading], None],
+        fresh: bool,
     ) -> Callable[[], Script[None]]:
         """Return the flight's script, which also tells its carrier what it read, or what landed since it looked."""
         call = _profiles.call(self._config, token, __version__)  # shows no token, as a variable of the script would
@@ -127,20 +146,31 @@ class ProfileDesk:
                 self._breaker.swap(lambda breaker: (breaker.given_up(now.mono), None))
                 raise
             reading = _profiles.read(tick.answer, user.user_id, tick.clocks)
-            self._keep(reading, user, digest, now.mono, tick)
-            tell(reading)
+            if self._keep(reading, user, digest, now.mono, tick, fresh=fresh):
+                tell(reading)  # else what is kept by now was asked for later: the caller looks again
 
         return script
 
-    def _keep(self, reading: Reading, user: User, digest: bytes, asked_at: float, tick: Tick) -> None:
+    def _keep(self, reading: Reading, user: User, digest: bytes, asked_at: float, tick: Tick, *, fresh: bool) -> bool:
+        """Keep `reading`. Return whether it is the newest; one that is not changes nothing."""
         mono = tick.clocks.mono
-        if isinstance(reading, Refusal):
-            self._refused.put(digest, (reading, mono))
-            self._heard.drop(user.user_id)
+        is_newest = True
+        if isinstance(reading, Failure):
+            self._failed.put(user.user_id, Failed(reading, mono))
         else:
-            self._landed.put(user.user_id, Landed(reading, asked_at, mono))
-        if isinstance(reading, UserProfile):
-            self._heard.put(user.user_id, Heard(reading, asked_at, user.expires_at))
+            profile = reading if isinstance(reading, UserProfile) else None
+            size = _profiles.size_of(tick.answer.body) if profile and isinstance(tick.answer, Reply) else 0
+
+            def newer(kept: Kept | None) -> tuple[Kept, int] | None:
+                if kept is not None and kept.asked_at > asked_at:
+                    return None
+                fresh_at = asked_at if fresh else kept.fresh_at if kept else -math.inf
+                return Kept(profile, asked_at, mono, fresh_at, user.expires_at), size
+
+            is_newest = self._kept.swap(user.user_id, newer)
+            if isinstance(reading, Refusal) and is_newest:
+                self._refused.put(digest, (reading, mono))
+            self._evict_expired(tick.clocks)
         if isinstance(reading, Failure):
             notice = self._faults if reading.code is ErrorCode.MISCONFIGURED else self._outages
             notice(mono, f"no profile from {self._config.users_me_url}: {reading.detail}")
@@ -150,14 +180,18 @@ class ProfileDesk:
             self._breaker.swap(lambda breaker: (breaker.failed(reading, user.user_id, asked_at, mono), None))
         else:
             self._breaker.swap(lambda breaker: (breaker.succeeded(asked_at), None))
+        return is_newest
+
+    def _evict_expired(self, now: Clocks) -> None:
+        """Evict what can serve nobody any more: after its time to live, and after all who waited for it gave up."""
+        oldest = now.mono - max(self._config.profile_ttl, self._config.timeout, FRESH_INTERVAL)
+        self._kept.evict_while(lambda kept: kept.arrived_at < oldest)
 
 
-def _answers(landed: Landed, started: float, mono: float, *, fresh: bool) -> bool:
-    """Say whether what landed answers one who asks since `started`."""
-    if isinstance(landed.reading, Failure):
-        just_now = landed.reading.for_user and mono - landed.landed_at < _profiles.REFUSED_FOR
-        return just_now or landed.landed_at >= started
-    return landed.asked_at > started if fresh else landed.landed_at >= started
+def _answers(failed: Failed, started: float, mono: float) -> bool:
+    """Return whether a failed call answers a caller who has been asking since `started`."""
+    just_now = failed.failure.for_user and mono - failed.arrived_at < _profiles.REFUSED_FOR
+    return just_now or failed.arrived_at >= started
 
 
 def _profile(reading: Reading, breaker: Breaker, mono: float) -> UserProfile:

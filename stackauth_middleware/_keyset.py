@@ -99,6 +99,7 @@ class KeySet(NamedTuple):
     """The keys of one user type, and when they and their absence were last heard of (monotonic seconds).
 
     Attributes:
+        as_of: when the keys were asked for; keys that were asked for earlier never replace them.
         failure: the row that the last flight failed with, or None where it brought keys.
         apart: seconds after `asked_at` before another flight may start.
     """
@@ -109,6 +110,7 @@ class KeySet(NamedTuple):
     asked_at: float = -math.inf
     apart: float = APART
     failure: ErrorCode | None = None
+    as_of: float = -math.inf
 
     def is_fresh(self, mono: float) -> bool:
         return mono - self.fetched_at < self.fresh_for
@@ -129,13 +131,14 @@ class KeySet(NamedTuple):
         left = self.asked_at + self.apart - mono
         return max(1, math.ceil(left)) if math.isfinite(left) else 1
 
-    @staticmethod
-    def filled(keys: Keys, fresh_for: float, mono: float) -> KeySet:
-        """Return the record after a flight that brought `keys`."""
-        return KeySet(MappingProxyType(dict(keys)), mono, fresh_for, mono)
+    def filled(self, keys: Keys, fresh_for: float, as_of: float, mono: float) -> KeySet:
+        """Return the record after a fetch that began at `as_of` and brought `keys`: newer keys stay."""
+        return self if self.as_of > as_of else KeySet(MappingProxyType(dict(keys)), mono, fresh_for, mono, as_of=as_of)
 
-    def failed(self, failure: Failure, mono: float) -> KeySet:
-        """Return the record after a flight that failed: it changes no key."""
+    def failed(self, failure: Failure, as_of: float, mono: float) -> KeySet:
+        """Return the record after a fetch that began at `as_of` and failed: it changes no key."""
+        if self.as_of > as_of:
+            return self
         return self._replace(asked_at=mono, apart=max(APART, failure.retry_after or 0), failure=failure.code)
 
 

@@ -6,6 +6,7 @@ A forked child gets fresh locks, since a thread of the parent may have held one 
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -47,11 +48,19 @@ class Cell(Generic[R]):
 
 
 class Memory(Generic[K, V]):
-    """At most `bound` values, the least recently used thrown out first. A bound of 0 remembers nothing."""
+    """A least-recently-used cache, bounded in entries and, where the caller states sizes, in bytes.
 
-    def __init__(self, bound: int) -> None:
+    Args:
+        bound: entries that are kept at most; 0 keeps none.
+        max_bytes: sum of the sizes of all entries at most. The newest entry is kept whatever its size.
+    """
+
+    def __init__(self, bound: int, max_bytes: float = math.inf) -> None:
         self._bound = bound
+        self._max_bytes = max_bytes
         self._values: OrderedDict[K, V] = OrderedDict()
+        self._sizes: dict[K, int] = {}
+        self._bytes = 0
         self.after_fork()
         register(self)
 
@@ -66,21 +75,60 @@ class Memory(Generic[K, V]):
             return value
 
     def put(self, key: K, value: V) -> None:
+        self.swap(key, lambda _: (value, 0))
+
+    def swap(self, key: K, decide: Callable[[V | None], tuple[V, int] | None]) -> bool:
+        """Replace the value of `key` by what `decide` makes of it, in one step, and evict what exceeds the bounds.
+
+        Args:
+            key: of the entry.
+            decide: takes the value that is kept, or None; returns the new one and its size in bytes, or
+                None to leave the entry as it is.
+
+        Returns:
+            Whether the entry was replaced.
+        """
         if not self._bound:
-            return
+            return False
         with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            if len(self._values) > self._bound:
-                self._values.popitem(last=False)
+            new = decide(self._values.get(key))
+            if new is None:
+                return False
+            self._remove(key)
+            self._values[key], size = new
+            if size:
+                self._sizes[key] = size
+                self._bytes += size
+            while len(self._values) > self._bound or (self._bytes > self._max_bytes and len(self._values) > 1):
+                self._remove(next(iter(self._values)))
+            return True
 
     def drop(self, key: K) -> None:
         with self._lock:
-            self._values.pop(key, None)
+            self._remove(key)
+
+    def evict_while(self, is_expired: Callable[[V], bool]) -> None:
+        """Evict the least recently used entries, up to the first that has not expired.
+
+        Where each use of an entry is within its time to live, and this is called whenever one is added,
+        no entry outlives twice that time.
+        """
+        with self._lock:
+            while self._values:
+                key, value = next(iter(self._values.items()))
+                if not is_expired(value):
+                    return
+                self._remove(key)
 
     def forget(self) -> None:
         with self._lock:
             self._values.clear()
+            self._sizes.clear()
+            self._bytes = 0
+
+    def _remove(self, key: K) -> None:
+        self._values.pop(key, None)
+        self._bytes -= self._sizes.pop(key, 0)
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()

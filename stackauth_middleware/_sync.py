@@ -36,9 +36,11 @@ class _Aloft:
         landed: whether it is down, whatever became of its carrier.
         lock: held until then; from there on it goes from one who waits to the next.
         waiters: how many threads wait.
+        pool: of the flight.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
         self.landed = False
         self.lock = threading.Lock()
         self.lock.acquire()
@@ -100,7 +102,7 @@ class SyncEdge:
     def _join(self, flight: Flight, deadline: float) -> FlightEnd:
         """Carry `flight`, or wait for it. Whatever becomes of its carrier, those who wait are let go to look again."""
         now = time.monotonic()
-        mine = _Aloft()
+        mine = _Aloft(flight.pool)
         try:  # entered before others can see the flight: a signal may raise anywhere
             aloft = self._board(flight, mine)
             if aloft is mine:
@@ -132,7 +134,8 @@ class SyncEdge:
                 return mine
             if not flight.wait:
                 return FlightEnd.TIMED_OUT
-            if flight.max_waiters is not None and aloft.waiters >= flight.max_waiters:
+            waiting = sum(each.waiters for each in self._flights.values() if each.pool == flight.pool)
+            if flight.max_waiters is not None and waiting >= flight.max_waiters:
                 return FlightEnd.FULL
             aloft.waiters += 1
             return aloft

@@ -13,7 +13,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
@@ -32,7 +32,10 @@ _BEFORE_SIGNATURE = slice(-_SIGNATURE_CHARACTERS - 1, -_SIGNATURE_CHARACTERS)
 _USER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FORBIDDEN_HEADERS = ("crit", "b64", "zip", "cty", "enc", "jku", "jwk", "x5u", "x5c")
 _MAX_KID = 128
-_MAX_DEPTH = 64
+_MAX_CONTAINERS = 128
+"""Objects and lists in a header or payload; a token of Stack Auth has two or three."""
+_STRING = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)', re.DOTALL)
+"""A JSON string, or what is left of one: it matches at each quote, so that no text is read twice."""
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _MAX_TIME = 2**53
@@ -206,7 +209,12 @@ def _decode(part: str) -> bytes:
 
 
 def _json_object(octets: bytes) -> dict[str, Any]:
-    """Read one JSON object in UTF-8 whose names are unique (RFC 7515 section 4, RFC 8725 section 3.7)."""
+    """Read one JSON object in UTF-8 whose names are unique (RFC 7515 section 4, RFC 8725 section 3.7).
+
+    Brackets are counted before anything is parsed: each container costs a call, and the count bounds the depth too.
+    """
+    if _openings(octets) > _MAX_CONTAINERS and _openings(_STRING.sub(b"", octets)) > _MAX_CONTAINERS:
+        _refuse("too many objects and lists")
     try:
         text = octets.decode("utf-8")
         value, end = _STRICT_JSON.raw_decode(text)
@@ -214,23 +222,11 @@ def _json_object(octets: bytes) -> dict[str, Any]:
         _refuse("not one JSON text in UTF-8 with unique names")
     if end != len(text) or not isinstance(value, dict):
         _refuse("not a JSON object and nothing else")
-    if text.count("[") + text.count("{") > _MAX_DEPTH and _is_deep(value):
-        _refuse("nested too deeply")  # some releases of Python read such a text, and fail to walk it
     return value
 
 
-def _is_deep(value: object) -> bool:
-    """Say whether `value`, made of JSON, is nested more than `_MAX_DEPTH` deep."""
-    level: list[Any] = [value]
-    for _ in range(_MAX_DEPTH):
-        level = [inner for each in level for inner in _members(each)]
-    return bool(level)
-
-
-def _members(value: object) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _openings(octets: bytes) -> int:
+    return octets.count(b"[") + octets.count(b"{")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

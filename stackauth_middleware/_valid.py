@@ -65,6 +65,7 @@ def settled(given: dict[str, Any]) -> dict[str, Any]:
         "profile_ttl": _number(given, "profile_ttl", 0, 3600),
         "token_memory": _whole(given, "token_memory"),
         "profile_memory": _whole(given, "profile_memory"),
+        "profile_cache_bytes": _whole(given, "profile_cache_bytes"),
         "carriers": _some_of(given, "carriers", CARRIERS),
         "rules": _rules(given["rules"]),
         "default_access": _one_of(given, "default_access", ("required", "optional", "public")),

@@ -70,7 +70,7 @@ class Verifier:
 
         Args:
             token: an access token.
-            fresh: ask again, whatever is remembered.
+            fresh: ask again, unless another fresh profile of this user was asked for less than a second ago.
 
         Raises:
             ConfigError: no key is set to ask with.
@@ -86,7 +86,7 @@ class Verifier:
 
     def warm_up(self) -> None:
         """Fetch the keys of normal users now, unless they are there. A failure is only logged."""
-        self._edge.run(self._flow.keys.warm_up())
+        self._edge.run(self._flow.keys.warm_up(clocks()))
 
     def status(self) -> Status:
         """Say whether tokens can be verified at once. Asks nobody."""
@@ -151,7 +151,7 @@ class AsyncVerifier:
 
     async def warm_up(self) -> None:
         """Do as `Verifier.warm_up` does."""
-        await self._edge.run(self._flow.keys.warm_up())
+        await self._edge.run(self._flow.keys.warm_up(clocks()))
 
     def status(self) -> Status:
         """Do as `Verifier.status` does."""
@@ -171,13 +171,24 @@ class AsyncVerifier:
 
 
 def _inbound(headers: Headers) -> Inbound:
-    """Return `headers` as a door would hand them over: repeated ones joined by a comma."""
+    """Return `headers` as a middleware would pass them on: of a repeated one the first value and a comma."""
     items = getattr(headers, "items", None)  # of mappings, and of email's headers, which are none
     pairs: Any = items() if items else headers
     joined: dict[str, str] = {}
+    protocols: list[str] = []
+    repeated: set[str] = set()
     for name, value in pairs:
         key = _text(name).lower()
-        joined[key] = f"{joined[key]},{_text(value)}" if key in joined else _text(value)
+        if key == "sec-websocket-protocol":
+            protocols.append(_text(value))
+        elif key in joined:
+            repeated.add(key)
+        else:
+            joined[key] = _text(value)
+    for key in repeated:
+        joined[key] += ","
+    if protocols:
+        joined["sec-websocket-protocol"] = ",".join(protocols)  # a list: it may be there more than once (RFC 6455)
     return Inbound("GET", "/", "", joined)
 
 

@@ -178,9 +178,11 @@ class Flight(NamedTuple):
         script: makes the work; run by the carrier, once, within the carrier's own budget.
         carry: seconds that the asker can spend at most as the carrier.
         wait: seconds that it can spend at most as a waiter; 0 to go on at once.
-        max_waiters: how many threads may wait for it; None for any number. Tasks are not limited.
+        max_waiters: how many threads may wait for it, and for others of its pool, at once; None for any
+            number. Tasks are not limited, since a task that waits holds up no other.
         linger: seconds for which a task that is cancelled goes on as the carrier, so that who asks and leaves
             does not have Stack Auth asked once more by the next.
+        pool: whose flights share `max_waiters`.
     """
 
     key: Hashable
@@ -189,6 +191,7 @@ class Flight(NamedTuple):
     wait: float = math.inf
     max_waiters: int | None = None
     linger: float = 0.0
+    pool: str = ""
 
 
 Effect: TypeAlias = "Call | Flight"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ._config import StackAuthConfig, config_of
-from ._credentials import SUBPROTOCOL, vary_names
+from ._credentials import MAX_HEADERS, SUBPROTOCOL, UNSEARCHED, vary_names
 from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
@@ -168,7 +169,7 @@ class StackAuthASGIMiddleware:
 
     async def _warm_up(self) -> None:
         try:
-            await self._edge.run(self._flow.keys.warm_up())
+            await self._edge.run(self._flow.keys.warm_up(clocks()))
         except Exception:
             logger.exception("the keys could not be fetched early; the first request will ask for them")
 
@@ -204,11 +205,18 @@ def _inbound(scope: Any, root_path: str | None) -> Inbound:
     pairs = scope.get("headers")
     if type(pairs) is not list and isinstance(pairs, Iterator):
         pairs = scope["headers"] = [tuple(pair) for pair in pairs]  # can be read once, and the app is to
+    if length_hint(pairs or ()) > MAX_HEADERS:
+        pairs, headers = (), dict(UNSEARCHED)
+    repeated: set[str] = set()
     for name, value in pairs or ():
         wanted = _WANTED.get(name)
         if wanted is not None:
-            text = value.decode("latin-1")
-            headers[wanted] = f"{headers[wanted]},{text}" if wanted in headers else text
+            if wanted in headers:
+                repeated.add(wanted)
+            else:
+                headers[wanted] = value.decode("latin-1")
+    for wanted in repeated:
+        headers[wanted] += ","
     method = scope.get("method") or "GET"
     if scope["type"] == "websocket":
         method = "WEBSOCKET"

@@ -460,7 +460,7 @@ def landed(meanwhile: Callable[[], object] | None = None) -> Callable[[], Flight
 
 def test_who_waited_looks_again_and_finds_what_the_carrier_left(world: World) -> None:
     carrier = Pump(world.clock, world.auth)
-    world.pump.joined = [landed(lambda: carrier(world.ring.warm_up()))]
+    world.pump.joined = [landed(lambda: carrier(world.ring.warm_up(world.clock.now)))]
     assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
     assert len(world.pump.flights) == 1
     assert len(world.auth.calls) == 1
@@ -503,7 +503,7 @@ def test_who_boards_after_a_junk_kid_was_looked_for_asks_nobody(world: World) ->
 def test_who_waited_finds_the_carriers_failure_and_asks_nobody(world: World) -> None:
     carrier = Pump(world.clock, world.auth)
     world.auth.down = OUTAGE
-    world.pump.joined = [landed(lambda: carrier(world.ring.warm_up()))]
+    world.pump.joined = [landed(lambda: carrier(world.ring.warm_up(world.clock.now)))]
     assert world.refused().code is ErrorCode.SERVER_ERROR
     assert len(world.auth.calls) == 1
 
@@ -518,7 +518,7 @@ def test_who_waited_for_a_carrier_that_died_takes_over(world: World) -> None:
 
 def test_whoever_has_the_keys_asked_for_by_a_token_goes_on_for_a_while_when_cancelled(world: World) -> None:
     """Threat F1: a stranger who asks and leaves must not cost a call each time. Nobody waits for a start to end."""
-    world.pump(world.ring.warm_up())
+    world.pump(world.ring.warm_up(world.clock.now))
     world.clock.pass_by(APART)
     assert world.refused().code is ErrorCode.INVALID_TOKEN
     world.clock.pass_by(FRESH)
@@ -527,6 +527,71 @@ def test_whoever_has_the_keys_asked_for_by_a_token_goes_on_for_a_while_when_canc
     world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
     world.key_for(kind=ANONYMOUS)
     assert [flight.linger for flight in world.pump.flights] == [0, LINGER, LINGER, 0, LINGER]
+
+
+@pytest.mark.parametrize("cold", [RESTRICTED, ANONYMOUS], ids=str)
+def test_few_threads_wait_for_a_set_that_was_never_fetched_while_another_is_usable(
+    world: World, cold: UserType
+) -> None:
+    """Tokens of any type cost a stranger nothing: they must not hold every thread while Stack Auth hangs."""
+    world.warm(NORMAL)
+    world.key_for(cold)
+    (flight,) = world.pump.flights
+    assert (flight.carry, flight.wait, flight.max_waiters, flight.pool) == (math.inf, math.inf, MAX_WAITERS, "keys")
+    world.clock.pass_by(USABLE)
+    world.key_for(NORMAL)
+    assert world.pump.flights[-1].max_waiters is None
+
+
+# -- newer wins ---------------------------------------------------------------------------------------
+
+
+def late(world: World, answer: Answer, kind: UserType = NORMAL, kid: str | None = None) -> Any:
+    """Ask for a key as another runner would, whose answer, to a call that is made now, comes after what follows."""
+    token = Token(kid or KID[kind], kind, {}, b"", b"", b"")
+    script = world.ring.key_for(token, world.clock.now, defer_refresh=False)
+    led = next(script).script()
+    assert isinstance(next(led), Call)
+
+    def arrives() -> tuple[Any, Action, Clocks]:
+        for each in (led, script):
+            with pytest.raises(StopIteration) as stop:
+                each.send(Tick(answer if each is led else FlightEnd.LANDED, world.clock.now))
+        result: tuple[Any, Action, Clocks] = stop.value.value
+        return result
+
+    return arrives
+
+
+def test_late_older_key_set_brings_no_withdrawn_key_back(world: World) -> None:
+    old = reply(document(NORMAL))
+    world.warm()
+    world.clock.pass_by(FRESH)
+    arrives = late(world, old, kid=SIGNERS[NORMAL][1].kid)
+    world.clock.pass_by(0.1)
+    world.auth.signers[NORMAL] = (SIGNERS[NORMAL][1],)
+    assert world.refused(kid=KID[NORMAL]).code is ErrorCode.INVALID_TOKEN
+    newer = world.ring.record(NORMAL)
+    world.clock.pass_by(0.1)
+    arrives()
+    assert world.ring.record(NORMAL) is newer
+    assert world.refused(kid=KID[NORMAL]).code is ErrorCode.INVALID_TOKEN
+
+
+def test_late_older_failure_does_not_replace_a_newer_key_set(world: World) -> None:
+    arrives = late(world, OUTAGE)
+    world.clock.pass_by(0.1)
+    world.key_for()
+    arrives()
+    assert world.ring.record(NORMAL).failure is None
+
+
+def test_late_older_key_set_is_better_than_none(world: World) -> None:
+    arrives = late(world, reply(document(NORMAL)))
+    world.clock.pass_by(0.1)
+    world.auth.down = OUTAGE
+    world.refused()
+    assert arrives()[0].point == SIGNERS[NORMAL][0].point
 
 
 # -- stale sets ---------------------------------------------------------------------------------------
@@ -608,8 +673,8 @@ def test_a_deferred_refresh_does_not_follow_a_failure_at_once(world: World) -> N
 
 
 def test_warming_up_fetches_the_keys_of_normal_users_once(world: World) -> None:
-    world.pump(world.ring.warm_up())
-    world.pump(world.ring.warm_up())
+    world.pump(world.ring.warm_up(world.clock.now))
+    world.pump(world.ring.warm_up(world.clock.now))
     assert world.auth.queries == [""]
     (flight,) = world.pump.flights
     assert (flight.key, flight.carry, flight.wait) == (("keys", NORMAL), math.inf, math.inf)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, StackAuthConfig, User, UserProfile
 from stackauth_middleware._flow_keys import LINGER
-from stackauth_middleware._flow_profiles import AT_ONCE, ProfileDesk
+from stackauth_middleware._flow_profiles import AT_ONCE, FRESH_INTERVAL, ProfileDesk
 from stackauth_middleware._memory import forget_all
 from stackauth_middleware._profiles import MAX_PARTS, OPEN_FOR, OPENS_AFTER, Breaker
 from stackauth_middleware._user import user_from_claims
@@ -257,9 +257,100 @@ def test_no_memory_grows_without_end() -> None:
             patch.setattr(desk.desk, "_outages", lambda *_: None)
             with contextlib.suppress(AuthServerError, RefusedError):
                 desk.ask(f"00000000-0000-4000-8000-{number:012}")
-    assert len(desk.desk._heard) == 3
-    assert len(desk.desk._landed) == AT_ONCE
+    assert len(desk.desk._kept) == 3
+    assert len(desk.desk._failed) == AT_ONCE
     assert len(desk.desk._refused) == AT_ONCE
+
+
+def with_metadata(octets: int) -> Callable[[str], Answer]:
+    return lambda token: reply({"id": token.partition(" ")[0], "client_metadata": "x" * octets})
+
+
+def test_profile_cache_is_bounded_in_bytes() -> None:
+    """A user can write a megabyte of metadata; the users seen last are kept."""
+    desk = Desk(profile_cache_bytes=10_000_000)
+    desk.users_me.instead = with_metadata(900_000)
+    users = [f"00000000-0000-4000-8000-{number:012}" for number in range(20)]
+    for user_id in users:
+        desk.ask(user_id)
+    assert len(desk.desk._kept) == 11
+    desk.ask(users[-1])
+    assert desk.calls == 20
+    desk.ask(users[0])
+    assert desk.calls == 21
+
+
+@pytest.mark.parametrize("settings", [{"profile_cache_bytes": 0}, {"profile_cache_bytes": 1, "profile_memory": 0}])
+def test_callers_share_a_profile_that_is_larger_than_the_cache(settings: dict[str, Any]) -> None:
+    desk = Desk(**settings)
+    desk.users_me.instead = with_metadata(900_000)
+    crowd = Crowd(desk)
+    askers = [crowd.comes() for _ in range(20)]
+    crowd.all_answered()
+    assert all(isinstance(each.outcome, UserProfile) for each in askers)
+    assert desk.calls == 1
+
+
+def test_profiles_past_their_time_to_live_are_evicted() -> None:
+    desk = Desk(profile_ttl=30)
+    for number in range(100):
+        desk.ask(f"00000000-0000-4000-8000-{number:012}")
+    desk.clock.pass_by(31)
+    desk.ask()
+    assert len(desk.desk._kept) == 1
+
+
+# -- newer wins ---------------------------------------------------------------------------------------
+
+
+def late(desk: Desk, answer: Answer, meanwhile: Callable[[], object], number: int = 0, **how: Any) -> Any:
+    """Ask, do `meanwhile` while the call is on its way, as another runner would, and let it bring `answer`."""
+    script = desk.script(number=number, **how)
+    share = next(script)
+    assert isinstance(share, Flight)
+    led = share.script()
+    next(led)
+    desk.clock.pass_by(0.01)
+    meanwhile()
+    desk.clock.pass_by(0.01)
+    with contextlib.suppress(StopIteration):
+        led.send(Tick(answer, desk.clock.now))
+    try:
+        script.send(Tick(FlightEnd.LANDED, desk.clock.now))
+    except StopIteration as stop:
+        return stop.value.display_name
+    except RefusedError as refused:
+        return refused.code
+    raise AssertionError("another call")
+
+
+OLD = reply({"id": JANE, "display_name": "old"})
+
+
+def test_late_older_profile_does_not_replace_a_newer_one() -> None:
+    desk = Desk()
+    assert late(desk, OLD, lambda: desk.ask(fresh=True)) == "answer 1"
+    assert desk.ask() == "answer 1"
+    assert desk.calls == 1
+
+
+def test_late_older_profile_does_not_readmit_a_refused_user() -> None:
+    """With whatever token the newer answer refused the user."""
+    desk = Desk()
+    desk.users_me.instead = saying(refusal())
+    assert late(desk, OLD, lambda: desk.refusal(fresh=True)) is ErrorCode.INVALID_TOKEN
+    desk.clock.pass_by(1)
+    assert desk.refusal() is ErrorCode.INVALID_TOKEN
+    desk.clock.pass_by(1)
+    with pytest.raises(AssertionError, match="another call"):
+        late(desk, OLD, lambda: desk.refusal(number=1, fresh=True))
+
+
+def test_late_older_refusal_does_not_replace_a_newer_profile() -> None:
+    desk = Desk()
+    assert late(desk, refusal(), lambda: desk.ask(number=1)) == "answer 1"
+    assert desk.ask() == desk.ask(number=1) == "answer 1"
+    assert desk.calls == 1
 
 
 def test_what_one_test_learnt_the_next_does_not_know() -> None:
@@ -275,8 +366,25 @@ def test_what_one_test_learnt_the_next_does_not_know() -> None:
 
 def test_fresh_asks_again_even_at_the_same_instant() -> None:
     desk = Desk()
-    numbers = [desk.pump(desk.script(fresh=fresh)).display_name for fresh in (False, True, True)]
-    assert numbers == ["answer 1", "answer 2", "answer 3"]
+    numbers = [desk.pump(desk.script(fresh=fresh)).display_name for fresh in (False, True)]
+    assert numbers == ["answer 1", "answer 2"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"profile_ttl": 0}, {"profile_memory": 0}])
+def test_fresh_calls_for_one_user_are_a_second_apart(settings: dict[str, Any]) -> None:
+    """Else one user could use up the rate that Stack Auth grants the whole project."""
+    desk = Desk(**settings)
+    assert {desk.ask(number=number % 3, fresh=True) for number in range(100)} == {"answer 1"}
+    assert desk.ask(JOHN, fresh=True) == "answer 2"
+    desk.clock.pass_by(FRESH_INTERVAL - 0.101)
+    assert desk.ask(fresh=True) == "answer 3"
+    desk.clock.pass_by(FRESH_INTERVAL - 0.01)
+    assert desk.ask(fresh=True) == "answer 3"
+
+
+def test_fresh_interval_is_kept_by_a_newer_profile_that_was_not_asked_for_afresh() -> None:
+    desk = Desk(profile_ttl=0)
+    assert [desk.ask(fresh=fresh) for fresh in (True, False, True)] == ["answer 1", "answer 2", "answer 2"]
 
 
 def test_what_fresh_brings_is_remembered_for_all() -> None:
@@ -860,4 +968,7 @@ def test_in_any_course_of_events(course: Any, settings: dict[str, Any]) -> None:
             sent_at, landed_at = crowd.times[asker.outcome.display_name]
             ttl = desk.desk._config.profile_ttl if desk.desk._config.profile_memory else 0
             assert asker.outcome.id == user_id
-            assert sent_at >= came_at or (not fresh and (landed_at >= came_at or came_at - sent_at < ttl))
+            if fresh:
+                assert sent_at > came_at - FRESH_INTERVAL
+            else:
+                assert sent_at >= came_at or landed_at >= came_at or came_at - sent_at < ttl

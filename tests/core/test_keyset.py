@@ -524,7 +524,7 @@ def test_the_call_for_a_document(kind: UserType, query: str, past_caches: bool) 
 # -- ages ---------------------------------------------------------------------------------------------
 
 KEYS = {ONE.kid: Key(ONE.point, ONE.public)}
-FILLED = KeySet.filled(KEYS, FRESH, MONO)
+FILLED = KeySet().filled(KEYS, FRESH, MONO, MONO)
 
 
 @pytest.mark.parametrize(
@@ -541,7 +541,7 @@ FILLED = KeySet.filled(KEYS, FRESH, MONO)
     ],
 )
 def test_the_age_of_a_set(since: float, fresh_for: float, age: Age) -> None:
-    record = KeySet.filled(KEYS, fresh_for, MONO)
+    record = KeySet().filled(KEYS, fresh_for, MONO, MONO)
     assert record.age(MONO + since) is age
     assert record.is_fresh(MONO + since) is (age is Age.FRESH)
 
@@ -549,7 +549,7 @@ def test_the_age_of_a_set(since: float, fresh_for: float, age: Age) -> None:
 @pytest.mark.parametrize(("since", "may"), [(0, False), (APART - 0.001, False), (APART, True), (FRESH, True)])
 def test_flights_are_apart(since: float, may: bool) -> None:
     assert FILLED.may_refresh(MONO + since) is may
-    assert FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO).may_refresh(MONO + since) is may
+    assert FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO, MONO).may_refresh(MONO + since) is may
 
 
 def test_the_first_flight_may_start_at_once() -> None:
@@ -565,7 +565,7 @@ def test_the_first_flight_may_start_at_once() -> None:
 )
 def test_a_failed_flight_keeps_as_far_as_it_was_asked_to(asked: int | None, apart: float) -> None:
     """`Retry-After` may lengthen the pause and never shorten it."""
-    record = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x", asked), MONO + 1)
+    record = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x", asked), MONO + 1, MONO + 1)
     assert record.apart == apart
     assert not record.may_refresh(MONO + 1 + apart - 0.001)
     assert record.may_refresh(MONO + 1 + apart)
@@ -576,7 +576,7 @@ def test_a_failed_flight_keeps_as_far_as_it_was_asked_to(asked: int | None, apar
 
 def test_a_failed_flight_changes_no_key_and_no_age() -> None:
     """Threat F5 and F4: known keys go on serving, and do not grow younger either."""
-    record = FILLED.failed(Failure(ErrorCode.MISCONFIGURED, "status 404"), MONO + 700)
+    record = FILLED.failed(Failure(ErrorCode.MISCONFIGURED, "status 404"), MONO + 700, MONO + 700)
     assert (record.keys, record.fetched_at, record.fresh_for) == (FILLED.keys, MONO, FRESH)
     assert (record.asked_at, record.failure) == (MONO + 700, ErrorCode.MISCONFIGURED)
     assert record.age(MONO + 700) is Age.STALE
@@ -584,14 +584,14 @@ def test_a_failed_flight_changes_no_key_and_no_age() -> None:
 
 
 def test_a_flight_that_brought_keys_clears_the_failure() -> None:
-    assert KeySet().failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO).failure is ErrorCode.SERVER_ERROR
-    assert KeySet.filled(KEYS, 60, MONO) == KeySet(KEYS, MONO, 60, MONO, APART, None)
+    assert KeySet().failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO, MONO).failure is ErrorCode.SERVER_ERROR
+    assert KeySet().filled(KEYS, 60, MONO - 1, MONO) == KeySet(KEYS, MONO, 60, MONO, APART, None, MONO - 1)
 
 
 def test_a_record_cannot_be_changed() -> None:
     """It is read without a lock."""
     mine = dict(KEYS)
-    record = KeySet.filled(mine, FRESH, MONO)
+    record = KeySet().filled(mine, FRESH, MONO, MONO)
     mine.clear()
     assert set(record.keys) == {ONE.kid}
     with pytest.raises(TypeError):
@@ -646,7 +646,7 @@ def test_what_to_do_for_a_key_id(kid: str, since: float, action: Action) -> None
 
 
 def test_what_to_do_after_a_failure() -> None:
-    failed = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO + USABLE)
+    failed = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO + USABLE, MONO + USABLE)
     assert failed.action(ONE.kid, MONO + USABLE - 1) is Action.USE
     assert failed.action(ONE.kid, MONO + USABLE + 1) is Action.UNAVAILABLE
     assert failed.action("junk", MONO + USABLE + 1) is Action.UNAVAILABLE
@@ -664,7 +664,11 @@ def test_what_to_do_after_a_failure() -> None:
 def test_a_known_key_serves_for_a_day_whatever_happened_since(
     kid: str, fetched: float, asked: float, later: float, fresh_for: float
 ) -> None:
-    record = KeySet.filled(KEYS, fresh_for, fetched).failed(Failure(ErrorCode.SERVER_ERROR, "x"), fetched + asked)
+    record = (
+        KeySet()
+        .filled(KEYS, fresh_for, fetched, fetched)
+        .failed(Failure(ErrorCode.SERVER_ERROR, "x"), fetched + asked, fetched + asked)
+    )
     mono = fetched + later
     serves = record.action(kid, mono) in (Action.USE, Action.USE_AND_REFRESH)
     assert serves is (kid == ONE.kid and mono - fetched < USABLE)

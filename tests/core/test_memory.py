@@ -186,3 +186,38 @@ def test_a_system_without_fork_can_import_the_module(monkeypatch: pytest.MonkeyP
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.Cell(3).record == 3
+
+
+def test_cache_evicts_by_bytes_and_keeps_the_newest_entry() -> None:
+    memory: Memory[str, int] = Memory(10, max_bytes=100)
+    for key, size in (("a", 40), ("b", 40), ("a", 50), ("c", 20), ("d", 30)):
+        memory.swap(key, lambda _, size=size: (size, size))  # type: ignore[misc]
+    assert [memory.get(key) for key in "abcd"] == [50, None, 20, 30]
+    memory.drop("a")
+    memory.swap("e", lambda _: (50, 50))
+    assert [memory.get(key) for key in "acde"] == [None, 20, 30, 50]
+    memory.swap("f", lambda _: (1000, 1000))
+    assert len(memory) == 1
+    memory.forget()
+    memory.swap("g", lambda _: (100, 100))
+    memory.swap("h", lambda _: (0, 0))
+    assert len(memory) == 2
+
+
+def test_cache_swap_decides_on_what_is_kept() -> None:
+    memory: Memory[str, int] = Memory(2)
+    assert memory.swap("a", lambda old: (1, 0) if old is None else None)
+    assert not memory.swap("a", lambda old: (2, 0) if old is None else None)
+    assert memory.get("a") == 1
+    assert not Memory[str, int](0).swap("a", lambda _: (1, 0))
+
+
+def test_cache_evicts_expired_entries_from_the_least_recently_used_on() -> None:
+    memory: Memory[str, int] = Memory(4)
+    for at, key in enumerate("abcd"):
+        memory.put(key, at)
+    memory.get("a")
+    memory.evict_while(lambda value: value < 3)
+    assert [memory.get(key) for key in "abcd"] == [0, None, None, 3]
+    memory.evict_while(lambda value: True)
+    assert len(memory) == 0

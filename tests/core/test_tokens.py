@@ -991,11 +991,21 @@ def test_the_leniency_of_python_is_known() -> None:
 def test_what_is_nested_too_deeply_is_refused_by_every_python(opening: str) -> None:
     """Some releases read a text that is nested a thousand deep, and then cannot freeze the claims."""
     closing = "]" if opening == "[" else "}"
-    for depth, accepted in ((60, True), (64, False), (900, False)):
+    for depth, accepted in ((120, True), (129, False), (900, False)):
         nested = json.loads(opening * depth + "0" + closing * depth)
         assert isinstance(verdict(token(x=nested)), User) is accepted, depth
 
 
 def test_many_brackets_are_no_depth() -> None:
     """A display name is the user's own to choose."""
-    assert isinstance(verdict(token(name="[{" * 500, x=[[]] * 100)), User)
+    assert isinstance(verdict(token(name='"[{' * 500, x=[[]] * 100)), User)
+
+
+@pytest.mark.parametrize("part", ["{}", "[]", "[{}]", '{"a":[]}'])
+def test_token_of_many_containers_is_refused_before_it_is_parsed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each object costs a call of the JSON reader, before any signature is checked."""
+    octets = json.dumps(claims(name='"[')).encode()[:-1] + b',"x":[%b]}' % b",".join([part.encode()] * 500)
+    hostile = SIGNER.compact(json.dumps(HEADER_MEMBERS).encode(), octets)
+    assert verdict(token()) == verdict(token())  # the header's reading is remembered
+    monkeypatch.setattr(_tokens, "_STRICT_JSON", None)
+    assert verdict(hostile) is ErrorCode.INVALID_TOKEN

@@ -440,6 +440,24 @@ def test_at_most_so_many_wait(make_edge: Callable[..., SyncEdge], threads: Threa
     assert [each.result(10) for each in (carrier, *waiting)] == [FlightEnd.LANDED] * 5
 
 
+def test_flights_of_a_pool_share_the_limit_of_waiting_threads(
+    make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor
+) -> None:
+    edge, gates = make_edge(), [Gate(), Gate()]
+    flights = [gate.flight(max_waiters=2)._replace(key=at, pool="pool") for at, gate in enumerate(gates)]
+    ends = [threads.submit(edge.run, joining(flight)) for flight in flights]
+    until(lambda: all(gate.aloft.is_set() for gate in gates))
+    ends += [threads.submit(edge.run, joining(flight)) for flight in flights]
+    until(lambda: sum(each.waiters for each in edge._flights.values()) == 2)
+    assert [edge.run(joining(flight)) for flight in flights] == [FlightEnd.FULL] * 2
+    other = Gate()
+    ends += [threads.submit(edge.run, joining(other.flight(max_waiters=2))) for _ in range(3)]
+    until(lambda: other.aloft.is_set() and edge._flights["key"].waiters == 2)
+    for gate in (*gates, other):
+        gate.go.set()
+    assert [each.result(10) for each in ends] == [FlightEnd.LANDED] * 7
+
+
 def test_a_waiter_has_limits_of_its_own(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
     """It gives up after what it can spend on waiting, or when its own budget is spent; its place is free again."""
     edge, gate = make_edge(timeout=0.5), Gate()

@@ -71,8 +71,8 @@ def _profile_of_another() -> None:
     real = _flow_profiles.ProfileDesk._known
 
     def known(self: Any, *arguments: Any, **more: Any) -> Any:
-        heard = next(iter(self._heard._values.values()), None) if random.random() < 0.01 else None
-        return heard.profile if heard else real(self, *arguments, **more)
+        kept = next(iter(self._kept._values.values()), None) if random.random() < 0.01 else None
+        return kept.profile if kept and kept.profile else real(self, *arguments, **more)
 
     _exchange(_flow_profiles.ProfileDesk, "_known", known)
 

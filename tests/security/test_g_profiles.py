@@ -247,8 +247,8 @@ def test_g10_bad_tokens_leave_nothing_behind(up: Upstream) -> None:
         assert len(site.reached) == 1
     flow = config.own(Flow)
     desk = flow._profiles
-    kept = [len(each._values) for each in (flow._tokens, desk._heard, desk._landed, desk._refused)]
-    assert kept == [1, 1, 1, 0]
+    kept = [len(each._values) for each in (flow._tokens, desk._kept, desk._failed, desk._refused)]
+    assert kept == [1, 1, 0, 0]
     assert grown < 100_000
     assert len(up.calls) == 1
 
