@@ -29,7 +29,7 @@ SHARED = HERE.parent / "shared"
 if SHARED.is_dir():
     os.environ.setdefault("STACKAUTH_SHARED", str(SHARED))
 
-FRAMEWORKS = ("tests/frameworks", "tests/rest/frameworks", "tests/contrib", "tests/test_readme.py")
+FRAMEWORKS = ("tests/frameworks", "tests/rest/frameworks", "tests/integrations", "tests/test_readme.py")
 SERVERS = ("tests/servers",)
 GEVENT = ("tests/gevent",)
 JS = "tests/testing/test_js_sdk.py"

@@ -3,7 +3,7 @@
 A script: ``python tests/one_file_coverage.py [MODULE ...]``, where a module is named by its path
 below the package, such as ``_keyset.py`` or ``testing/plugin.py``; without names it takes all, and
 reports on them combined as well. The own test file of ``_name.py`` is the one ``test_name.py``
-below ``tests``, in the folder of the same name where the module is in a sub-package.
+below ``tests``, in the folder of the same name where the module is in a sub-package; for `contrib` see `INTEGRATIONS`.
 
 Each test file runs in a process of its own. It is forked from one that has imported what is not the
 package's: to do so anew would take longer than most of the files themselves.
@@ -34,6 +34,8 @@ TESTS = ROOT / "tests"
 PROCESSES = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 IMPORTED = ["pytest", "coverage", "hypothesis", "cryptography.x509", "jwt", "joserfc", "requests", "httpx", "trio"]
 """Before the fork. Nothing here may import the package: what its import runs has to be measured."""
+INTEGRATIONS = TESTS / "integrations"
+"""For the modules of `contrib`: the conformance suite and the files beside it, as far as they name the module."""
 _CODE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.For, ast.Try)
 
 
@@ -62,6 +64,8 @@ def own_test(module: Path) -> Path:
     """
     inner = module.relative_to(PACKAGE)
     folders = [each.strip("_") for each in inner.parent.parts]
+    if folders[:1] == ["contrib"]:
+        return INTEGRATIONS
     name = folders[-1] if inner.name == "__init__.py" and folders else inner.stem.strip("_")
     if folders:
         found = list(TESTS.joinpath(*folders).glob(f"test_{name}.py"))
@@ -107,7 +111,9 @@ def measure(module: Path, data: Path, found: Connection) -> None:
         with measured.collect():
             # The warning is of modules that were imported before pytest could rewrite their asserts.
             unwritten = "ignore::pytest.PytestAssertRewriteWarning"
-            failed = pytest.main(["-q", "-p", "no:cacheprovider", "-W", unwritten, str(test.relative_to(ROOT))])
+            chosen = ["-k", _keyword(module)] if test == INTEGRATIONS else []
+            arguments = ["-q", "-p", "no:cacheprovider", "-W", unwritten, *chosen, str(test.relative_to(ROOT))]
+            failed = pytest.main(arguments)
         measured.save()
         sys.stdout.flush()
         said = folder.joinpath("output").read_text()
@@ -121,6 +127,12 @@ def measure(module: Path, data: Path, found: Connection) -> None:
         text = f"is not covered by {test.name} alone\n{report.getvalue()}"
         return found.send(Outcome(name, good=False, text=text))
     return found.send(Outcome(name, good=True, text=f"by {test.relative_to(ROOT)}: {said.strip().splitlines()[-1]}"))
+
+
+def _keyword(module: Path) -> str:
+    """Return what chooses the tests of a contrib module: its framework."""
+    name = module.relative_to(PACKAGE / "contrib").with_suffix("").parts[0].strip("_")
+    return {"werkzeug": "flask or quart"}.get(name, name)
 
 
 def _name(module: Path) -> str:

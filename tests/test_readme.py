@@ -85,7 +85,7 @@ def test_every_block_compiles(block: Block) -> None:
 def test_blocks_are_found() -> None:
     """A block that the tests below pass over for want of a marker is named here, and has a test of its own."""
     headings = Counter(block.heading for block in PYTHON if not block.comment)
-    contrib = {  # each goes on from the app above it; tests/contrib holds the same, and runs it
+    contrib = {  # each goes on from the app above it; tests/integrations holds the same, and runs it
         "FastAPI, with the user as a dependency": 1,
         "Litestar, with a guard": 1,
         "Quart, with a decorator": 1,

@@ -14,7 +14,5 @@ from ._shared import refusal_of
 def exception_of(request: Any, error: RefusedError | AuthServerError) -> HTTPException:
     """Return `error` as werkzeug's exception for its status; unanswered it is what the middleware would send."""
     refusal = refusal_of(request, error)
-    answer: Any = Response(refusal.response.body, refusal.status, list(refusal.response.headers))
-    if "Access-Control-Allow-Origin" in answer.headers:
-        answer._FLASK_CORS_EVALUATED = True  # else Flask-CORS adds the header a second time, and browsers take neither
+    answer = Response(refusal.response.body, refusal.status, list(refusal.response.headers))
     return default_exceptions[refusal.status](refusal.message, answer)

@@ -34,7 +34,7 @@ from stackauth_middleware._tokens import ES256
 from stackauth_middleware._user import UserType
 from stackauth_middleware._wire import FlightEnd
 from stackauth_middleware.errors import ErrorCode
-from tests.shared import shared_path
+from tests.data import load_recorded
 
 from .helpers import (
     ANONYMOUS,
@@ -84,10 +84,10 @@ def test_the_keys_of_a_document_by_id() -> None:
     assert points(ONE.jwk(), TWO.jwk()) == {ONE.kid: ONE.point, TWO.kid: TWO.point}
 
 
-@pytest.mark.parametrize("name", ["tokens-hosted.json", "tokens-hexclave.json", "tokens-short-coordinate.json"])
+@pytest.mark.parametrize("name", ["tokens-hosted", "tokens-hexclave", "tokens-short-coordinate"])
 def test_real_documents_hold_two_keys_for_each_user_type(name: str) -> None:
     """One of the projects has a coordinate of 31 octets: its key must be as usable as the others."""
-    real = json.loads(shared_path("real", name).read_text("utf-8"))["jwks"]
+    real = load_recorded(name)["jwks"]
     found = {kind: read(reply(real[kind.value]), NOW) for kind in UserType}
     for kind, below in ((NORMAL, None), (RESTRICTED, NORMAL), (ANONYMOUS, RESTRICTED)):
         whole = found[kind]
@@ -106,7 +106,7 @@ def test_real_documents_hold_two_keys_for_each_user_type(name: str) -> None:
 
 def test_one_real_project_has_a_short_coordinate() -> None:
     """Else the test above would not try what it says."""
-    real = json.loads(shared_path("real", "tokens-short-coordinate.json").read_text("utf-8"))["jwks"]["normal"]
+    real = load_recorded("tokens-short-coordinate")["jwks"]["normal"]
     assert min(len(unb64url(jwk[each])) for jwk in real["keys"] for each in "xy") == 31
 
 

@@ -24,7 +24,7 @@ from stackauth_middleware import _tokens
 from stackauth_middleware._tokens import ForeignToken, Token, check_signature, jws, parse, user_of
 from stackauth_middleware._user import User, UserType
 from stackauth_middleware.errors import ErrorCode, RefusedError
-from tests.shared import shared_path
+from tests.data import load_recorded
 
 from .helpers import (
     ANONYMOUS,
@@ -127,14 +127,14 @@ def test_an_odd_but_honest_token_passes(changes: dict[str, Any], header: dict[st
     assert verify(SIGNER.token(claims(**changes), **header)).user_id == USER_ID
 
 
-REAL = ["tokens-hosted.json", "tokens-hexclave.json", "tokens-short-coordinate.json"]
+REAL = ["tokens-hosted", "tokens-hexclave", "tokens-short-coordinate"]
 
 
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize("kind", ["normal", "restricted", "anonymous", "expired"])
 def test_a_real_token_says_what_stack_auth_put_into_it(name: str, kind: str) -> None:
     """Signed by the real code. The keys are imported by a plain decoder that pads the coordinates."""
-    real = json.loads(shared_path("real", name).read_text("utf-8"))
+    real = load_recorded(name)
     project = real["meta"]["projectId"]
     audiences = {project + suffix: each for each, suffix in SUFFIXES.items()}
     issuers = {f"{host}/api/v1/{path}/{project}": each for host in HOSTS for each, path in PATHS.items()}

@@ -63,16 +63,20 @@ def scope_of(ask: Ask) -> dict[str, Any]:
 async def _ask_asgi(app: Callable[..., Any], scope: dict[str, Any]) -> Answer:
     sent: list[Any] = []
     asked = False
+    complete = asyncio.Event()
 
     async def receive() -> Any:
         nonlocal asked
         if asked:
-            await asyncio.sleep(3600)  # a client that stays; the app's own tasks are cancelled when it is done
+            await complete.wait()  # a client that stays for the whole response, as servers have it
+            return {"type": "http.disconnect"}
         asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            complete.set()
 
     await app(scope, receive, send)
     head = next(m for m in sent if m["type"] == "http.response.start")

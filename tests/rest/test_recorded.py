@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stackauth_middleware import ErrorCode, UserType
-from tests.shared import shared_path
+from tests.data import load_recorded
 from tests.testing.helpers import claims_of
 
 from .recorded import CASES, Case, Recorded, answered_locally
@@ -20,7 +20,7 @@ from .upstream import USERS_ME, Upstream, raw
 @cache
 def recordings() -> dict[str, Recorded]:
     """Return the recorded answers to a GET of users/me, by name."""
-    every = json.loads(shared_path("real", "recordings.json").read_text("utf-8"))
+    every = load_recorded("recordings")
     return {
         each["name"]: Recorded(
             _user_id(each),

@@ -19,7 +19,7 @@ import pytest
 
 from stackauth_middleware.testing import Account, LocalStackAuth, team
 from stackauth_middleware.testing._issuer import compact
-from tests.shared import shared_path
+from tests.data import load_recorded
 from tests.testing.helpers import Got, ask, claims_of, header_of
 
 BASE = "http://localhost:8102"
@@ -46,7 +46,7 @@ KEYS = {
 
 @cache
 def recordings() -> list[dict[str, Any]]:
-    every: list[dict[str, Any]] = json.loads(shared_path("real", "recordings.json").read_text("utf-8"))
+    every: list[dict[str, Any]] = load_recorded("recordings")
     return every
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.contrib.processes import example_served, served_stackauth
+from tests.integrations.processes import example_served, served_stackauth
 
 
 @pytest.mark.parametrize(("server", "app"), [("uvicorn", "hybrid_fastapi:app"), ("gunicorn", "hybrid_flask:app")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -10,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -21,7 +20,7 @@ import httpx
 
 from stackauth_middleware.testing import LocalStackAuth
 
-from .cases import JANE, PROJECT
+from .cases import PROJECT
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _SERVERS = {
@@ -91,27 +90,3 @@ def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
             return ready[1]
         assert not ended, said
         time.sleep(0.02)
-
-
-def asking(http: Any) -> Callable[..., tuple[int, Any]]:
-    """Return a function that gets a path with headers by way of `http`, and returns status and JSON."""
-
-    def get(path: str, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
-        response = http.get(path, headers=headers)
-        return response.status_code, json.loads(response.content if hasattr(response, "content") else response.data)
-
-    return get
-
-
-def check_example(get: Callable[..., tuple[int, Any]], stackauth: LocalStackAuth, *, profile: bool = True) -> None:
-    """Ask one of the WSGI frameworks' examples all that it can do, the route with a `profile` included."""
-    headers = stackauth.headers()
-    missing = (401, {"error": "Access token required", "code": "missing_token"})
-    assert get("/healthz") == (200, {"status": "ok"})
-    assert get("/me") == missing
-    assert get("/me", headers) == (200, JANE)
-    assert get("/hello") == (200, {"hello": "stranger"})
-    assert get("/hello", headers) == (200, {"hello": "Jane Doe"})
-    if profile:
-        assert get("/hello/Bob") == missing
-        assert get("/hello/Bob", headers) == (200, {"hello": "Bob", "from": "Jane Doe"})

@@ -23,7 +23,6 @@ CHAINS = {
 def nothing_ran() -> Iterator[None]:
     yield
     project.ran.clear()
-    project.threads.clear()
 
 
 @pytest.fixture(params=CHAINS)

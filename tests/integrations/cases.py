@@ -1,14 +1,17 @@
-"""What every framework is shown: each way to be refused, by the middleware and inside the app, and the whole answer."""
+"""The ways to be refused, by the middleware and inside the app, and the whole response to each."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from stackauth_middleware import Rule, StackAuthConfig, User
+from stackauth_middleware import ErrorCode, Rule, StackAuthConfig, User, UserProfile
+from stackauth_middleware.errors import RefusalInfo
 from stackauth_middleware.testing import LocalStackAuth
 
 PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d12"
@@ -63,6 +66,27 @@ def in_order(_: LocalStackAuth) -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True)
+class Form:
+    """Settings that decide how a refusal is written, and what is to come of them.
+
+    Attributes:
+        settings: of the config.
+        body: the body of a case, from the case and the default body.
+        content_type, realm: of the response.
+        allows: the allowed origin that the response names.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    body: Callable[[Case, dict[str, Any]], Any] = lambda case, plain: plain
+    content_type: str = "application/json"
+    realm: str = "stack-auth"
+    allows: str = ""
+
+
+DEFAULT = Form()
+
+
+@dataclass(frozen=True)
 class Case:
     """A request that is refused.
 
@@ -86,17 +110,21 @@ class Case:
     more: Mapping[str, str] = field(default_factory=dict)
     asks: bool = True
 
-    def answer(self, body: Mapping[str, Any] | None = None, separators: tuple[str, str] = (", ", ": ")) -> Answer:
-        """Return the whole answer.
-
-        Args:
-            body: its JSON, where that is not the middleware's own.
-            separators: as the framework's encoder writes them.
-        """
-        told = {"error": self.message, "code": self.code, **self.more} if body is None else body
-        length = len(json.dumps(told, separators=separators, ensure_ascii=False))
-        headers = {"content-type": "application/json", "content-length": str(length), "cache-control": "no-store"}
-        return Answer(self.status, headers | dict(self.headers), told)
+    def answer(self, form: Form = DEFAULT) -> Answer:
+        """Return the whole response with the settings of `form`, to a request from `ORIGIN` where it names origins."""
+        plain = {"error": self.message, "code": self.code, **self.more}
+        body = form.body(self, plain)
+        headers = {
+            "content-type": form.content_type,
+            "content-length": str(len(json.dumps(body))),
+            "cache-control": "no-store",
+            **{name: value.replace("stack-auth", form.realm) for name, value in self.headers.items()},
+        }
+        if form.allows:
+            headers["access-control-allow-origin"] = form.allows
+            headers["access-control-expose-headers"] = "WWW-Authenticate, Retry-After"
+            headers["vary"] = "Origin"
+        return Answer(self.status, headers, body)
 
 
 def signed_in(stackauth: LocalStackAuth) -> Mapping[str, str]:
@@ -190,15 +218,15 @@ REFUSED: dict[str, Case] = {
 """Refused by the middleware: the app is not called."""
 
 REFUSED_INSIDE: dict[str, Case] = {
-    "nobody": Case("/optional/guarded", *MISSING, lambda _: {}),
-    "nobody is looked for": Case("/public/guarded", *MISSING, signed_in),
-    "unreachable": Case("/optional/guarded", *SERVER, AFTER_1, signed_in, unreachable),
+    "unauthenticated": Case("/optional/guarded", *MISSING, lambda _: {}),
+    "unauthenticated on a public route": Case("/public/guarded", *MISSING, signed_in),
+    "unreachable": Case("/optional/guarded", *SERVER, AFTER_10, signed_in, unreachable),
     "misconfigured": Case("/optional/guarded", *MISCONFIGURED, signed_in, _no_project),
 }
 """Let through by the middleware, refused where the app requires a user."""
 
 NO_PROFILE: dict[str, Case] = {
-    "nobody": Case("/optional/profile", *MISSING, lambda _: {}),
+    "unauthenticated": Case("/optional/profile", *MISSING, lambda _: {}),
     "restricted since": Case(
         "/optional/profile",
         *RESTRICTED,
@@ -213,6 +241,44 @@ NO_PROFILE: dict[str, Case] = {
     "another's key": Case("/optional/profile", *MISCONFIGURED, signed_in, _other_key),
 }
 """Refused where the app asks for the profile."""
+
+
+def _problem(case: Case, plain: dict[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in plain.items() if name != "error"}
+    phrase = HTTPStatus(case.status).phrase
+    return {"type": "about:blank", "title": phrase, "status": case.status, "detail": case.message, **rest}
+
+
+def _told(code: ErrorCode, info: RefusalInfo) -> list[Any]:
+    return [code.value, *dataclasses.astuple(info)]
+
+
+FORMS: dict[str, Form] = {
+    "default": DEFAULT,
+    "problem": Form(
+        {"error_body": "problem", "realm": "shop", "cors_origins": [ORIGIN]},
+        _problem,
+        "application/problem+json",
+        "shop",
+        ORIGIN,
+    ),
+    "function": Form(
+        {"error_body": _told, "cors_origins": ["https://elsewhere.example.com"]},
+        lambda case, plain: [
+            case.code,
+            "GET",
+            case.path,
+            case.more.get("restricted_reason"),
+            int(case.headers["retry-after"]) if "retry-after" in case.headers else None,
+        ],
+    ),
+}
+"""The ways to set the form of a refusal."""
+
+
+def seen_profile(profile: UserProfile) -> dict[str, Any]:
+    """Return what a handler tells of a profile, as `seen` of its user."""
+    return {"id": profile.id, "email": profile.primary_email, "profile": True}
 
 
 def seen(user: User) -> dict[str, Any]:

@@ -32,21 +32,10 @@ from tests.frameworks.ask import Ask, Loop, ask_wsgi
 
 from .. import cases
 from ..cases import JANE, ORIGIN, PROJECT, RULES
-from ..processes import asking, check_example, example_served, served_stackauth
-from ..serving import client
 from . import project
-from .project import OURS, Site, installed, ran, threads
+from .project import OURS, Site, installed, ran
 
 # -- the user arrives ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["/me", "/async/me"])
-def test_a_view_finds_the_user_on_the_request(path: str, site: Site, stackauth: LocalStackAuth) -> None:
-    """And returning the user's fields tells no more than these: neither token nor claims."""
-    answer = site.answer(path, stackauth.headers())
-    (user,) = [each for each in ran if each != "below"]
-    assert (answer.status, answer.body) == (200, user.to_dict())
-    assert (user.user_id, user.email) == (JANE["id"], JANE["email"])
 
 
 def test_what_the_doors_leave_is_left(site: Site, stackauth: LocalStackAuth) -> None:
@@ -62,21 +51,6 @@ def test_what_the_doors_leave_is_left(site: Site, stackauth: LocalStackAuth) -> 
 def test_djangos_own_user_is_left_alone(site: Site, stackauth: LocalStackAuth) -> None:
     response = site.get("/me", stackauth.headers())
     assert not hasattr(response.asgi_request if site.is_asgi else response.wsgi_request, "user")
-
-
-@pytest.mark.parametrize("kind", ["public", "optional"])
-@pytest.mark.parametrize("folder", ["", "async/"])
-def test_nobody_is_none_where_nobody_need_be(kind: str, folder: str, site: Site) -> None:
-    assert site.answer(f"/{kind}/{folder}hello")[::2] == (200, {"email": None})
-
-
-def test_an_optional_route_gets_the_user(site: Site, stackauth: LocalStackAuth) -> None:
-    assert site.answer("/optional/hello", stackauth.headers()).body == {"email": JANE["email"]}
-
-
-def test_a_public_route_looks_at_no_token(site: Site, stackauth: LocalStackAuth) -> None:
-    assert site.answer("/public/hello", stackauth.headers()).body == {"email": None}
-    assert stackauth.requests.count() == 0
 
 
 def test_nobody_can_plant_a_user(stackauth: LocalStackAuth) -> None:
@@ -120,23 +94,6 @@ def test_every_request_sees_its_own_user(stackauth: LocalStackAuth) -> None:
 # -- refusals -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", cases.REFUSED)
-def test_the_middleware_refuses(name: str, site: Site, stackauth: LocalStackAuth) -> None:
-    """Neither a view nor a middleware below is called."""
-    case = cases.REFUSED[name]
-    headers = case.send(stackauth)
-    with case.trouble(stackauth):
-        assert site.answer(case.path, headers) == case.answer()
-    assert ran == []
-
-
-@pytest.mark.parametrize("name", ["missing", "garbage", "ambiguous"])
-def test_what_can_be_told_at_once_asks_nobody(name: str, site: Site, stackauth: LocalStackAuth) -> None:
-    headers = cases.REFUSED[name].send(stackauth)
-    site.get("/me", headers)
-    assert stackauth.requests.count() == 0
-
-
 @pytest.mark.parametrize("name", cases.NO_PROFILE)
 def test_a_refusal_that_a_view_meets_is_answered(name: str, site: Site, stackauth: LocalStackAuth) -> None:
     """As the middleware answers its own. The paths of the cases are those of the decorator; see there."""
@@ -149,17 +106,6 @@ def test_a_refusal_that_a_view_meets_is_answered(name: str, site: Site, stackaut
         if name == "deleted since":
             break
     assert [each for each in ran if each != "below"] == []
-
-
-def test_it_is_answered_in_the_form_of_the_settings(asgi: bool, stackauth: LocalStackAuth) -> None:
-    """With the body, the realm and the origins that ``STACK_AUTH`` names."""
-    with installed(error_body="problem", realm="shop", cors_origins=[ORIGIN]):
-        answer = Site(asgi=asgi).answer("/optional/load", {"origin": ORIGIN})
-        outside = Site(asgi=asgi).answer("/me", {"origin": ORIGIN})
-    assert answer == outside
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["www-authenticate"] == 'Bearer realm="shop"'
-    assert answer.headers["access-control-allow-origin"] == ORIGIN
 
 
 def test_a_head_request_gets_no_body(site: Site) -> None:
@@ -182,18 +128,6 @@ def test_a_body_is_left_to_the_view(site: Site, stackauth: LocalStackAuth) -> No
 # -- the rest of a project ----------------------------------------------------------------------------
 
 
-def test_the_projects_own_exceptions_are_its_own(asgi: bool, stackauth: LocalStackAuth) -> None:
-    """By its handlers of 404 and 500, and by its middlewares."""
-    with installed():
-        site = Site(asgi=asgi)
-        assert site.answer("/buy", stackauth.headers())[::2] == (500, {"own": "500"})
-        assert site.answer("/gone", stackauth.headers())[::2] == (404, {"own": "404"})
-        assert site.answer("/nowhere", stackauth.headers())[::2] == (404, {"own": "404"})
-    with installed(f"{project.__name__}.Maps"):
-        mapped = Site(asgi=asgi)
-        assert mapped.answer("/buy", stackauth.headers())[::2] == (409, {"sold_out": True})
-
-
 def test_djangos_page_about_an_exception_shows_no_token(asgi: bool, stackauth: LocalStackAuth) -> None:
     """Which lists all that stands in ``META``, our keys among it."""
     with installed(more={"DEBUG": True}):
@@ -203,12 +137,6 @@ def test_djangos_page_about_an_exception_shows_no_token(asgi: bool, stackauth: L
     assert "stackauth.verdict" in page
     assert token not in page
     assert token.split(".")[2] not in page
-
-
-def test_a_stream_knows_its_user(site: Site, stackauth: LocalStackAuth) -> None:
-    """Of each kind where Django streams it without a word of warning."""
-    lines = site.get("/async/stream" if site.is_asgi else "/stream", stackauth.headers()).lines
-    assert lines == [f"{JANE['email']}\n"] * 3
 
 
 def test_a_stream_is_passed_on_as_it_is_made(stackauth: LocalStackAuth) -> None:
@@ -222,17 +150,8 @@ def test_a_stream_is_passed_on_as_it_is_made(stackauth: LocalStackAuth) -> None:
         response.close()
 
 
-def test_background_work_knows_its_user(site: Site, stackauth: LocalStackAuth) -> None:
-    """And can ask for the profile once the answer is gone."""
-    assert site.get("/later", stackauth.headers()).status_code == 200
-    (thread,) = threads
-    thread.start()
-    thread.join()
-    assert ran[-1] == (JANE["email"], JANE["id"])
-
-
 def readable(headers: dict[str, str]) -> bool:
-    """Say whether a browser shows an answer to a page from `ORIGIN`: the CORS check of the Fetch standard."""
+    """Return whether a browser shows a response to a page from `ORIGIN`: the CORS check of the Fetch standard."""
     return headers.get("access-control-allow-origin") in ("*", ORIGIN)
 
 
@@ -513,13 +432,3 @@ def test_the_middleware_says_what_it_can() -> None:
     with installed():
         assert not iscoroutinefunction(StackAuthMiddleware(sync))
         assert iscoroutinefunction(StackAuthMiddleware(asynchronous))
-
-
-# -- real servers, and the example --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("server", ["gunicorn", "uvicorn"])
-def test_the_example_with_a_real_server(server: str) -> None:
-    app = "contrib_django:wsgi" if server == "gunicorn" else "contrib_django:asgi"
-    with served_stackauth() as stackauth, example_served(server, app, stackauth) as url, client(url) as http:
-        check_example(asking(http), stackauth, profile=False)

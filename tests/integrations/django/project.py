@@ -10,7 +10,7 @@ from typing import Any
 import django
 from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseGone, JsonResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
@@ -23,7 +23,8 @@ from stackauth_middleware.contrib.django import (
 )
 
 from .. import cases
-from ..cases import PROJECT, RULES, Answer
+from ..adapters import OWN_ERRORS, OutOfStock, raised
+from ..cases import PROJECT, RULES, Answer, seen, seen_profile
 
 if not settings.configured:  # once a process: another test may have been first
     settings.configure(SECRET_KEY="for tests only", LOGGING_CONFIG=None, USE_TZ=True)
@@ -32,11 +33,6 @@ if not settings.configured:  # once a process: another test may have been first
 OURS = "stackauth_middleware.contrib.django.StackAuthMiddleware"
 ran: list[Any] = []
 """What the views did. One list: Django's URL configuration is global."""
-threads: list[threading.Thread] = []
-
-
-class OutOfStock(Exception):
-    """An exception of the project's own."""
 
 
 def me(request: StackAuthRequest) -> HttpResponse:
@@ -60,37 +56,37 @@ async def ahello(request: StackAuthRequest) -> HttpResponse:
 @require_auth
 def guarded(request: SignedInRequest) -> HttpResponse:
     ran.append(request.stack_user)
-    return JsonResponse({"email": request.stack_user.email})
+    return JsonResponse(seen(request.stack_user))
 
 
 @require_auth
 async def aguarded(request: SignedInRequest) -> HttpResponse:
     ran.append(request.stack_user)
-    return JsonResponse({"email": request.stack_user.email})
+    return JsonResponse(seen(request.stack_user))
 
 
 @require_auth(profile=True)
 def profile(request: SignedInRequest) -> HttpResponse:
     ran.append(request.stack_user)
-    return JsonResponse(request.stack_user.to_dict())
+    return JsonResponse(seen(request.stack_user))
 
 
 @require_auth(profile=True)
 async def aprofile(request: SignedInRequest) -> HttpResponse:
     ran.append(request.stack_user)
-    return JsonResponse(request.stack_user.to_dict())
+    return JsonResponse(seen(request.stack_user))
 
 
 def load(request: HttpRequest) -> HttpResponse:
     loaded = load_profile(request)
     ran.append(loaded)
-    return JsonResponse(loaded.to_dict())
+    return JsonResponse(seen_profile(loaded))
 
 
 async def aload(request: HttpRequest) -> HttpResponse:
     loaded = await aload_profile(request)
     ran.append(loaded)
-    return JsonResponse(loaded.to_dict())
+    return JsonResponse(seen_profile(loaded))
 
 
 def stream(request: HttpRequest) -> StreamingHttpResponse:
@@ -113,21 +109,16 @@ async def astream(request: HttpRequest) -> StreamingHttpResponse:
 
 
 def later(request: HttpRequest) -> HttpResponse:
-    user = require_user(request)
-
-    def task() -> None:
-        ran.append((user.email, load_profile(request).id))
-
-    threads.append(threading.Thread(target=task))
-    return HttpResponse("{}")
+    threading.Thread(target=lambda: ran.append(load_profile(request).primary_email)).start()
+    return HttpResponse()
 
 
 def buy(request: HttpRequest) -> HttpResponse:
-    raise OutOfStock("the token is not in here")
+    raise OutOfStock
 
 
 def gone(request: HttpRequest) -> HttpResponse:
-    raise Http404("No longer here")
+    return HttpResponseGone()
 
 
 def post(request: HttpRequest) -> HttpResponse:
@@ -135,7 +126,7 @@ def post(request: HttpRequest) -> HttpResponse:
     return HttpResponse("{}")
 
 
-_VIEWS: dict[str, Callable[..., Any]] = {
+VIEWS: dict[str, Callable[..., Any]] = {
     "me": me,
     "admin": me,
     "async/me": ame,
@@ -158,7 +149,7 @@ _VIEWS: dict[str, Callable[..., Any]] = {
     "gone": gone,
     "post": post,
 }
-urlpatterns = [path(route, view) for route, view in _VIEWS.items()]
+urlpatterns = [path(route, view) for route, view in VIEWS.items()]
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -200,17 +191,23 @@ class SyncOnly:
         return self.get_response(request)
 
 
-class Maps:
-    """Answers the project's own exception, as a middleware may."""
+class OwnErrors:
+    """Answers the project's own exceptions, as a middleware may."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+
         self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> Any:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        return JsonResponse({"sold_out": True}, status=409) if isinstance(exception, OutOfStock) else None
+        return JsonResponse(raised(exception), status=409) if isinstance(exception, OWN_ERRORS) else None
 
 
 # -- asking -------------------------------------------------------------------------------------------

@@ -1,0 +1,126 @@
+"""The same app in each framework, behind the middleware as the framework has it mounted. One module per framework.
+
+A new framework is one more module here, and a line or two in `ADAPTERS`.
+
+Each app has these routes; `App.ran` notes whose handlers ran:
+
+``/me``, ``/admin``
+    the fields of the user.
+``/public/hello``, ``/optional/hello``
+    ``{"email": ...}`` of the user, or null.
+``/public/guarded``, ``/optional/guarded``
+    `cases.seen` of the user, by what the contrib module guards a handler with.
+``/optional/profile``
+    the same with the profile, by what the contrib module loads it with.
+``/stream``
+    the email in three lines.
+``/later``
+    work that goes on after the response and notes the email.
+``/buy``, ``/gone``
+    an exception of the app's own, which it answers as `raised` says; and the framework's own 410.
+``/public/socket``, ``/optional/socket``, ``/socket``
+    WebSockets that send `cases.seen` of the user, or null on the public one, and close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from stackauth_middleware import ConfigError, RefusedError, StackAuthConfig
+from stackauth_middleware.errors import StackAuthError
+
+
+class OutOfStock(Exception):
+    """An exception of the app's own."""
+
+
+OWN_ERRORS = (OutOfStock, ConfigError)
+"""What the app has handlers for: it answers `raised` with 409."""
+
+
+def raised(error: Exception) -> dict[str, str]:
+    return {"raised": type(error).__name__, "message": str(error)}
+
+
+def native(error: BaseException) -> dict[str, str]:
+    """Return what the app's own handler of 401 answers: by the cause of the framework's exception."""
+    cause = error if isinstance(error, StackAuthError) else error.__cause__
+    assert isinstance(cause, RefusedError)
+    return {"own": cause.code.value}
+
+
+@dataclass
+class App:
+    """What an adapter builds an app from.
+
+    Attributes:
+        config: the settings of the middleware; None leaves the middleware out.
+        plain: the handlers are of the kind that is less usual in the framework: plain functions or coroutines.
+        own: the app has a handler of its own for 401 in the framework's form, which answers `native`.
+        cors: the framework's CORS tool is inside the middleware, and allows `cases.ORIGIN`.
+        ran: what the handlers did.
+    """
+
+    config: StackAuthConfig | None
+    plain: bool = False
+    own: bool = False
+    cors: bool = False
+    ran: list[Any] = field(default_factory=list)
+
+
+class Adapter(NamedTuple):
+    """A framework, and a way to use it.
+
+    Attributes:
+        module: of this folder; its ``serve`` takes an `App` and runs the framework's application while it is open.
+        asgi: whether the application is ASGI.
+        sockets: whether the adapter has the WebSocket routes.
+        native: whether a refusal is an exception of the framework's, for which an app may have a handler.
+        plain: see `App`.
+        options: passed to ``serve``.
+    """
+
+    module: str
+    asgi: bool
+    sockets: bool = False
+    native: bool = True
+    plain: bool = False
+    options: dict[str, Any] = {}
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether this is another way to use a framework that stands in `ADAPTERS` already."""
+        return "below" in self.options or (self.plain and self.module != "falcon")
+
+    def serve(self, app: App) -> AbstractContextManager[Any]:
+        make: Callable[..., AbstractContextManager[Any]] = import_module(f".{self.module}", __name__).serve
+        app.plain = self.plain
+        return make(app, **self.options)
+
+
+ADAPTERS = {
+    "fastapi": Adapter("fastapi", asgi=True, sockets=True),
+    "fastapi-plain": Adapter("fastapi", asgi=True, plain=True),
+    "starlette": Adapter("starlette", asgi=True, sockets=True, native=False),
+    "litestar": Adapter("litestar", asgi=True, sockets=True),
+    "quart": Adapter("quart", asgi=True, sockets=True),
+    "quart-plain": Adapter("quart", asgi=True, plain=True),
+    "falcon-asgi": Adapter("falcon", asgi=True, sockets=True),
+    "falcon-wsgi": Adapter("falcon", asgi=False, plain=True),
+    "flask": Adapter("flask", asgi=False),
+    "flask-async": Adapter("flask", asgi=False, plain=True),
+    "bottle": Adapter("bottle", asgi=False),
+    "bottle-async": Adapter("bottle", asgi=False, plain=True),
+    "django-wsgi": Adapter("django", asgi=False, native=False, options={"asgi": False}),
+    "django-wsgi-async-views": Adapter("django", asgi=False, native=False, plain=True, options={"asgi": False}),
+    "django-wsgi-above-async": Adapter(
+        "django", asgi=False, native=False, options={"asgi": False, "below": "AsyncOnly"}
+    ),
+    "django-asgi": Adapter("django", asgi=True, native=False, options={"asgi": True}),
+    "django-asgi-async-views": Adapter("django", asgi=True, native=False, plain=True, options={"asgi": True}),
+    "django-asgi-above-sync": Adapter("django", asgi=True, native=False, options={"asgi": True, "below": "SyncOnly"}),
+}

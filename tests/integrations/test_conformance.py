@@ -1,0 +1,267 @@
+"""What every framework does alike: how users arrive, how requests are refused, and what stays the app's own.
+
+One adapter per framework stands in `adapters`; what is special to a framework is tested in its own file beside this.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from stackauth_middleware.testing import LocalStackAuth
+
+from . import cases
+from .adapters import ADAPTERS
+from .cases import JANE, ORIGIN, Case
+from .serving import client, uvicorn_serving, wsgiref_serving
+from .site import Site, running
+
+NATIVE = [name for name, adapter in ADAPTERS.items() if adapter.native]
+SOCKETS = [name for name, adapter in ADAPTERS.items() if adapter.sockets]
+ONE_OF_EACH = {name for name, adapter in ADAPTERS.items() if not adapter.is_variant}
+INSIDE = {
+    **{f"guard, {name}": case for name, case in cases.REFUSED_INSIDE.items()},
+    **{f"profile, {name}": case for name, case in cases.NO_PROFILE.items()},
+}
+FORMS = [(name, form) for name in ADAPTERS for form in cases.FORMS if form == "problem" or name in ONE_OF_EACH]
+every_framework = pytest.mark.parametrize("name", ADAPTERS)
+every_socket = pytest.mark.parametrize("name", SOCKETS)
+
+
+@pytest.fixture
+def site(name: str, stackauth: LocalStackAuth) -> Iterator[Site]:
+    with running(name, request_user=True) as site:
+        yield site
+
+
+def handlers(site: Site) -> list[Any]:
+    """Return what handlers did; Django's middlewares below ours leave a note as well."""
+    return [each for each in site.ran if each != "below"]
+
+
+# -- the user arrives -----------------------------------------------------------------------------
+
+
+@every_framework
+def test_handler_receives_verified_user(site: Site, stackauth: LocalStackAuth) -> None:
+    """And sends its fields alone: neither token nor claims."""
+    answer = site.get("/me", stackauth.headers(a_claim="canary"))
+    (user,) = handlers(site)
+    assert (answer.status, answer.body) == (200, user.to_dict())
+    assert (user.user_id, user.email) == (JANE["id"], JANE["email"])
+    assert not {"www-authenticate", "cache-control", "retry-after"} & answer.headers.keys()
+
+
+@every_framework
+@pytest.mark.parametrize("access", ["public", "optional"])
+def test_user_is_none_where_none_is_required(access: str, site: Site) -> None:
+    assert site.get(f"/{access}/hello")[::2] == (200, {"email": None})
+
+
+@every_framework
+def test_optional_route_receives_user(site: Site, stackauth: LocalStackAuth) -> None:
+    assert site.get("/optional/hello", stackauth.headers()).body == {"email": JANE["email"]}
+    assert site.get("/optional/guarded", stackauth.headers()).body == {**JANE, "profile": False}
+
+
+@every_framework
+def test_public_route_ignores_token(site: Site, stackauth: LocalStackAuth) -> None:
+    assert site.get("/public/hello", stackauth.headers()).body == {"email": None}
+    assert stackauth.requests.count() == 0
+
+
+@every_framework
+def test_profile_is_loaded_once(site: Site, stackauth: LocalStackAuth) -> None:
+    stackauth.users.create(JANE["id"], primary_email="new@example.com")
+    for _ in range(2):
+        answer = site.get("/optional/profile", stackauth.headers())
+        assert answer[::2] == (200, {"id": JANE["id"], "email": "new@example.com", "profile": True})
+    assert stackauth.requests.count("users/me") == 1
+    assert stackauth.requests.count("jwks") == 1
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+
+@every_framework
+@pytest.mark.parametrize("case", cases.REFUSED.values(), ids=cases.REFUSED)
+def test_middleware_refuses(case: Case, site: Site, stackauth: LocalStackAuth) -> None:
+    headers = case.send(stackauth)
+    with case.trouble(stackauth):
+        assert site.get(case.path, headers) == case.answer()
+    assert site.ran == []
+    assert case.asks or stackauth.requests.count() == 0
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+@pytest.mark.parametrize("case", INSIDE.values(), ids=INSIDE)
+def test_app_refuses_as_middleware_does(case: Case, name: str, form: str, stackauth: LocalStackAuth) -> None:
+    """Status, headers and body are those that the settings call for, to the octet."""
+    expected = case.answer(cases.FORMS[form])
+    with running(name, request_user=True, **cases.FORMS[form].settings) as site:
+        headers = {"origin": ORIGIN, **case.send(stackauth)}
+        with case.trouble(stackauth):
+            answer = site.get(case.path, headers)
+        assert (answer.status, answer.body) == expected[::2]
+        assert answer.headers == expected.headers
+        assert handlers(site) == []
+
+
+@every_framework
+def test_app_refuses_below_root_path_as_middleware_does(name: str, stackauth: LocalStackAuth) -> None:
+    """A function for `error_body` is told the path that the rules saw, by both."""
+    with running(name, error_body=lambda code, info: [code.value, info.path]) as site:
+        status, _, (code, path) = site.get("/me", root_path="/r1")
+        assert (status, code) == (401, "missing_token")
+        inside = site.get("/optional/guarded", root_path="/r1")
+    if name != "falcon-asgi":  # it does not take a root path off, and finds no route
+        assert inside[::2] == (401, ["missing_token", path.replace("/me", "/optional/guarded")])
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_own_handler_takes_refusal_in_native_form(name: str, stackauth: LocalStackAuth) -> None:
+    """The cause tells the error code, and the headers go along. Refusals of the middleware never come there."""
+    with running(name, own=True, request_user=True, realm="shop") as site:
+        for path in ("/public/guarded", "/optional/profile"):
+            answer = site.get(path)
+            assert answer[::2] == (401, {"own": "missing_token"})
+            assert answer.headers["www-authenticate"] == 'Bearer realm="shop"'
+        assert site.get("/me").body == {"error": "Access token required", "code": "missing_token"}
+
+
+@every_framework
+def test_cors_tool_and_setting_name_origin_once(name: str, stackauth: LocalStackAuth) -> None:
+    """Browsers take no response with the header twice, which `Site.get` would join."""
+    with running(name, cors=True, request_user=True, cors_origins=[ORIGIN]) as site:
+        for path in ("/me", "/public/guarded"):
+            refusal = site.get(path, {"origin": ORIGIN})
+            assert refusal.status == 401
+            assert refusal.headers["access-control-allow-origin"] == ORIGIN
+            assert "Origin" in refusal.headers["vary"]
+        granted = site.get("/me", {"origin": ORIGIN, **stackauth.headers()})
+        assert (granted.status, granted.headers["access-control-allow-origin"]) == (200, ORIGIN)
+
+
+@every_framework
+def test_missing_middleware_is_a_config_error(name: str, stackauth: LocalStackAuth) -> None:
+    """And no 401: no request could ever be let in."""
+    with running(name, mounted=False) as site:
+        answer = site.get("/public/guarded", stackauth.headers())
+        assert (answer.status, answer.body["raised"]) == (409, "ConfigError")
+        assert "no Stack Auth middleware saw this request" in answer.body["message"]
+        assert handlers(site) == []
+
+
+@every_framework
+def test_missing_key_for_profiles_is_a_config_error(name: str, stackauth: LocalStackAuth) -> None:
+    with running(name, secret_server_key="", request_user=True) as site:
+        answer = site.get("/optional/profile", stackauth.headers())
+        assert (answer.status, answer.body["raised"]) == (409, "ConfigError")
+        assert "secret_server_key" in answer.body["message"]
+
+
+# -- the rest of an app ---------------------------------------------------------------------------
+
+
+@every_framework
+def test_errors_of_the_app_are_its_own(site: Site, stackauth: LocalStackAuth) -> None:
+    headers = stackauth.headers()
+    assert site.get("/buy", headers)[::2] == (409, {"raised": "OutOfStock", "message": ""})
+    for path, status in (("/gone", 410), ("/nowhere", 404)):
+        answer = site.get(path, headers)
+        assert answer.status == status
+        assert "www-authenticate" not in answer.headers
+
+
+@every_framework
+def test_stream_knows_its_user(site: Site, stackauth: LocalStackAuth) -> None:
+    assert site.get("/stream", stackauth.headers()).body == f"{JANE['email']}\n" * 3
+
+
+@every_framework
+def test_background_work_knows_its_user(site: Site, stackauth: LocalStackAuth) -> None:
+    assert site.get("/later", stackauth.headers()).status == 200
+    site.ran[:] = handlers(site)
+    assert site.wait_for_work() == [JANE["email"]]
+
+
+@every_framework
+def test_rules_are_relative_to_root_path(site: Site) -> None:
+    assert site.get("/me", root_path="/r1").status == 401
+    assert site.get("/public/hello", root_path="/r1").status in (200, 404)  # Falcon takes no root path off under ASGI
+
+
+@every_framework
+def test_behind_a_server(site: Site, stackauth: LocalStackAuth) -> None:
+    serving = uvicorn_serving if site.adapter.asgi else wsgiref_serving
+    case = cases.REFUSED_INSIDE["unauthenticated"]
+    with serving(site.application) as url, client(url) as http:
+        assert http.get("/me", headers=stackauth.headers()).json()["email"] == JANE["email"]
+        assert http.get("/stream", headers=stackauth.headers()).text == f"{JANE['email']}\n" * 3
+        refusal: httpx.Response = http.get(case.path)
+        assert (refusal.status_code, refusal.json()) == case.answer()[::2]
+        assert dict(refusal.headers).items() >= case.answer().headers.items()
+    assert stackauth.requests.count("jwks") == 1
+
+
+# -- WebSockets -----------------------------------------------------------------------------------
+
+
+def texts(sent: list[dict[str, Any]]) -> list[Any]:
+    """Return the JSON that an app sent on a WebSocket, text or bytes, and check that it was accepted and closed."""
+    first, *messages, last = sent
+    assert (first["type"], last["type"]) == ("websocket.accept", "websocket.close")
+    return [json.loads(each.get("text") or each["bytes"]) for each in messages]
+
+
+@every_socket
+def test_websocket_receives_user(site: Site, stackauth: LocalStackAuth) -> None:
+    for path in ("/socket", "/optional/socket"):
+        assert texts(site.connect(path, stackauth.headers())) == [{**JANE, "profile": False}]
+    assert texts(site.connect("/public/socket")) == [None]
+
+
+@every_socket
+@pytest.mark.parametrize("path", ["/socket", "/optional/socket"])
+def test_websocket_is_refused_with_a_response(path: str, name: str, stackauth: LocalStackAuth) -> None:
+    """By the middleware in each framework; inside the app where the framework can send one, else with a code."""
+    form = cases.FORMS["problem"]
+    expected = cases.REFUSED["missing"].answer(form)
+    with running(name, request_user=True, **form.settings) as site:
+        first, *rest = site.connect(path, {"origin": ORIGIN})
+    if path == "/optional/socket" and name in ("litestar", "falcon-asgi"):
+        assert first["type"] == "websocket.close"
+        return
+    assert (first["type"], first["status"]) == ("websocket.http.response.start", 401)
+    headers = {name.decode().lower(): value.decode() for name, value in first["headers"]}
+    assert headers == expected.headers
+    assert json.loads(b"".join(each.get("body", b"") for each in rest)) == expected.body
+
+
+@every_socket
+@pytest.mark.parametrize(
+    ("path", "down", "code"),
+    [
+        ("/socket", False, 3000),
+        ("/optional/socket", False, 3000),
+        ("/optional/socket", True, 1013),
+    ],
+)
+def test_websocket_is_refused_with_a_code(
+    path: str, down: bool, code: int, site: Site, name: str, stackauth: LocalStackAuth
+) -> None:
+    """Where the server cannot send a response. Falcon and Quart close by codes of their own inside the app."""
+    headers = stackauth.headers() if down else {}
+    if down:
+        with stackauth.down(cold=True):
+            sent = site.connect(path, headers, extension=False)
+    else:
+        sent = site.connect(path, headers, extension=False)
+    (closed,) = sent
+    own = {"falcon-asgi": 3503 if down else 3401, "quart": 1000}
+    assert closed["type"] == "websocket.close"
+    assert closed["code"] == (own.get(name, code) if path == "/optional/socket" else code)

@@ -1,0 +1,109 @@
+"""What is special to Starlette: `requires`, functions in threads, exception handlers, and open WebSockets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.authentication import requires
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from stackauth_middleware import RefusedError, StackAuthASGIMiddleware, Verifier, load_profile, require_user
+from stackauth_middleware.contrib.starlette import refusal_handlers
+from stackauth_middleware.testing import LocalStackAuth
+
+from . import cases
+from .cases import JANE, answered
+from .clients import TestClient
+
+
+@requires("authenticated")
+def required(request: Request) -> JSONResponse:
+    return JSONResponse([request.user.display_name, request.user.identity, request.auth.scopes])
+
+
+@requires("authenticated")
+async def required_socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_json(websocket.user.identity)
+    await websocket.close()
+
+
+def profile_in_thread(request: Request) -> JSONResponse:
+    return JSONResponse(load_profile(request).to_dict())
+
+
+async def open_socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    require_user(websocket)
+
+
+def client(handlers: Any = refusal_handlers, **settings: Any) -> TestClient:
+    return TestClient(
+        Starlette(
+            routes=[
+                Route("/optional/required", required),
+                Route("/optional/profile", profile_in_thread),
+                WebSocketRoute("/optional/required-socket", required_socket),
+                WebSocketRoute("/optional/open", open_socket),
+            ],
+            middleware=[Middleware(StackAuthASGIMiddleware, config=cases.config(**settings))],
+            exception_handlers=handlers,
+        )
+    )
+
+
+def test_requires_lets_the_user_in(stackauth: LocalStackAuth) -> None:
+    """With ``request_user=True``, what Starlette looks at is there, in the form that it expects."""
+    http, headers = client(request_user=True), stackauth.headers()
+    assert http.get("/optional/required", headers=headers).json() == ["Jane Doe", JANE["id"], ["authenticated"]]
+    with http.websocket_connect("/optional/required-socket", headers=headers) as socket:
+        assert socket.receive_json() == JANE["id"]
+
+
+def test_requires_refuses_in_starlettes_words(stackauth: LocalStackAuth) -> None:
+    http = client(request_user=True)
+    refusal = http.get("/optional/required")
+    assert (refusal.status_code, refusal.text) == (403, "Forbidden")
+    with pytest.raises(WebSocketDisconnect), http.websocket_connect("/optional/required-socket"):
+        raise AssertionError("let in")
+
+
+def test_requires_needs_the_setting(stackauth: LocalStackAuth) -> None:
+    with pytest.raises(AssertionError, match=r"request\.auth"):
+        client().get("/optional/required", headers=stackauth.headers())
+
+
+def test_plain_function_loads_the_profile_in_its_thread(stackauth: LocalStackAuth) -> None:
+    stackauth.users.create(JANE["id"], primary_email="new@example.com")
+    told = client().get("/optional/profile", headers=stackauth.headers()).json()
+    assert told["primary_email"] == "new@example.com"
+
+
+def test_without_the_handlers_a_refusal_is_raised(stackauth: LocalStackAuth) -> None:
+    with pytest.raises(RefusedError, match="missing_token"):
+        client({}).get("/optional/profile")
+
+
+def test_open_websocket_is_closed(stackauth: LocalStackAuth) -> None:
+    """It is too late for a response then."""
+    http = client()
+    with http.websocket_connect("/optional/open") as socket, pytest.raises(WebSocketDisconnect) as caught:
+        socket.receive_json()
+    assert (caught.value.code, caught.value.reason) == (3000, "missing_token")
+
+
+def test_handlers_answer_for_a_verifier_without_a_middleware(stackauth: LocalStackAuth) -> None:
+    """By the default settings: no request leads back to others."""
+    config = cases.config(realm="shop")
+
+    def verify(request: Request) -> None:
+        Verifier(config=config).verify("no token")
+
+    http = TestClient(Starlette(routes=[Route("/", verify)], exception_handlers=refusal_handlers))
+    assert answered(http.get("/")) == cases.REFUSED["garbage"].answer()
