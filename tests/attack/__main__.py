@@ -13,7 +13,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="for all parts together")
     parser.add_argument("--seed", default="1", help="the same seed sends the same requests, as far as time allows")
-    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="only sites with this in their name")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TEXT", help="only sites with this in their name"
+    )
     parser.add_argument("--part", action="append", choices=run.PARTS, help="which parts to run; all unless named")
     parser.add_argument("--broken", choices=[*BROKEN, "all"], help="break the package on purpose: has to show")
     parser.add_argument("--replay", metavar="LINE", help="send the request of a finding once more")

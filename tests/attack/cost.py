@@ -19,7 +19,28 @@ from stackauth_middleware.testing import LocalStackAuth
 from . import table
 from .report import Checked
 
-PIECES = ("/", "//", "/./", "/../", ";", "a;", "%", "%2f", "\\", "\0", "é", "/a", "A", ".", "//;", "\n", "?", "#", " ", "/r1")
+PIECES = (
+    "/",
+    "//",
+    "/./",
+    "/../",
+    ";",
+    "a;",
+    "%",
+    "%2f",
+    "\\",
+    "\0",
+    "é",
+    "/a",
+    "A",
+    ".",
+    "//;",
+    "\n",
+    "?",
+    "#",
+    " ",
+    "/r1",
+)
 GROWTH = 4
 """By how much the second input of a measurement is larger."""
 MOST_CALLS, MOST_TIME = 1.5 * GROWTH, 2.5 * GROWTH
@@ -44,7 +65,13 @@ def _headers() -> dict[str, Callable[[int], dict[str, Any]]]:
 
     made = {
         f"{name} repeated": repeated(name.encode(), b"x" * 100)
-        for name in ("origin", "authorization", "x-stack-access-token", "x-hexclave-auth", "access-control-request-method")
+        for name in (
+            "origin",
+            "authorization",
+            "x-stack-access-token",
+            "x-hexclave-auth",
+            "access-control-request-method",
+        )
     }
     for what, value in {"dots": b".", "braces": b'{"a":', "commas": b",", "spaces": b" ", "base64": b"A"}.items():
         made[f"a token of {what}"] = lambda size, value=value: {  # type: ignore[misc]

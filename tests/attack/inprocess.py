@@ -95,7 +95,7 @@ def environ_of(attack: Attack, site: Site, tokens: Tokens) -> dict[str, Any]:
     target, _, query = (site.at + attack.target).partition("?")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": attack.method,
-        "SCRIPT_NAME": attack.root or "",
+        "SCRIPT_NAME": (attack.root or "") if site.script_name else "",
         "PATH_INFO": unquote_to_bytes(_octets(target)).decode("latin-1"),
         "QUERY_STRING": query,
         "SERVER_NAME": "testserver",
@@ -120,7 +120,9 @@ def environ_of(attack: Attack, site: Site, tokens: Tokens) -> dict[str, Any]:
 
 async def _send_asgi(app: Any, scope: dict[str, Any]) -> Outcome:
     outcome = Outcome()
-    messages = [{"type": "websocket.connect"} if scope["type"] == "websocket" else {"type": "http.request", "body": b""}]
+    messages = [
+        {"type": "websocket.connect"} if scope["type"] == "websocket" else {"type": "http.request", "body": b""}
+    ]
     stays = asyncio.Event()
 
     async def receive() -> Any:
@@ -285,36 +287,35 @@ def unlike_the_error_table(attack: Attack, outcome: Outcome) -> str | None:
     return None
 
 
+async def start(app: Any) -> asyncio.Task[Any]:
+    """Run the startup of an ASGI app's lifespan, and return the task that still waits for its shutdown."""
+    done = asyncio.Event()
+    messages = [{"type": "lifespan.startup"}]
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        done.set()
+
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    task: asyncio.Task[Any] = asyncio.ensure_future(app(scope, receive, send))
+    task.add_done_callback(lambda _: done.set())
+    await done.wait()
+    return task
+
+
 @contextmanager
 def started(sites: list[Site], loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Run the startup of every ASGI site's lifespan."""
-    tasks: list[asyncio.Task[Any]] = []
-
-    async def start(app: Any) -> None:
-        done = asyncio.Event()
-        messages = [{"type": "lifespan.startup"}]
-
-        async def receive() -> Any:
-            if messages:
-                return messages.pop()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        async def send(message: Any) -> None:
-            done.set()
-
-        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-        task = asyncio.ensure_future(app(scope, receive, send))
-        task.add_done_callback(lambda _: done.set())
-        tasks.append(task)
-        await done.wait()
-
-    for site in sites:
-        if site.asgi:
-            loop.run_until_complete(start(site.app))
+    """Keep the lifespan of every ASGI site open for the length of the context."""
+    tasks = [loop.run_until_complete(start(site.app)) for site in sites if site.asgi]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        if tasks:
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))

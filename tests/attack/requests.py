@@ -15,18 +15,96 @@ TOKEN = "x-stack-access-token"
 SEGMENTS = sorted({each for route in ROUTES for each in route.sample.split("/") if each})
 SAMPLES = sorted({route.sample for route in ROUTES})
 PIECES = (
-    *("/", "//", "/./", "/../", "/..;/", "\\", "\\..\\", ";", ";x=1", ".", "..", "*", "@@", "@", "~", ":", ",", "|", "$"),
+    *(
+        "/",
+        "//",
+        "/./",
+        "/../",
+        "/..;/",
+        "\\",
+        "\\..\\",
+        ";",
+        ";x=1",
+        ".",
+        "..",
+        "*",
+        "@@",
+        "@",
+        "~",
+        ":",
+        ",",
+        "|",
+        "$",
+    ),
     *("?", "?x", "#", "#x", "http:", "http://h", "%", "%zz", "+", "-", "_", "index", "/index", ".json", "/x", "a"),
-    *("%2f", "%2F", "%5c", "%2e", "%2e%2e", "%2e%2e%2f", "%3b", "%3f", "%23", "%25", "%252f", "%252e%252e%252f", "%2561"),
-    *("%00", "%01", "%08", "%09", "%0a", "%0A%0a", "%0b", "%0d", "%1f", "%20", "%7f", "%80", "%85", "%a0", "%ff", "%c3"),
-    *("%c0%ae", "%c0%af", "%e0%80%af", "%ef%bf%bd", "%ed%a0%80", "%c2%85", "%c2%a0", "%e2%80%a8", "%e2%80%8b", "%ef%bb%bf"),
+    *(
+        "%2f",
+        "%2F",
+        "%5c",
+        "%2e",
+        "%2e%2e",
+        "%2e%2e%2f",
+        "%3b",
+        "%3f",
+        "%23",
+        "%25",
+        "%252f",
+        "%252e%252e%252f",
+        "%2561",
+    ),
+    *(
+        "%00",
+        "%01",
+        "%08",
+        "%09",
+        "%0a",
+        "%0A%0a",
+        "%0b",
+        "%0d",
+        "%1f",
+        "%20",
+        "%7f",
+        "%80",
+        "%85",
+        "%a0",
+        "%ff",
+        "%c3",
+    ),
+    *(
+        "%c0%ae",
+        "%c0%af",
+        "%e0%80%af",
+        "%ef%bf%bd",
+        "%ed%a0%80",
+        "%c2%85",
+        "%c2%a0",
+        "%e2%80%a8",
+        "%e2%80%8b",
+        "%ef%bb%bf",
+    ),
     *("%e2%81%84", "%ef%bc%8f", "%ef%bc%8e", "%ef%bd%81", "%cc%81", "%c3%a9", "e%cc%81", "%c4%b0", "%c4%b1", "%c5%bf"),
     *("%e2%84%aa", "%c3%9f", "%c2%ad", "%f0%9f%98%80", "%f4%90%80%80", "\x80", "\xff", "\t"),
 )
 """What is put into paths: separators and dots in every encoding, controls, look-alikes, decomposed letters."""
 
 LOOKALIKES = {"s": "%c5%bf", "k": "%e2%84%aa", "i": "%c4%b0", "a": "%ef%bd%81", "/": "%ef%bc%8f", "e": "e%cc%81"}
-ROOTS = ("", "/", "//", "/r1", "/r1/", "r1", "/x", "/sub", "/api", "/admin", "/admin/", "/public", "/a%20", "/R1", "/files")
+ROOTS = (
+    "",
+    "/",
+    "//",
+    "/r1",
+    "/r1/",
+    "r1",
+    "/x",
+    "/sub",
+    "/api",
+    "/admin",
+    "/admin/",
+    "/public",
+    "/a%20",
+    "/R1",
+    "/files",
+)
 METHODS = (
     *("GET",) * 12,
     *("POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "QUERY"),
@@ -152,7 +230,9 @@ def path(rng: random.Random, route: Route) -> str:
         return target
     if rng.random() < 0.35:  # below, beside or in front of another route
         other = rng.choice(SAMPLES)
-        joint = rng.choice(("/", "/../", "/..%2f", "%2f..%2f", "/..;/", "/%2e%2e/", "\\..\\", "//", "", "/x/../../", ";"))
+        joint = rng.choice(
+            ("/", "/../", "/..%2f", "%2f..%2f", "/..;/", "/%2e%2e/", "\\..\\", "//", "", "/x/../../", ";")
+        )
         target = rng.choice((other + joint + target.lstrip("/"), target + joint + other.lstrip("/"), other + target))
     for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 3, 4))):
         target = _mutated(rng, target)

@@ -20,7 +20,7 @@ from . import cost, inprocess, requests, servers, sites, table
 from .report import Checked, summary
 
 PARTS = ("cost", "servers", "in-process")
-BATCH = 100
+BATCH = 50
 """Requests that a site gets before the next one has its turn."""
 SHOWN = 3
 """Findings of a site that are printed."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from stackauth_middleware import StackAuthASGIMiddleware, StackAuthWSGIMiddleware
 
 from . import asgi_apps, wsgi_apps
-from .table import MET_BY, POLICIES, Caller, config_of, settings_of
+from .table import MET_BY, Caller, config_of, settings_of
 
 ROOT = "/r1"
 """Where an operator mounts a site; it is also the path of a route."""
@@ -27,6 +27,7 @@ class Site(NamedTuple):
     Attributes:
         app: the middleware around the framework's app, or the app that has it inside.
         root: the root path that the operator's server gives.
+        script_name: whether a client may choose ``SCRIPT_NAME``. CherryPy routes on it too, so with it nothing holds.
         below: what the paths of the site begin with where they hold a root path.
         wraps: whether the middleware is outermost and notes in `reached` what it lets through.
         at: where the site is mounted in a larger app.
@@ -42,6 +43,7 @@ class Site(NamedTuple):
     wraps: bool = True
     at: str = ""
     limits: bool = False
+    script_name: bool = True
     active: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def forgives(self, caller: Caller) -> bool:
@@ -79,7 +81,8 @@ def _rooted(name: str, policy: str) -> Site:
 
 def _plain_wsgi(name: str, policy: str) -> Site:
     app = StackAuthWSGIMiddleware(_noting_wsgi(wsgi_apps.BUILDERS[name]()), config_of(policy))
-    return Site(f"{name}/{policy}", app, False, limits=name == "pyramid-traversal", active=_active(name))
+    limits, script_name = name == "pyramid-traversal", name != "cherrypy"
+    return Site(f"{name}/{policy}", app, False, limits=limits, script_name=script_name, active=_active(name))
 
 
 def _fastapi_with_its_own_root(policy: str) -> Site:
@@ -102,11 +105,11 @@ def _litestar_inside(policy: str) -> Site:
 
 
 def _starlette_mounted(policy: str) -> Site:
-    """The middleware below a mount: its rules and its root path are those of the mounted app."""
+    """The middleware below a mount: its rules are those of the mounted app."""
     from starlette.applications import Starlette
     from starlette.routing import Mount
 
-    guarded = StackAuthASGIMiddleware(_noting_asgi(asgi_apps.starlette()), config_of(policy, root_path="/sub"))
+    guarded = StackAuthASGIMiddleware(_noting_asgi(asgi_apps.starlette()), config_of(policy))
     return Site(f"starlette/{policy}/mounted", Starlette(routes=[Mount("/sub", guarded)]), True, wraps=False, at="/sub")
 
 
@@ -135,14 +138,19 @@ def _active(name: str) -> Callable[[], AbstractContextManager[Any]]:
 
 
 def makers() -> dict[str, Callable[[], Site]]:
-    """Return the maker of every site, by its name."""
-    made: dict[str, Callable[[], Site]] = {}
-    for policy in POLICIES:
+    """Return the maker of every site, by its name: two policies for all, the third for two that route alike elsewhere."""
+    made: dict[str, Callable[[], Site]] = {
+        "starlette/optional": partial(_plain_asgi, "starlette", "optional"),
+        "flask/optional": partial(_plain_wsgi, "flask", "optional"),
+        "pyramid-traversal/closed": partial(_plain_wsgi, "pyramid-traversal", "closed"),
+    }
+    for policy in ("closed", "open"):
         for name in asgi_apps.BUILDERS:
             made[f"{name}/{policy}"] = partial(_plain_asgi, name, policy)
         for name in wsgi_apps.BUILDERS:
-            if name != "pyramid-traversal" or policy == "closed":
-                made[f"{name}/{policy}"] = partial(_plain_wsgi, name, policy)
+            if name == "pyramid-traversal":
+                continue  # its views can be reached by more paths than rules can name
+            made[f"{name}/{policy}"] = partial(_plain_wsgi, name, policy)
         for name in ROOTED:
             made[f"{name}/{policy}/root"] = partial(_rooted, name, policy)
         for interface in ("asgi", "wsgi"):

@@ -14,7 +14,9 @@ from stackauth_middleware import Rule, StackAuthConfig, User, get_user
 
 PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d11"
 ALLOWED_ORIGIN = "https://app.example.com"
-ID_HEADER = "x-attack-id"
+ID_HEADER, SITE_HEADER = "x-attack-id", "x-attack-site"
+LOG = "ATTACK_LOG"
+"""The name in the environment of the file that served handlers write to."""
 
 Caller: TypeAlias = Literal["none", "junk", "member", "admin", "restricted", "anonymous"]
 """Who sends a request: nobody, somebody with a bad token, or the user of a good token."""
