@@ -160,8 +160,8 @@ def measure(size: int = 1024) -> list[Checked]:
                     seconds[1] > NEGLIGIBLE and seconds[1] > MOST_TIME * max(seconds[0], NEGLIGIBLE / MOST_TIME)
                 ):
                     findings.append(
-                        f"{what}: of size {size} {calls[0]} calls and {seconds[0] * 1e3:.2f} ms, of {GROWTH} times that "
-                        f"{calls[1]} calls and {seconds[1] * 1e3:.2f} ms"
+                        f"{what}: of size {size} {calls[0]} calls and {seconds[0] * 1e3:.2f} ms, "
+                        f"of {GROWTH} times that {calls[1]} calls and {seconds[1] * 1e3:.2f} ms"
                     )
             checked.append(Checked(name, 0, f"{measured} inputs of {size}, the slowest {most * 1e3:.2f} ms", findings))
     asyncio.set_event_loop(None)

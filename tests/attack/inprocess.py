@@ -155,7 +155,7 @@ def _send_wsgi(app: Any, environ: dict[str, Any]) -> Outcome:
     outcome = Outcome()
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        outcome.status = int(status.split()[0])
+        outcome.status = int(status.split(maxsplit=1)[0])
         outcome.headers = {name.lower(): value for name, value in headers}
         return lambda data: None
 

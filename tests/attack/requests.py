@@ -247,7 +247,8 @@ def _mutated(rng: random.Random, target: str) -> str:
         return target[:at] + rng.choice(PIECES) + target[at:]
     if choice == 4 and target:
         at = rng.randrange(len(target))
-        return f"{target[:at]}{rng.choice(('%{:02x}', '%{:02X}', '%25{:02x}')).format(ord(target[at]) & 255)}{target[at + 1 :]}"
+        encoded = rng.choice(("%{:02x}", "%{:02X}", "%25{:02x}")).format(ord(target[at]))
+        return target[:at] + encoded + target[at + 1 :]
     if choice == 5 and target.isascii() and target:
         at = rng.randrange(len(target))
         return target[:at] + target[at].swapcase() + target[at + 1 :] if rng.random() < 0.6 else target.swapcase()

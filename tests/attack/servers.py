@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import socket
 import tempfile
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import IO
 
 from tests.servers.processes import PROJECT, Served, served_stack_auth, serving, settings_for
 
@@ -62,7 +64,7 @@ class Client:
     """
 
     served: Served
-    log: str
+    log: IO[bytes]
     tokens: Tokens
     sent: int = 0
     runs: int = 0
@@ -126,9 +128,7 @@ class Client:
             self._socket = None
 
     def _ran(self) -> list[table.Run]:
-        with open(self.log, "rb") as file:
-            file.seek(self._read)
-            octets = file.read()
+        octets = os.pread(self.log.fileno(), 1 << 24, self._read)
         octets = octets[: octets.rfind(b"\n") + 1]
         self._read += len(octets)
         return [table.Run(*json.loads(line)) for line in octets.splitlines()]
@@ -169,7 +169,8 @@ def attack(covers: Callable[[str], bool], seconds: float, seed: str) -> list[Che
         Checked(
             f"server {client.served.name}",
             client.sent,
-            f"{client.sent} requests, {client.runs} handler runs, {client.refused} refusals, {client.unanswered} unanswered",
+            f"{client.sent} requests, {client.runs} handler runs, {client.refused} refusals, "
+            f"{client.unanswered} unanswered",
             [f"{problem}: --replay '{line}'" for problem, line in client.findings.items()],
         )
         for client in clients
@@ -181,10 +182,10 @@ def _clients(stack: ExitStack, names: list[str]) -> list[Client]:
     tokens = Tokens(local)
     clients = []
     for name in names:
-        log = stack.enter_context(tempfile.NamedTemporaryFile())
+        log = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115
         environ = {**settings_for(local), table.LOG: log.name}
         served = stack.enter_context(serving(name, f"tests.attack.served:{SERVERS[name]}", environ))
-        clients.append(Client(served, log.name, tokens))
+        clients.append(Client(served, log, tokens))
     return clients
 
 

@@ -138,7 +138,7 @@ def _active(name: str) -> Callable[[], AbstractContextManager[Any]]:
 
 
 def makers() -> dict[str, Callable[[], Site]]:
-    """Return the maker of every site, by its name: two policies for all, the third for two that route alike elsewhere."""
+    """Return the maker of every site, by its name."""
     made: dict[str, Callable[[], Site]] = {
         "starlette/optional": partial(_plain_asgi, "starlette", "optional"),
         "flask/optional": partial(_plain_wsgi, "flask", "optional"),
