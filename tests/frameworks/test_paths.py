@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthConfig, StackAuthWSGIMiddleware, User
 
 from . import sites
-from .ask import Ask, Loop, ask_wsgi, scope_of
+from .ask import Ask, Loop, ask_wsgi
 from .django_project import installed
 
 PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d11"
