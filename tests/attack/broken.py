@@ -112,4 +112,4 @@ if __name__ == "__main__":
     apply(BROKEN[name])
     # of each kind of reading one framework: few sites get many requests
     only = ("starlette/open", "litestar/open", "blacksheep/open", "flask/open", "bottle/open")
-    sys.exit(run.attack(run.Plan(float(seconds), seed, only, ("in-process",), until_found=True)))
+    sys.exit(run.attack(run.Plan(float(seconds), seed, only, ("in-process",), exact=True, until_found=True)))

@@ -33,6 +33,7 @@ class Plan(NamedTuple):
 
     Attributes:
         only: texts, one of which a site's name has to hold; all sites where there are none.
+        exact: whether `only` has whole names.
         until_found: whether to send no more, in process, once a handler ran that should not have.
     """
 
@@ -40,9 +41,12 @@ class Plan(NamedTuple):
     seed: str
     only: tuple[str, ...] = ()
     parts: tuple[str, ...] = PARTS
+    exact: bool = False
     until_found: bool = False
 
     def covers(self, name: str) -> bool:
+        if self.exact:
+            return name in self.only
         return not self.only or any(text in name for text in self.only)
 
 

@@ -15,10 +15,10 @@ from .broken import BROKEN
 from .report import Checked, summary
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", sorted(BROKEN.keys() - {"nothing"}))
 def test_broken_guard_is_found_in_seconds(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.attack.broken", name, "8", "1"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.attack.broken", name, "20", "1"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stderr
     found = [line for line in done.stdout.splitlines() if "FINDING handler" in line]
