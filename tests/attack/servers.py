@@ -46,10 +46,11 @@ WEBSOCKET = (
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ("Sec-WebSocket-Version", "13"),
 )
-TIMEOUT = 5.0
+TIMEOUT = 20.0
+"""Seconds for an answer; the first one waits for the server to start and to import a framework."""
 TURN = 20
 """Requests that a server gets before the next one has its turn."""
-PATIENCE = 8
+PATIENCE = 15
 """Turns after which a server gets the sites of another framework, which take a second to import."""
 
 
