@@ -282,14 +282,15 @@ def blacksheep(prefix: str = "") -> Any:
         return handle
 
     for route in ROUTES:
-        template = _converted(route.template, "{name}", "*")
+        # Not "*": BlackSheep takes "/files/*" for "/filesx" too, which no rule for "/files/**" can know.
+        template = _converted(route.template, "{name}", "{path:rest}")
         if route.kind == "websocket":
             app.router.add_ws(template, socket(route))
             continue
         for method in route.methods:
             app.router.add(method, template, handler(route))
             if route.kind == "mount":
-                app.router.add(method, f"{template}/*", handler(route))
+                app.router.add(method, f"{template}/{{path:rest}}", handler(route))
     return app
 
 
