@@ -32,6 +32,7 @@ if SHARED.is_dir():
 FRAMEWORKS = ("tests/frameworks", "tests/rest/frameworks", "tests/integrations", "tests/test_readme.py")
 SERVERS = ("tests/servers",)
 GEVENT = ("tests/gevent",)
+ATTACK = ("tests/attack",)
 JS = "tests/testing/test_js_sdk.py"
 OF_THE_MEMORY = "tests/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
 TIMED = ("tests/edges", "tests/doors", "tests/rest", "tests/load")
@@ -164,6 +165,15 @@ def fuzz(session: nox.Session) -> None:
     session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
+@nox.session
+def attack(session: nox.Session) -> None:
+    """Attack every framework and server with random requests for a minute, or as said; see ``-- --help``."""
+    session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
+    if not session.posargs:
+        _pytest(session, *ATTACK)
+    session.run("python", "-m", "tests.attack", *session.posargs)
+
+
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Mutate the modules that judge, in a copy, and list what their tests let live: ``nox -s mutants -- keyset``."""
@@ -227,7 +237,7 @@ def _build(session: nox.Session, dist: Path) -> Path:
 
 def _quick_suite(session: nox.Session) -> None:
     """Run what is not timed on all cores, and what is timed after it, one test at a time."""
-    beside = (*FRAMEWORKS, *SERVERS, *GEVENT, *TIMED, JS)
+    beside = (*FRAMEWORKS, *SERVERS, *GEVENT, *ATTACK, *TIMED, JS)
     env = {"STACKAUTH_ALL_CASES": "1"} if session.python in ENDS else None
     _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in beside), env=env)
     if session.python in ENDS and not _names_tests(session.posargs):

@@ -5,8 +5,12 @@ The routes are written once, in `ROUTES`; each builder registers them as its fra
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+_numbers = itertools.count()
 
 ran: list[str] = []
 """The routes whose handlers ran, in order. One list: Django's URL configuration is global."""
@@ -227,6 +231,89 @@ def django_wsgi_site() -> Site:
     return Site("django-wsgi", False, wsgi_application())
 
 
+def new_sanic() -> Any:
+    """Return a Sanic app under a name of its own, which Sanic wants of every app in a process."""
+    from sanic import Sanic
+
+    Sanic.test_mode = True
+    return Sanic(f"site{next(_numbers)}", configure_logging=False)
+
+
+def sanic_site(root_path: str = "") -> Site:
+    """Sanic never takes the root path off either."""
+    from sanic.response import text
+
+    app = new_sanic()
+
+    def handler(name: str) -> Callable[..., Any]:
+        async def handle(request: Any, **params: str) -> Any:
+            ran.append(name)
+            return text(name)
+
+        return handle
+
+    for number, template in enumerate(ROUTES):
+        app.add_route(handler(template), root_path + _angled(template), methods=["GET", "HEAD"], name=f"route{number}")
+    app.add_route(handler(READ), f"{root_path}/posts", methods=["GET", "HEAD"], name="read")
+    app.add_route(handler(WRITE), f"{root_path}/posts", methods=["POST"], name="write")
+    asyncio.run(_start(app))
+    return Site("sanic", True, app)
+
+
+def blacksheep_site(root_path: str = "") -> Site:
+    """BlackSheep takes no root path off, and ignores case."""
+    from blacksheep import Application, Request
+    from blacksheep.server.responses import text
+    from blacksheep.server.routing import Router
+
+    app = Application(router=Router())
+
+    def handler(name: str) -> Callable[..., Any]:
+        async def handle(request: Any) -> Any:
+            ran.append(name)
+            return text(name)
+
+        handle.__annotations__ = {"request": Request}
+        return handle
+
+    for template in ROUTES:
+        app.router.add("GET", root_path + template, handler(template))
+    app.router.add("GET", f"{root_path}/posts", handler(READ))
+    app.router.add("POST", f"{root_path}/posts", handler(WRITE))
+    asyncio.run(_start(app))
+    return Site("blacksheep", True, app)
+
+
+async def _start(app: Any) -> None:
+    """Run the startup of a lifespan, without which these two have no routes."""
+    from asgi_lifespan import LifespanManager
+
+    await LifespanManager(app, shutdown_timeout=1).__aenter__()
+
+
+def pyramid_site() -> Site:
+    from pyramid.config import Configurator
+    from pyramid.response import Response
+
+    config = Configurator()
+
+    def handler(name: str) -> Callable[[Any], Any]:
+        def handle(request: Any) -> Any:
+            ran.append(name)
+            return Response(name)
+
+        return handle
+
+    for name, template, method in (
+        *((template, template, "GET") for template in ROUTES),
+        (READ, "/posts", "GET"),
+        (WRITE, "/posts", "POST"),
+    ):
+        config.add_route(name, template, request_method=method)
+        config.add_view(handler(name), route_name=name)
+    return Site("pyramid", False, config.make_wsgi_app())
+
+
 BUILDERS: dict[str, Callable[[], Site]] = {
     "starlette": starlette_site,
     "fastapi": fastapi_site,
@@ -238,4 +325,7 @@ BUILDERS: dict[str, Callable[[], Site]] = {
     "falcon-wsgi": falcon_wsgi_site,
     "bottle": bottle_site,
     "django-wsgi": django_wsgi_site,
+    "sanic": sanic_site,
+    "blacksheep": blacksheep_site,
+    "pyramid": pyramid_site,
 }

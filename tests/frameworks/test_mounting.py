@@ -285,6 +285,84 @@ def django_wsgi_application(auth: StackAuthConfig) -> Iterator[Ask]:
         yield _by_werkzeug_client(StackAuthWSGIMiddleware(wsgi_application(), auth))
 
 
+@contextmanager
+def sanic_application(auth: StackAuthConfig) -> Iterator[Ask]:
+    from sanic.response import json as answered
+
+    from .sites import new_sanic
+
+    app = new_sanic()
+
+    async def answer(request: Any) -> Any:
+        return answered(told(request.transport.scope))
+
+    for path in ("/healthz", "/hello", "/me"):
+        app.add_route(answer, path, name=path[1:])
+    yield _by_asgi_client(StackAuthASGIMiddleware(app, auth))
+
+
+@contextmanager
+def blacksheep_application(auth: StackAuthConfig) -> Iterator[Ask]:
+    from blacksheep import Application
+    from blacksheep import Request as BlackSheepRequest
+    from blacksheep.server.responses import json as answered
+    from blacksheep.server.routing import Router
+
+    app = Application(router=Router())
+
+    async def answer(request: Any) -> Any:
+        return answered(told(request))
+
+    answer.__annotations__ = {"request": BlackSheepRequest}
+    for path in ("/healthz", "/hello", "/me"):
+        app.router.add("GET", path, answer)
+    yield _by_asgi_client(StackAuthASGIMiddleware(app, auth))
+
+
+def _by_asgi_client(app: Any) -> Ask:
+    """Return a client that sends each request within a lifespan: Sanic and BlackSheep need one."""
+    import httpx
+    from asgi_lifespan import LifespanManager
+
+    async def asking(path: str, headers: Mapping[str, str]) -> Answer:
+        async with LifespanManager(app) as manager:
+            transport = httpx.ASGITransport(manager.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+                response = await client.get(path, headers=dict(headers))
+        return Answer(response.status_code, response.headers, json.loads(response.content))
+
+    return lambda path, headers: asyncio.run(asking(path, headers))
+
+
+@contextmanager
+def pyramid_application(auth: StackAuthConfig) -> Iterator[Ask]:
+    from pyramid.config import Configurator
+
+    config = Configurator()
+    for path in ("/healthz", "/hello", "/me"):
+        config.add_route(path, path)
+        config.add_view(told, route_name=path, renderer="json")
+    yield _by_werkzeug_client(StackAuthWSGIMiddleware(config.make_wsgi_app(), auth))
+
+
+@contextmanager
+def cherrypy_application(auth: StackAuthConfig) -> Iterator[Ask]:
+    import cherrypy
+
+    class Root:
+        pass
+
+    @cherrypy.expose
+    @cherrypy.tools.json_out()
+    def answer() -> Any:
+        return told(cherrypy.request.wsgi_environ)
+
+    root: Any = Root()
+    root.healthz = root.hello = root.me = answer
+    cherrypy.config.update({"environment": "embedded", "log.screen": False})
+    yield _by_werkzeug_client(StackAuthWSGIMiddleware(cherrypy.Application(root), auth))
+
+
 FORMS = [
     starlette_add_middleware,
     starlette_middleware_list,
@@ -299,6 +377,10 @@ FORMS = [
     bottle_application,
     django_asgi_application,
     django_wsgi_application,
+    sanic_application,
+    blacksheep_application,
+    pyramid_application,
+    cherrypy_application,
 ]
 
 

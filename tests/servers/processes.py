@@ -44,6 +44,8 @@ class Served(NamedTuple):
 
 COMMANDS: Mapping[str, list[str]] = {
     "uvicorn": ["uvicorn", "--fd", "{fd}"],
+    "uvicorn-h11": ["uvicorn", "--http", "h11", "--fd", "{fd}"],
+    "uvicorn-httptools": ["uvicorn", "--http", "httptools", "--fd", "{fd}"],
     "uvicorn-websockets": ["uvicorn", "--ws", "websockets", "--fd", "{fd}"],
     "uvicorn-sansio": ["uvicorn", "--ws", "websockets-sansio", "--fd", "{fd}"],
     "uvicorn-wsproto": ["uvicorn", "--ws", "wsproto", "--fd", "{fd}"],
@@ -54,6 +56,9 @@ COMMANDS: Mapping[str, list[str]] = {
     "uvicorn-root-path": ["uvicorn", "--root-path", "/r1", "--fd", "{fd}"],
     "daphne": ["daphne", "--fd", "{fd}"],
     "granian": ["granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"],
+    "granian-wsgi": ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}"],
+    "waitress": ["tests.servers.embedded", "waitress", "{fd}"],
+    "cheroot": ["tests.servers.embedded", "cheroot", "{fd}"],
     "gunicorn": ["gunicorn", "--bind", "fd://{fd}"],
     "gunicorn-threads": ["gunicorn", "--worker-class", "gthread", "--threads", "4", "--bind", "fd://{fd}"],
     "gunicorn-preload": ["gunicorn", "--preload", "--workers", "4", "--bind", "fd://{fd}"],

@@ -1,0 +1,33 @@
+"""``python -m tests.servers.embedded SERVER FD MODULE:ATTRIBUTE``: WSGI servers that have no command for a listener."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from importlib import import_module
+from typing import Any
+
+
+def waitress(listener: socket.socket, app: Any) -> None:
+    from waitress import serve
+
+    serve(app, sockets=[listener], threads=4, clear_untrusted_proxy_headers=False)
+
+
+def cheroot(listener: socket.socket, app: Any) -> None:
+    from cheroot.wsgi import Server
+
+    class Given(Server):  # type: ignore[misc]
+        def bind(self, family: Any, type: Any, proto: Any = 0) -> Any:  # noqa: A002
+            self.socket = listener
+            return listener
+
+    Given(listener.getsockname(), app, numthreads=4).safe_start()
+
+
+if __name__ == "__main__":
+    name, fd, target = sys.argv[1:]
+    module, _, attribute = target.partition(":")
+    {"waitress": waitress, "cheroot": cheroot}[name](
+        socket.socket(fileno=int(fd)), getattr(import_module(module), attribute)
+    )
