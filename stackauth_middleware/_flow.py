@@ -64,6 +64,7 @@ class Flow:
         self._respond = Responder(config)
         self._tokens: Memory[bytes, _Seen] = Memory(config.token_memory)
         self._foreign = Notice(logging.WARNING)
+        self._not_plain = Notice(logging.WARNING)
         self._default = Policy(
             "required",
             profile=config.mode == "rest",
@@ -95,7 +96,9 @@ class Flow:
     ) -> Admitted | Unauthenticated | Script[Admitted | Unauthenticated]:
         if inbound.method == "OPTIONS" and _is_preflight(inbound):
             return Unauthenticated(self.config, inbound)
-        policy = self.config.policy(inbound.method, inbound.path, inbound.root_path)
+        policy = self.config.policy(inbound.method, inbound.path, inbound.root_path, websocket=inbound.websocket)
+        if policy.every_rule and policy.access != "public":
+            self._not_plain(now.mono, _not_plain(inbound))
         if policy.access == "public":
             return Unauthenticated(self.config, inbound)
         token = extract(inbound.headers, self.config.carriers)
@@ -297,6 +300,15 @@ class Flow:
 def _is_ready(action: Action, *, defer_refresh: bool) -> bool:
     """Say whether a key can be used without a flight before the app runs."""
     return action is Action.USE or (defer_refresh and action is Action.USE_AND_REFRESH)
+
+
+def _not_plain(inbound: Inbound) -> str:
+    """Return what to log of a request that has to meet every rule."""
+    if inbound.root_path is None:
+        why = "its root path is not the setting root_path, or its raw_path is not its path"
+    else:
+        why = "its path is not plain"
+    return f"a request had to meet every rule, since {why}: {inbound.path[:200]!a} (see docs/rules.md)"
 
 
 def _is_preflight(inbound: Inbound) -> bool:
