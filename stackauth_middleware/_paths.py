@@ -6,12 +6,15 @@ or the app itself, states. What Starlette's mounts add to it comes from routing,
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from .errors import ConfigError
+
+_NO_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
 def stated_root_path(app: Any) -> str:
@@ -87,7 +90,12 @@ def of_environ(script_name: str, setting: str) -> str | None:
 
 
 def _asked(raw_path: object) -> str | None:
-    """Return the path that `raw_path` decodes to; None where there is none. What is no UTF-8 is no path."""
+    """Return the path that `raw_path` decodes to, ``""`` where it does not; None where there is none."""
     if not isinstance(raw_path, bytes):
         return None
-    return unquote_to_bytes(raw_path.partition(b"?")[0]).decode("utf-8", "replace") or "/"
+    octets = raw_path.partition(b"?")[0]
+    if b"%" in octets:
+        if _NO_ESCAPE.search(octets):
+            return ""
+        octets = unquote_to_bytes(octets)
+    return octets.decode("utf-8", "replace") or "/"

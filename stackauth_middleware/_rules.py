@@ -24,16 +24,18 @@ _STRICTNESS: dict[Access, int] = {"public": 0, "optional": 1, "required": 2}
 
 WEBSOCKET = "WEBSOCKET"
 """Stands in ``methods`` for a WebSocket. No HTTP method matches it, not even one of this name."""
-_METHODS = frozenset(
-    "ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY "
-    "MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY "
-    "REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()  # noqa: SIM905
+_METHOD = re.compile(
+    "ACL|BASELINE-CONTROL|BIND|CHECKIN|CHECKOUT|CONNECT|COPY|DELETE|GET|HEAD|LABEL|LINK|LOCK|MERGE|MKACTIVITY|MKCALENDAR|"
+    "MKCOL|MKREDIRECTREF|MKWORKSPACE|MOVE|OPTIONS|ORDERPATCH|PATCH|POST|PRI|PROPFIND|PROPPATCH|PUT|QUERY|REBIND|REPORT|"
+    "SEARCH|TRACE|UNBIND|UNCHECKOUT|UNLINK|UNLOCK|UPDATE|UPDATEREDIRECTREF|VERSION-CONTROL|WEBSOCKET"
 )
-"""The IANA HTTP Method Registry."""
+"""The IANA HTTP Method Registry, and WEBSOCKET."""
 
 _NO_TEXT = r"[\0-\x1f\x7f-\x9f\u2028\u2029\\\ufffd\ud800-\udfff]"
 """Control characters and line ends, the other separator, octets that are no UTF-8."""
-_NOT_PLAIN = re.compile(rf"\A(?!/)|{_NO_TEXT}|[;#?%]|/(?:/|\.{{1,2}}(?:/|\Z)|\s)|\s(?:/|\Z)")
+_NOT_PLAIN = re.compile(_NO_TEXT.replace("[", "[;#?%"))
+_DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
+_SPACE_AT_END = re.compile(r"/\s|\s/|\s\Z")
 _NOT_SPECIAL = re.compile(rf"{_NO_TEXT}|/(?:/|\s*\.{{1,2}}\s*(?:[/;#?%]|\Z))|%(?:25)*(?:2[eEfF]|5[cC])")
 """What no path may hold, not even under a rule with ``special_characters``."""
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -60,7 +62,8 @@ class Rule:
         check: called with the user; only True lets them in, all else is 403 ``forbidden``.
             A plain function, called on every request: it must not block.
         special_characters: also match where the part of the path that ``**`` stands for holds ``;``, ``#``,
-            ``?``, ``%``, spaces at the ends of segments or text that is not NFC, as file names do.
+            ``?``, ``%``, spaces at the ends of segments or text that is not NFC, as file names do. Such a
+            path has to meet every earlier rule too: put it first.
 
     Raises:
         ConfigError: a path, access, method or check that cannot work.
@@ -176,12 +179,17 @@ class _Table:
 
     def __init__(self, rules: Sequence[Rule], default: Policy) -> None:
         policies = [_policy(rule, default) for rule in rules]
-        paths = [rule.path for rule in rules]
-        self._as_written = _Rows([_pattern(path) for path in paths], policies, default)
-        self._folded = _Rows([_pattern(_without_slash(_folded(path))) for path in paths], policies, default)
-        self._with_empty_value = _Rows([_pattern(_folded(path), "[^/]*") for path in paths], policies, default)
+
+        def first(pattern_of: Callable[[str], str]) -> Callable[[str], Policy]:
+            patterns = [re.compile(pattern_of(rule.path)).fullmatch for rule in rules]
+            rows = list(zip(patterns, policies, strict=True))
+            return lambda path: next((policy for matches, policy in rows if matches(path)), default)
+
+        self._as_written = first(_pattern)
+        self._folded = first(lambda path: _pattern(_without_slash(_folded(path))))
+        self._with_empty_value = first(lambda path: _pattern(_folded(path), "[^/]*"))
         self._special = [
-            (rule.path.removesuffix("**"), _with_earlier(rules[: at + 1], policies))
+            (rule.path.removesuffix("**"), reduce(Policy.stricter, policies[: at + 1]))
             for at, rule in enumerate(rules)
             if rule.special_characters
         ]
@@ -196,33 +204,22 @@ class _Table:
             return self.every_rule
         if is_plain(path):
             folded = _folded(below)
-            policy = self._as_written.first(below).stricter(self._folded.first(_without_slash(folded)))
+            policy = self._as_written(below).stricter(self._folded(_without_slash(folded)))
             # behind a trailing slash Falcon sees an empty value
-            return policy.stricter(self._with_empty_value.first(folded)) if below.endswith("/") else policy
+            return policy.stricter(self._with_empty_value(folded)) if below.endswith("/") else policy
         for prefix, policy in self._special:
             if below.startswith(prefix) and is_plain(root_path or "/") and not _NOT_SPECIAL.search(below):
                 return policy
         return self.every_rule
 
 
-class _Rows:
-    """Patterns in the order in which they are tried, each with its policy."""
-
-    def __init__(self, patterns: Sequence[str], policies: Sequence[Policy], default: Policy) -> None:
-        compiled = [re.compile(each).fullmatch for each in patterns]
-        self._rows = list(zip(compiled, policies, strict=True))
-        self._default = default
-
-    def first(self, path: str) -> Policy:
-        for matches, policy in self._rows:
-            if matches(path):
-                return policy
-        return self._default
-
-
 def is_plain(path: str) -> bool:
     """Say whether every router reads `path` as the same segments."""
-    return not _NOT_PLAIN.search(path) and (path.isascii() or unicodedata.is_normalized("NFC", path))
+    if path[:1] != "/" or "//" in path or _NOT_PLAIN.search(path) or ("/." in path and _DOT_SEGMENT.search(path)):
+        return False
+    if path.isascii():
+        return " " not in path or not _SPACE_AT_END.search(path)
+    return not _SPACE_AT_END.search(path) and unicodedata.is_normalized("NFC", path)
 
 
 def admit(user: User, policy: Policy) -> None:
@@ -258,44 +255,18 @@ def _holding(rules: Sequence[Rule], method: str | None) -> list[Rule]:
     return [rule for rule in rules if rule.methods is None or method in rule.methods]
 
 
-def _with_earlier(rules: Sequence[Rule], policies: Sequence[Policy]) -> Policy:
-    """Return the policy of the last rule made as strict as the earlier ones that reach below its prefix.
-
-    A router that cuts or strips special characters gets to the paths of those.
-    """
-    *earlier, last = map(_segments, rules)
-    reaching = (policy for segments, policy in zip(earlier, policies, strict=False) if _meet(segments, last))
-    return reduce(Policy.stricter, reaching, policies[len(earlier)])
-
-
-def _segments(rule: Rule) -> list[str]:
-    return [_PARAMETER.sub("*", each) for each in _folded(rule.path).split("/")[1:]]
-
-
-def _meet(one: list[str], other: list[str]) -> bool:
-    """Say whether some path is matched by both, as far as their segments tell before either ends or has ``**``."""
-    for this, that in zip(one, other, strict=False):
-        if "**" in (this, that):
-            return True
-        if this != that and "*" not in (this, that):
-            return False
-    return len(one) == len(other) or other[len(one) :] == ["**"] or one[len(other) :] == ["**"]
-
-
 def _covers(earlier: Rule, later: Rule) -> bool:
     """Say whether `earlier` matches all that `later` does."""
     if earlier.methods is not None and (later.methods is None or not later.methods <= earlier.methods):
         return False
     if later.special_characters and not earlier.special_characters:
         return False
-    one, other = ([_PARAMETER.sub("*", each) for each in rule.path.split("/")[1:]] for rule in (earlier, later))
-    deep = one[-1] == "**"
-    if deep:
-        del one[-1]
-        other = other[:-1] if other[-1] == "**" else other
-    if len(other) < len(one) or (len(other) > len(one) and not deep):
-        return False
-    return all(this == that or (this == "*" and that not in ("", "**")) for this, that in zip(one, other, strict=False))
+    one, other = (_PARAMETER.sub("*", rule.path).split("/") for rule in (earlier, later))
+    if one[-1] == "**":
+        one, other = one[:-1], other[: len(one) - 1]
+    return len(one) == len(other) and all(
+        this == that or (this == "*" and that not in ("", "**")) for this, that in zip(one, other, strict=True)
+    )
 
 
 def reject_hidden(rules: Sequence[Rule]) -> None:
@@ -368,7 +339,7 @@ def _valid_methods(methods: Collection[str] | None) -> frozenset[str] | None:
     if methods is None:
         return None
     some = isinstance(methods, Collection) and not isinstance(methods, str) and bool(methods)
-    if not some or not all(isinstance(method, str) and method.upper() in _METHODS | {WEBSOCKET} for method in methods):
+    if not some or not all(isinstance(method, str) and _METHOD.fullmatch(method.upper()) for method in methods):
         raise ConfigError(
             f"methods of a Rule is {methods!r}; it must be a list of registered methods such as ['GET', 'POST'], "
             "or 'WEBSOCKET'"

@@ -34,7 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_sealed",
         "_user_profile",
         "_wire",
-        "_memory _routing _user",
+        "_memory _paths _user",
         "_rules _credentials",
         "_valid",
         "_config",

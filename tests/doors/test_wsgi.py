@@ -134,7 +134,14 @@ def test_an_empty_path_is_the_root(stackauth: LocalStackAuth) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "script_name", "status"),
-    [("", "", 200), ("", "/api", 200), ("scope", "/api", 200), ("/api", "/api", 200), ("/api", "", 401), ("/api", "/b", 401)],
+    [
+        ("", "", 200),
+        ("", "/api", 200),
+        ("scope", "/api", 200),
+        ("/api", "/api", 200),
+        ("/api", "", 401),
+        ("/api", "/b", 401),
+    ],
 )
 def test_rules_match_path_info_if_script_name_is_the_root_path(
     stackauth: LocalStackAuth, setting: str, script_name: str, status: int
