@@ -8,13 +8,36 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from .errors import ConfigError
 
+NO_TEXT = r"[\0-\x1f\x7f-\x9f\u2028\u2029\\\ufffd\ud800-\udfff]"
+"""Control characters and line ends, the other separator, octets that are no UTF-8."""
+_NOT_PLAIN = re.compile(NO_TEXT.replace("[", "[;#?%"))
+_DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
+_SPACE_AT_END = re.compile(r"/\s|\s/|\s\Z")
 _NO_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
+
+
+def is_plain(path: str) -> bool:
+    """Say whether every router reads `path` as the same segments."""
+    if path[:1] != "/" or "//" in path or _NOT_PLAIN.search(path) or ("/." in path and _DOT_SEGMENT.search(path)):
+        return False
+    if path.isascii():
+        return " " not in path or not _SPACE_AT_END.search(path)
+    return not _SPACE_AT_END.search(path) and unicodedata.is_normalized("NFC", path)
+
+
+def folded(path: str) -> str:
+    """Return what spellings of `path` have in common that a router could take for one another.
+
+    Upper case first, then lower: ``re.IGNORECASE`` takes U+0131 and U+0130 for ``i``.
+    """
+    return path.lower() if path.isascii() else path.upper().casefold().replace("i\u0307", "i")
 
 
 def stated_root_path(app: Any) -> str:

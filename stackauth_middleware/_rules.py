@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import inspect
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
+from ._paths import NO_TEXT, folded, is_plain
 from ._user import User
 from .errors import ConfigError, ErrorCode, RefusedError
 
@@ -31,12 +31,7 @@ _METHOD = re.compile(
 )
 """The IANA HTTP Method Registry, and WEBSOCKET."""
 
-_NO_TEXT = r"[\0-\x1f\x7f-\x9f\u2028\u2029\\\ufffd\ud800-\udfff]"
-"""Control characters and line ends, the other separator, octets that are no UTF-8."""
-_NOT_PLAIN = re.compile(_NO_TEXT.replace("[", "[;#?%"))
-_DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
-_SPACE_AT_END = re.compile(r"/\s|\s/|\s\Z")
-_NOT_SPECIAL = re.compile(rf"{_NO_TEXT}|/(?:/|\s*\.{{1,2}}\s*(?:[/;#?%]|\Z))|%(?:25)*(?:2[eEfF]|5[cC])")
+_NOT_SPECIAL = re.compile(rf"{NO_TEXT}|/(?:/|\s*\.{{1,2}}\s*(?:[/;#?%]|\Z))|%(?:25)*(?:2[eEfF]|5[cC])")
 """What no path may hold, not even under a rule with ``special_characters``."""
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _CACHED_LENGTH, _CACHED_PATHS = 256, 1024
@@ -186,8 +181,8 @@ class _Table:
             return lambda path: next((policy for matches, policy in rows if matches(path)), default)
 
         self._as_written = first(_pattern)
-        self._folded = first(lambda path: _pattern(_without_slash(_folded(path))))
-        self._with_empty_value = first(lambda path: _pattern(_folded(path), "[^/]*"))
+        self._folded = first(lambda path: _pattern(_without_slash(folded(path))))
+        self._with_empty_value = first(lambda path: _pattern(folded(path), "[^/]*"))
         self._special = [
             (rule.path.removesuffix("**"), reduce(Policy.stricter, policies[: at + 1]))
             for at, rule in enumerate(rules)
@@ -203,23 +198,14 @@ class _Table:
         elif root_path and root_path in path:  # behind which Litestar goes on
             return self.every_rule
         if is_plain(path):
-            folded = _folded(below)
-            policy = self._as_written(below).stricter(self._folded(_without_slash(folded)))
+            lenient = folded(below)
+            policy = self._as_written(below).stricter(self._folded(_without_slash(lenient)))
             # behind a trailing slash Falcon sees an empty value
-            return policy.stricter(self._with_empty_value(folded)) if below.endswith("/") else policy
+            return policy.stricter(self._with_empty_value(lenient)) if below.endswith("/") else policy
         for prefix, policy in self._special:
             if below.startswith(prefix) and is_plain(root_path or "/") and not _NOT_SPECIAL.search(below):
                 return policy
         return self.every_rule
-
-
-def is_plain(path: str) -> bool:
-    """Say whether every router reads `path` as the same segments."""
-    if path[:1] != "/" or "//" in path or _NOT_PLAIN.search(path) or ("/." in path and _DOT_SEGMENT.search(path)):
-        return False
-    if path.isascii():
-        return " " not in path or not _SPACE_AT_END.search(path)
-    return not _SPACE_AT_END.search(path) and unicodedata.is_normalized("NFC", path)
 
 
 def admit(user: User, policy: Policy) -> None:
@@ -282,14 +268,6 @@ def reject_hidden(rules: Sequence[Rule]) -> None:
                     f"Rule({later.path!r}) can never decide: the earlier Rule({earlier.path!r}) matches all that it "
                     "does; put the narrower rule first, or delete it"
                 )
-
-
-def _folded(path: str) -> str:
-    """Return what spellings of `path` have in common that a router could take for one another.
-
-    Upper case first, then lower: ``re.IGNORECASE`` takes U+0131 and U+0130 for ``i``.
-    """
-    return path.lower() if path.isascii() else path.upper().casefold().replace("i\u0307", "i")
 
 
 def _without_slash(path: str) -> str:

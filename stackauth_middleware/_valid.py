@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from ._credentials import CARRIERS
-from ._rules import Rule, is_plain, plain_function, reject_hidden
+from ._paths import is_plain
+from ._rules import Rule, plain_function, reject_hidden
 from .errors import ConfigError, ErrorCode
 
 SECRETS = frozenset({"secret_server_key", "publishable_client_key"})

@@ -14,14 +14,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from stackauth_middleware._paths import folded, is_plain
 from stackauth_middleware._rules import (
     Access,
     Matcher,
     Policy,
     Rule,
-    _folded,
     admit,
-    is_plain,
     plain_function,
     reject_hidden,
 )
@@ -311,7 +310,7 @@ def test_folding_covers_what_case_insensitive_regexes_and_lookups_take_for_ascii
         same = re.compile(letter, re.IGNORECASE)
         for character in map(chr, range(0x80, 0x3000)):
             if same.fullmatch(character) or character.lower() == letter or character.upper() == letter.upper():
-                assert not is_plain("/" + character) or _folded(character) == letter, hex(ord(character))
+                assert not is_plain("/" + character) or folded(character) == letter, hex(ord(character))
 
 
 @pytest.mark.parametrize(("pattern", "path"), [("/users/*", "/users/"), ("/users/{id}", "/USERS/"), ("/*", "/")])
