@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from . import _valid
 from ._credentials import Carrier
-from ._rules import Access, Matcher, Policy, Rule, matcher
+from ._rules import Access, Matcher, Policy, Rule
 from ._user import UserType
 from .errors import ConfigError, ErrorCode, Event, RefusalInfo
 
@@ -66,7 +66,7 @@ class Settings(TypedDict, total=False):
     request_user: bool
     realm: str
     warm_up: bool
-    root_path: str | None
+    root_path: str
     websocket_refusal: Literal["close", "accept"]
     observers: Sequence[Observer]
 
@@ -115,7 +115,9 @@ class StackAuthConfig:
         request_user: also fill ``scope["user"]`` and ``scope["auth"]`` in Starlette's form.
         realm: of the ``WWW-Authenticate`` challenge.
         warm_up: fetch the key set at the start of the lifespan.
-        root_path: the mount point, for apps that are told theirs on the inside.
+        root_path: where the app is mounted, as in ``"/api"``; rules are relative to it. A request whose
+            scope says otherwise has to meet every rule, since some servers take it from a header;
+            ``"scope"`` trusts the scope. What ``FastAPI(root_path=...)`` says needs no setting.
         websocket_refusal: ``"close"`` refuses before accepting; ``"accept"`` accepts and closes with
             3000, 3003 or 1013, for browsers that must tell them apart.
         observers: functions called with an `Event` after each verdict.
@@ -152,7 +154,7 @@ class StackAuthConfig:
     request_user: bool = False
     realm: str = "stack-auth"
     warm_up: bool = True
-    root_path: str | None = None
+    root_path: str = ""
     websocket_refusal: Literal["close", "accept"] = "close"
     observers: Sequence[Observer] = ()
 
@@ -164,7 +166,7 @@ class StackAuthConfig:
     """The address of the plain key set."""
     users_me_url: str = field(init=False)
     policy: Matcher = field(init=False)
-    """The policy that a method, path and root path fall under."""
+    """Finds the policy that a method, path and root path fall under."""
     _owned: dict[object, object] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -186,7 +188,7 @@ class StackAuthConfig:
             },
             key_set_url=f"{api_url}/api/v1/projects/{project_id}/.well-known/jwks.json",
             users_me_url=f"{api_url}/api/v1/users/me",
-            policy=matcher(
+            policy=Matcher(
                 settled["rules"],
                 Policy(
                     settled["default_access"],

@@ -71,6 +71,7 @@ class Flow:
             "refused a CORS preflight from the origin %a: name the origin in cors_origins to have preflights answered, "
             "or set pass_preflights=True where a CORS tool inside the app answers them",
         )
+        self._not_plain = Notice(logging.WARNING)
         self._default = Policy(
             "required",
             profile=config.mode == "rest",
@@ -100,7 +101,9 @@ class Flow:
     def _gate(
         self, inbound: Inbound, now: Clocks, *, defer_refresh: bool
     ) -> Verdict | Script[Admitted | Unauthenticated]:
-        policy = self.config.policy(inbound.method, inbound.path, inbound.root_path)
+        policy = self.config.policy(inbound.method, inbound.path, inbound.root_path, websocket=inbound.websocket)
+        if policy.every_rule and policy.access != "public":
+            self._not_plain(now.mono, _not_plain(inbound))
         if policy.access == "public":
             return Unauthenticated(self.config, inbound, per_user=False)
         preflight = preflight_of(inbound.method, inbound.headers)
@@ -316,3 +319,12 @@ class Flow:
 def _is_ready(action: Action, *, defer_refresh: bool) -> bool:
     """Say whether a key can be used without a flight before the app runs."""
     return action is Action.USE or (defer_refresh and action is Action.USE_AND_REFRESH)
+
+
+def _not_plain(inbound: Inbound) -> str:
+    """Return what to log of a request that has to meet every rule."""
+    if inbound.root_path is None:
+        why = "its root path is not the setting root_path, or its raw_path is not its path"
+    else:
+        why = "its path is not plain"
+    return f"a request had to meet every rule, since {why}: {inbound.path[:200]!a} (see docs/rules.md)"

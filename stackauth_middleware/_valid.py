@@ -14,7 +14,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from ._credentials import CARRIERS
 from ._origins import checked_origins
-from ._rules import Rule, plain_function
+from ._paths import is_plain
+from ._rules import Rule, plain_function, reject_hidden
 from .errors import ConfigError, ErrorCode
 
 _FLAGS = (
@@ -216,7 +217,9 @@ def _whole(given: Mapping[str, Any], name: str) -> int:
 
 def _rules(value: object) -> tuple[Rule, ...]:
     if isinstance(value, Collection) and not isinstance(value, str) and all(isinstance(r, Rule) for r in value):
-        return tuple(value)
+        rules = tuple(value)
+        reject_hidden(rules)
+        return rules
     raise ConfigError(f"rules is {value!r}; it must be a list of Rule")
 
 
@@ -271,7 +274,9 @@ def _realm(value: object) -> str:
     raise ConfigError(f"realm is {value!r}; it must be printable ASCII without quotes and backslashes")
 
 
-def _root_path(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and re.fullmatch(r"(?:/[^/?#\\]+)+", value)):
+def _root_path(value: object) -> str:
+    if isinstance(value, str) and (value in ("", "scope") or (is_plain(value) and not value.endswith("/"))):
         return value
-    raise ConfigError(f"root_path is {value!r}; it must start with '/' and not end with one, as in '/api/v2'")
+    raise ConfigError(
+        f"root_path is {value!r}; it must be a path that does not end in '/', as in '/api/v2', or '', or 'scope'"
+    )

@@ -33,14 +33,18 @@ class Inbound:
     Args:
         method: of the request, as the client wrote it, or ``"WEBSOCKET"``.
         path: the path below `root_path` or with it, unescaped.
-        root_path: the mount point, or "".
+        root_path: the mount point, or ""; None where it or the path cannot be trusted.
         headers: names in lower case, repeated values joined by a comma. They hold credentials.
+        websocket: tells a WebSocket from a request with a method of that name.
     """
 
-    __slots__ = ("headers", "method", "path", "root_path")
+    __slots__ = ("headers", "method", "path", "root_path", "websocket")
 
-    def __init__(self, method: str, path: str, root_path: str, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, method: str, path: str, root_path: str | None, headers: Mapping[str, str], *, websocket: bool = False
+    ) -> None:
         self.method = method
+        self.websocket = websocket
         self.path = path
         self.root_path = root_path
         self.headers = headers

@@ -14,7 +14,9 @@ from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
 from ._headers import preflight_headers, private_headers
+from ._paths import checked_root_path, of_scope
 from ._responses import close_code_of
+from ._rules import WEBSOCKET
 from ._sealed import Sealed
 from ._user import GUEST, Permissions, UserType
 from ._verdict import Admitted, Unauthenticated, Verdict
@@ -60,6 +62,7 @@ class StackAuthASGIMiddleware:
 
         self.app = _single_callable(app)
         self._config = config_of(config, settings)
+        self._stated = checked_root_path(app, self._config.root_path)
         self._flow = self._config.own(Flow)
         self._edge = self._config.own(AsyncEdge)
         self._vary = vary_names(self._config.carriers) if self._config.private_responses else ()
@@ -97,7 +100,7 @@ class StackAuthASGIMiddleware:
 
     def _gate(self, request: Sealed) -> Verdict | Script[Verdict]:
         try:
-            inbound = _inbound(request.value, self._config.root_path)
+            inbound = _inbound(request.value, self._config.root_path, self._stated)
         except Exception:  # any: what is no scope can fail in any way
             return self._flow.unreadable()
         return self._flow.gate(inbound, clocks(), defer_refresh=True)
@@ -200,7 +203,7 @@ def _takes(app: Any, count: int) -> bool:
     return True
 
 
-def _inbound(scope: Any, root_path: str | None) -> Inbound:
+def _inbound(scope: Any, setting: str, stated: str) -> Inbound:
     headers: dict[str, str] = {}
     pairs = scope.get("headers")
     if type(pairs) is not list and isinstance(pairs, Iterator):
@@ -217,17 +220,14 @@ def _inbound(scope: Any, root_path: str | None) -> Inbound:
                 headers[wanted] = value.decode("latin-1")
     for wanted in repeated:
         headers[wanted] += ","
-    method = scope.get("method") or "GET"
-    if scope["type"] == "websocket":
-        method = "WEBSOCKET"
-        if scope.get("subprotocols"):
-            headers["sec-websocket-protocol"] = ",".join(scope["subprotocols"])
-    elif method.upper() == "WEBSOCKET":
-        raise ValueError("a method that is the rules' own")
-    path, root_path = scope.get("path") or "/", root_path or scope.get("root_path") or ""
-    if not (isinstance(method, str) and isinstance(path, str) and isinstance(root_path, str)):
-        raise TypeError("a method or path that is no text")
-    return Inbound(method, path, root_path, headers)
+    websocket = scope["type"] == "websocket"
+    if websocket and scope.get("subprotocols"):
+        headers["sec-websocket-protocol"] = ",".join(scope["subprotocols"])
+    method = WEBSOCKET if websocket else scope.get("method") or "GET"
+    if not isinstance(method, str):
+        raise TypeError("a method that is no text")
+    path, root_path = of_scope(scope, setting, stated)
+    return Inbound(method, path, root_path, headers, websocket=websocket)
 
 
 def _offered(scope: Any) -> list[str]:

@@ -12,6 +12,7 @@ from ._door import ERROR, HEADER_NAMES, USER, VERDICT
 from ._edge import clocks
 from ._flow import Flow
 from ._headers import preflight_headers, private_headers
+from ._paths import of_environ
 from ._sealed import Sealed
 from ._verdict import Admitted, Unauthenticated, Verdict
 from ._wire import Inbound, Response, Script
@@ -137,7 +138,7 @@ def _making_private(start_response: Callable[..., Any], vary: tuple[str, ...]) -
     return starting
 
 
-def _inbound(environ: Any, root_path: str | None) -> Inbound:
+def _inbound(environ: Any, setting: str) -> Inbound:
     headers: dict[str, str] = {}
     for key, name in _WANTED:
         if key in environ:
@@ -147,8 +148,6 @@ def _inbound(environ: Any, root_path: str | None) -> Inbound:
     method, path = environ.get("REQUEST_METHOD") or "GET", environ.get("PATH_INFO") or "/"
     if not (isinstance(method, str) and isinstance(path, str)):
         raise TypeError("a method or path that is no text")
-    if method.upper() == "WEBSOCKET":
-        raise ValueError("a method that is the rules' own")
     if not path.isascii():
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-    return Inbound(method, path, root_path or "", headers)
+    return Inbound(method, path, of_environ(environ.get("SCRIPT_NAME") or "", setting), headers)

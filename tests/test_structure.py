@@ -34,7 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_sealed",
         "_user_profile",
         "_wire",
-        "_memory _routing _user",
+        "_memory _paths _user",
         "_rules _credentials _origins",
         "_valid",
         "_config",
@@ -95,7 +95,7 @@ OWNED = {
     "cryptography": {"_tokens", "_keyset"},
     "certifi": {"_edge"},
     "pydantic_core": {"_sealed"},
-    "typing_extensions": {"_config", "_verifiers", "asgi", "wsgi"},
+    "typing_extensions": {"_config", "_verdict", "_verifiers", "asgi", "wsgi"},
 }
 """Every distribution that the core may import, and the modules that may."""
 

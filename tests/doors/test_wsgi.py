@@ -132,10 +132,23 @@ def test_an_empty_path_is_the_root(stackauth: LocalStackAuth) -> None:
     assert wsgi(environ_of(""), rules=[Rule("/", "public")]).status == 200
 
 
-def test_root_path_for_apps_that_are_told_theirs(stackauth: LocalStackAuth) -> None:
+@pytest.mark.parametrize(
+    ("setting", "script_name", "status"),
+    [
+        ("", "", 200),
+        ("", "/api", 200),
+        ("scope", "/api", 200),
+        ("/api", "/api", 200),
+        ("/api", "", 401),
+        ("/api", "/b", 401),
+    ],
+)
+def test_rules_match_path_info_if_script_name_is_the_root_path(
+    stackauth: LocalStackAuth, setting: str, script_name: str, status: int
+) -> None:
     rules = [Rule("/open", "public")]
-    assert wsgi(environ_of("/api/open"), rules=rules, root_path="/api").status == 200
-    assert wsgi(environ_of("/api/open"), rules=rules).status == 401
+    assert wsgi(environ_of("/open", SCRIPT_NAME=script_name), rules=rules, root_path=setting).status == status
+    assert wsgi(environ_of("/api/open", SCRIPT_NAME=script_name), rules=rules, root_path=setting).status == 401
 
 
 @pytest.mark.parametrize(
@@ -153,7 +166,8 @@ def test_no_http_method_falls_under_the_rule_of_a_websocket(stackauth: LocalStac
     """Rules are often shared by both doors, and Django's views run for any method."""
     rules = [Rule("/feed", "public", methods=["WEBSOCKET"])]
     seen = wsgi(environ_of("/feed", REQUEST_METHOD=method), rules=rules)
-    assert (seen.status, seen.code, seen.reached) == (400, "invalid_request", [])
+    assert (seen.status, seen.code, seen.reached) == (401, "missing_token", [])
+    assert wsgi(environ_of("/feed", REQUEST_METHOD=method), default_access="public").status == 200
 
 
 def test_the_apps_exception_passes(stackauth: LocalStackAuth) -> None:

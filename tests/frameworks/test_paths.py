@@ -237,16 +237,50 @@ def headers(stackauth: Any) -> Headers:
 # -- the table ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("setting", ["", "the server's", "scope"])
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("name", sites.BUILDERS)
 def test_no_handler_is_reached_past_its_rule(
-    name: str, rules: str, root: str, built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
+    name: str,
+    rules: str,
+    root: str,
+    setting: str,
+    built: dict[str, sites.Site],
+    loop: Loop,
+    config: Any,
+    headers: Headers,
 ) -> None:
     root_path, prefixed = ROOTS[root]
+    if setting == "" and not root_path:
+        setting = "/r1"  # which no request then has
+    elif setting == "the server's":
+        setting = root_path
     site = ROOTED[name](root_path) if name in ROOTED else built[name]
-    guarded = Guarded(site, config(rules), loop)
+    guarded = Guarded(site, config(rules, root_path=setting), loop)
     asks = [Ask(target, root_path=root_path, prefixed=prefixed) for target in TARGETS]
+    assert guarded.trespasses(asks, headers) == []
+
+
+CLAIMS = ["/admin", "/admin/", "/", "/r1", "/r1/", "/public", "/public/", "admin", "/ad", "//", "/api", "/users/a"]
+
+
+@pytest.mark.parametrize("setting", ["", "/r1"])
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("name", [name for name in sites.BUILDERS if name != "falcon-asgi"])
+def test_root_path_chosen_by_client_gains_nothing(
+    name: str, rules: str, setting: str, built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
+) -> None:
+    """Daphne takes the root path from the header ``Daphne-Root-Path``."""
+    guarded = Guarded(built[name], config(rules, root_path=setting), loop)
+    targets = ["/", "/admin", "/admin/", "/api/admin", "/users/a/edit", "/r1/admin", "/public/admin", "/r1/r1/admin"]
+    asks = [
+        Ask(target, root_path=claim, prefixed=prefixed)
+        for target in targets
+        for claim in CLAIMS
+        for prefixed in (True, False)
+        if claim != setting
+    ]
     assert guarded.trespasses(asks, headers) == []
 
 
@@ -313,11 +347,14 @@ MOUNTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 def test_mounted_apps(
     mount: str, inside: bool, rules: str, built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
 ) -> None:
-    """A door around the mount has rules with the mount's path; one below it, rules of the mounted app's own."""
+    """Around the mount, rules hold the mount's path; below it, they are the mounted app's own.
+
+    Below Litestar's mount too they hold it: Litestar cuts the path and tells nobody what it was.
+    """
     name, mounted = MOUNTS[mount]
     site = built[name]
     door: Any = StackAuthASGIMiddleware if site.asgi else StackAuthWSGIMiddleware
-    settled = config(rules, at="" if inside else "/sub")
+    settled = config(rules, at="" if inside and not mount.startswith("Litestar's") else "/sub")
     app = mounted(door(site.app, settled)) if inside else door(mounted(site.app), settled)
     guarded = Guarded(site, config(rules), loop, app, at="/sub")
     asks = [Ask(target) for target in TARGETS] + [Ask(f"/..{target}") for target in TARGETS if "admin" in target]

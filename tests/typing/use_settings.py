@@ -81,7 +81,7 @@ auth = StackAuthConfig(
     websocket_refusal="accept",
     observers=[observe, print],
 )
-StackAuthConfig(error_body="problem", issuer_url="https://auth.example.com", state_key="account", root_path=None)
+StackAuthConfig(error_body="problem", issuer_url="https://auth.example.com", state_key="account", root_path="scope")
 StackAuthConfig(error_body={401: {"detail": "Unauthorized"}, ErrorCode.FORBIDDEN: "no"}, carriers={"x-stack-auth"})
 
 

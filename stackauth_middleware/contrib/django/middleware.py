@@ -22,6 +22,7 @@ from ..._door import ERROR, USER, VERDICT
 from ..._edge import clocks, in_event_loop
 from ..._flow import Flow
 from ..._headers import preflight_headers, private_headers
+from ..._paths import of_environ
 from ..._user import User, UserType
 from ..._verdict import Admitted, Unauthenticated, Verdict
 from ..._wire import Inbound, Response, Script
@@ -31,7 +32,7 @@ from ...wsgi import _inbound as inbound_of_environ
 from .._shared import respond_to
 
 _NO_OCTETS_OF_UTF8 = re.compile("%[89A-F][0-9A-F]")
-"""How Django writes octets of a path that are no UTF-8. Every door calls such a path doubtful."""
+"""How Django writes octets of a path that are no UTF-8. No such path is plain."""
 
 _FROM_ENVIRONMENT: dict[str, Any] = {}
 _made: tuple[object, StackAuthConfig] | None = None
@@ -159,14 +160,18 @@ class StackAuthMiddleware:
         return self._flow.gate(inbound, clocks(), defer_refresh=defer_refresh)
 
     def _inbound(self, request: HttpRequest) -> Inbound:
-        """Return what the doors would see, with the path that Django routes on."""
+        """Return what the other middlewares would see, with the path that Django routes on.
+
+        Django takes the root path off itself, under ASGI too, so what a scope claims cannot mislead.
+        """
         scope, path = getattr(request, "scope", None), request.path_info
         if scope is None:
-            inbound = inbound_of_environ(request.META, None)
+            inbound = inbound_of_environ(request.META, "")
             path = _NO_OCTETS_OF_UTF8.sub("\ufffd", path)
         else:
-            inbound = inbound_of_scope(scope, None)
-        return Inbound(inbound.method, path or "/", self._config.root_path or "", inbound.headers)
+            inbound = inbound_of_scope(scope, "", "")
+        root_path = of_environ(request.META.get("SCRIPT_NAME") or "", self._config.root_path)
+        return Inbound(inbound.method, path or "/", root_path, inbound.headers)
 
     def _refresh(self, **signal: Any) -> None:
         """Refresh stale key sets in the thread that has closed a response, when nobody waits for it."""
