@@ -195,6 +195,8 @@ class _Table:
         below = path
         if root_path and (path == root_path or path.startswith(root_path + "/")):
             below = path[len(root_path) :] or "/"
+            if below == root_path or below.startswith(root_path + "/"):  # BlackSheep takes it off twice
+                return self.every_rule
         elif root_path and root_path in path:  # behind which Litestar goes on
             return self.every_rule
         if is_plain(path):

@@ -209,7 +209,7 @@ def test_the_stricter_of_two_is_no_looser_than_either(one: Policy, other: Policy
     [
         ("/r/a", "/r", "/a"),
         ("/r", "/r", "/"),
-        ("/r/r/a", "/r", "/r/a"),
+        ("/r/r/a", "/r", None),
         ("/a", "/r", "/a"),
         ("/r/s/a", "/r/s", "/a"),
         ("/r/v1/r-docs", "/r", "/v1/r-docs"),
@@ -221,7 +221,7 @@ def test_the_stricter_of_two_is_no_looser_than_either(one: Policy, other: Policy
 def test_root_path_is_taken_off_once_at_the_start_on_a_segment_boundary(
     path: str, root_path: str | None, below: str | None
 ) -> None:
-    """Anywhere else, Litestar would go on behind it."""
+    """Anywhere else, Litestar would go on behind it; where it is repeated, BlackSheep takes it off twice."""
     match = Matcher([Rule(below or "/**", "public")], REQUIRED)
     assert match("GET", path, root_path).access == ("public" if below else "required")
 
