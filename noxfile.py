@@ -29,10 +29,17 @@ SHARED = HERE.parent / "shared"
 if SHARED.is_dir():
     os.environ.setdefault("STACKAUTH_SHARED", str(SHARED))
 
-FRAMEWORKS = ("tests/frameworks", "tests/rest/frameworks", "tests/integrations", "tests/test_readme.py")
+FRAMEWORKS = (
+    "tests/frameworks",
+    "tests/rest/frameworks",
+    "tests/integrations",
+    "tests/test_readme.py",
+    "tests/test_docs.py",
+)
 SERVERS = ("tests/servers",)
 GEVENT = ("tests/gevent",)
 ATTACK = ("tests/attack",)
+SITE = "tests/test_site.py"
 JS = "tests/testing/test_js_sdk.py"
 OF_THE_MEMORY = "tests/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
 TIMED = ("tests/edges", "tests/doors", "tests/rest", "tests/load")
@@ -73,6 +80,22 @@ def lint(session: nox.Session) -> None:
     typed = [path for path in ("stackauth_middleware", "examples", "tests/typing") if _has_python(path)]
     session.run("mypy", *typed)
     session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
+    workflows = sorted(map(str, Path(".github", "workflows").glob("*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    forms = [".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/feature.yml"]
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-issue-forms", *forms)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
+    session.run("zizmor", "--offline", "--persona", "pedantic", ".github")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into ``docs/_build/site``, with every page also as Markdown; any warning fails."""
+    session.install("-e", ".", *_groups("docs", "test", "frameworks"))
+    strict = ("--quiet", "--fail-on-warning", "--keep-going", "--doctree-dir", "docs/_build/doctrees")
+    for builder, fresh in (("html", ("--fresh-env", "--write-all")), ("markdown", ())):
+        session.run("sphinx-build", *strict, *fresh, "--builder", builder, "docs", "docs/_build/site")
+    _pytest(session, SITE)
 
 
 @nox.session(python=PYTHONS)
@@ -227,7 +250,9 @@ def _floors() -> list[str]:
 
 
 def _build(session: nox.Session, dist: Path) -> Path:
-    """Build the distributions of the checkout and return the wheel."""
+    """Return the wheel of ``STACKAUTH_DIST``, which a release has built before, or build one from the checkout."""
+    if built := os.environ.get("STACKAUTH_DIST"):
+        return next((HERE / built).glob("*.whl"))
     if session.venv_backend == "uv":
         session.run("uv", "build", "-q", "--out-dir", str(dist), str(HERE))
     else:
@@ -237,7 +262,7 @@ def _build(session: nox.Session, dist: Path) -> Path:
 
 def _quick_suite(session: nox.Session) -> None:
     """Run what is not timed on all cores, and what is timed after it, one test at a time."""
-    beside = (*FRAMEWORKS, *SERVERS, *GEVENT, *ATTACK, *TIMED, JS)
+    beside = (*FRAMEWORKS, *SERVERS, *GEVENT, *ATTACK, *TIMED, JS, SITE)
     env = {"STACKAUTH_ALL_CASES": "1"} if session.python in ENDS else None
     _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in beside), env=env)
     if session.python in ENDS and not _names_tests(session.posargs):

@@ -1,0 +1,269 @@
+"""Sphinx directives that write tables from the code, and a check that every public name is documented.
+
+Each directive makes Markdown, so its page has to be MyST. What the code cannot know (what a front end does for an
+error code, for example) stands in the directive's body, a line ``NAME: text`` for each row. A row without its line,
+or a line without its row, is an error: so no table goes stale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.errors import SphinxError
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+import stackauth_middleware
+from stackauth_middleware import ErrorCode, StackAuthConfig
+from stackauth_middleware._keyset import ACTIONS  # the one place that knows where the table of key sets is
+
+logger = logging.getLogger(__name__)
+
+COMMAND = [sys.executable, "-m", "stackauth_middleware"]
+
+
+class FromCode(SphinxDirective):
+    """Base: a directive whose content is the Markdown that `markdown` returns."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        try:
+            lines = list(self.markdown())
+        except ValueError as error:
+            raise self.error(str(error)) from error
+        holder = nodes.container()
+        self.state.nested_parse(StringList(lines, source=self.get_source_info()[0]), self.content_offset, holder)
+        return holder.children
+
+    def markdown(self) -> Iterable[str]:
+        raise NotImplementedError
+
+    def described(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the body's text for each of `names`.
+
+        Raises:
+            ValueError: the names of the body are not exactly these.
+        """
+        given = {name.strip(): text.strip() for name, _, text in (line.partition(":") for line in self.content if line)}
+        wanted = list(names)
+        missing, unknown = [each for each in wanted if not given.get(each)], sorted(given.keys() - set(wanted))
+        if missing or unknown:
+            raise ValueError(f"without a line here: {missing}; not in the code: {unknown}")
+        return given
+
+
+class SettingsTable(FromCode):
+    """The settings: name, type, default and meaning, of the fields and docstrings of `StackAuthConfig`."""
+
+    def markdown(self) -> Iterable[str]:
+        settings = [each for each in dataclasses.fields(StackAuthConfig) if each.init]
+        meanings = field_docs(StackAuthConfig)
+        undocumented = [each.name for each in settings if each.name not in meanings]
+        if undocumented:
+            raise ValueError(f"settings without a description: {undocumented}")
+        rows = [(code(each.name), type_of(each), default_of(each), meanings[each.name]) for each in settings]
+        return table(("setting", "type", "default", "meaning"), rows)
+
+
+class ErrorCodeTable(FromCode):
+    """The error codes, with what a client does for each: a line ``code: text`` in the body."""
+
+    def markdown(self) -> Iterable[str]:
+        actions = self.described(each.value for each in ErrorCode)
+        rows = [
+            (code(each.value), str(each.status), challenge_of(each), each.message, actions[each.value])
+            for each in ErrorCode
+        ]
+        return table(("code", "status", "`WWW-Authenticate` error", "message", "what a client does"), rows)
+
+
+class KeySetTable(FromCode):
+    """What is done for a token, by the state of its key set: a line ``ACTION: text`` in the body for each action."""
+
+    def markdown(self) -> Iterable[str]:
+        texts = self.described(dict.fromkeys(action.name for action in ACTIONS.values()))
+        rows = [
+            (words(age), yes(known), yes(may_fetch), texts[action.name])
+            for (age, known, may_fetch), action in ACTIONS.items()
+        ]
+        return table(("age of the key set", "key id known", "fetch allowed now", "what is done"), rows)
+
+
+class CommandHelp(FromCode):
+    """The ``--help`` of the command and of each of its subcommands."""
+
+    def markdown(self) -> Iterable[str]:
+        overview = help_of()
+        commands = re.findall(r"^ {4}(\w[\w-]*)(?:  |$)", overview, re.MULTILINE)
+        if not commands:
+            raise ValueError("the help names no subcommand")
+        yield from fenced(overview)
+        for name in commands:
+            yield from ("", f"**`stackauth-middleware {name}`**", "")
+            yield from fenced(help_of(name))
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """Return what a docstring says of each field: in its section ``Args``, or below the field itself."""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(cls) or "", re.MULTILINE | re.DOTALL)
+    entries = re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", section[1] if section else "", re.MULTILINE | re.DOTALL)
+    analyzer = ModuleAnalyzer.for_module(cls.__module__)
+    below = {name: " ".join(text) for (owner, name), text in analyzer.find_attr_docs().items() if owner == cls.__name__}
+    return {name: " ".join(text.split()) for name, text in {**below, **dict(entries)}.items()}
+
+
+def type_of(field: dataclasses.Field[Any]) -> str:
+    return " or ".join(code(part) for part in str(field.type).split(" | "))  # a bar would end the cell
+
+
+def default_of(field: dataclasses.Field[Any]) -> str:
+    if field.default is not dataclasses.MISSING:
+        return code(repr(field.default))
+    return code(repr(field.default_factory())) if field.default_factory is not dataclasses.MISSING else "required"
+
+
+def challenge_of(error: ErrorCode) -> str:
+    return "no challenge" if error.challenge is None else code(error.challenge) if error.challenge else "none"
+
+
+def words(value: object) -> str:
+    return value.name.lower().replace("_", " ") if isinstance(value, Enum) else str(value)
+
+
+def yes(value: bool) -> str:  # noqa: FBT001
+    return "yes" if value else "no"
+
+
+def code(text: object) -> str:
+    return f"`{text}`"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    head = list(head)
+    for cells in (head, ["---"] * len(head), *rows):
+        yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def fenced(text: str) -> Iterator[str]:
+    yield from ("```text", *text.strip("\n").splitlines(), "```")
+
+
+def help_of(*command: str) -> str:
+    env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    done = subprocess.run([*COMMAND, *command, "--help"], capture_output=True, text=True, check=True, env=env)
+    return done.stdout
+
+
+def public_names() -> Iterator[tuple[str, str, object]]:
+    """Yield module, name and object for each name in the ``__all__`` of a module without an underscore."""
+    found = pkgutil.walk_packages(stackauth_middleware.__path__, f"{stackauth_middleware.__name__}.")
+    names = [each.name for each in found if not any(part.startswith("_") for part in each.name.split("."))]
+    for name in (stackauth_middleware.__name__, *names):
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", ()):
+            yield name, public, getattr(module, public)
+
+
+def public_members(cls: type) -> Iterator[str]:
+    """Yield the names of the functions and properties that `cls` defines."""
+    for name, value in vars(cls).items():
+        if not name.startswith("_") and (inspect.isroutine(value) or isinstance(value, (property, staticmethod))):
+            yield name
+
+
+def undocumented(documented: set[str]) -> list[str]:
+    """Return the public names, and members of public classes, that are not among `documented`.
+
+    An object that several modules export needs a place under one of its names.
+    """
+    places: dict[int, list[str]] = {}
+    for module, name, value in public_names():
+        places.setdefault(id(value), []).append(f"{module}.{name}")
+    values = {f"{module}.{name}": value for module, name, value in public_names()}
+    missing = []
+    for names in places.values():
+        here = [name for name in names if name in documented]
+        if not here:
+            missing.append(names[0])
+            continue
+        value = values[here[0]]
+        if inspect.isclass(value) and value.__module__.startswith(stackauth_middleware.__name__):
+            members = (f"{here[0]}.{member}" for member in public_members(value))
+            missing += [each for each in members if each not in documented]
+    return missing
+
+
+def check_public_names(_app: Sphinx, env: BuildEnvironment) -> None:
+    for name in undocumented(set(env.domains.python_domain.objects)):
+        logger.warning("public name without documentation: %s", name)
+
+
+def set_up_django(app: Sphinx) -> None:
+    """Configure Django, without which its modules cannot be imported."""
+    from django.conf import settings
+
+    if not settings.configured:
+        settings.configure()
+
+
+def write_llms_txt(app: Sphinx, error: Exception | None) -> None:
+    """Write ``llms.txt`` (llmstxt.org): every page of the toctrees, with its first sentence, linked as Markdown."""
+    if error is not None or app.builder.name != "html":
+        return
+    root = app.env.get_doctree(app.config.root_doc)
+    lines = [f"# {app.config.project}", "", f"> {app.config.html_short_title}"]
+    for tree in root.findall(lambda node: node.tagname == "toctree"):
+        lines += ["", f"## {tree['caption']}", ""]
+        for _, page in tree["entries"]:
+            lines.append(f"- [{app.env.titles[page].astext()}]({page}.md): {first_sentence(app.env.get_doctree(page))}")
+    Path(app.outdir, "llms.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def first_sentence(page: nodes.document) -> str:
+    paragraph = next(iter(page.findall(nodes.paragraph)), None)
+    if paragraph is None:
+        raise SphinxError(f"{page['source']} has no paragraph, and llms.txt needs its first sentence")
+    return re.split(r"(?<=[.:])\s", " ".join(paragraph.astext().split()), maxsplit=1)[0]
+
+
+def plain_annotations(*args: Any) -> tuple[str | None, str | None]:
+    """Show ``Annotated[T, <object at 0x...>]`` in signatures as ``T``: the address differs in every build."""
+    signature, returns = args[-2:]
+    return (signature and re.sub(r"(?:~?typing\.)?Annotated\[([^,<>]+), <[^<>]*>\]", r"\1", signature), returns)
+
+
+def spell_out_abbreviations(app: Sphinx, doctree: nodes.document, _page: str) -> None:
+    """Turn the marks ``*`` and ``/`` of signatures into text: the Markdown builder knows no abbreviations."""
+    if app.builder.name == "markdown":
+        for node in list(doctree.findall(nodes.abbreviation)):
+            node.replace_self(nodes.Text(node.astext()))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("settings-table", SettingsTable)
+    app.add_directive("error-code-table", ErrorCodeTable)
+    app.add_directive("key-set-table", KeySetTable)
+    app.add_directive("command-help", CommandHelp)
+    app.connect("builder-inited", set_up_django)
+    app.connect("autodoc-process-signature", plain_annotations)
+    app.connect("doctree-resolved", spell_out_abbreviations)
+    app.connect("env-check-consistency", check_public_names)
+    app.connect("build-finished", write_llms_txt)
+    return {"parallel_read_safe": False}
