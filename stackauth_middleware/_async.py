@@ -21,9 +21,9 @@ from anyio.lowlevel import RunVar
 from . import _edge
 from ._attempt import ENCODED, MAX_IDLE, Attempt, Stage, out_of_time
 from ._config import StackAuthConfig
-from ._edge import clocks
+from ._edge import HANDLERS, clocks
 from ._memory import register
-from ._wire import Answer, Call, Flight, FlightEnd, NoReply, Reply, Script, Tick
+from ._upstream import Answer, Call, Effect, Led, NoReply, Reply, Script, Share, ShareEnd, Tick
 from .errors import forget_locals
 
 T = TypeVar("T")
@@ -123,23 +123,24 @@ class AsyncEdge:
                 result: T = stop.value
                 return result
 
-    async def _perform(self, effect: Call | Flight, deadline: float) -> Answer:
-        return await (self._send(effect, deadline) if isinstance(effect, Call) else self._join(effect, deadline))
+    async def _perform(self, effect: Effect, deadline: float) -> Answer:
+        answer: Answer = await getattr(self, HANDLERS[type(effect)])(effect, deadline)
+        return answer
 
-    async def _join(self, flight: Flight, deadline: float) -> FlightEnd:
+    async def _join(self, flight: Share, deadline: float) -> Led | ShareEnd:
         now = time.monotonic()
         flights = self._here().flights
         landed = flights.get(flight.key)
         if landed is None:
-            return await self._carry(flight, flights, min(deadline, now + flight.carry))
+            return await self._carry(flight, flights, min(deadline, now + flight.budget))
         if not flight.wait:
-            return FlightEnd.TIMED_OUT
+            return ShareEnd.TIMED_OUT
         with anyio.move_on_after(max(0.0, min(deadline, now + flight.wait) - now)):
             await landed.wait()
-        return FlightEnd.LANDED if landed.is_set() else FlightEnd.TIMED_OUT
+        return ShareEnd.DONE if landed.is_set() else ShareEnd.TIMED_OUT
 
-    async def _carry(self, flight: Flight, flights: dict[Hashable, anyio.Event], deadline: float) -> FlightEnd:
-        """Run the flight's script. Whatever becomes of us, those who wait are let go to look again.
+    async def _carry(self, flight: Share, flights: dict[Hashable, anyio.Event], deadline: float) -> Led:
+        """Lead: run the script. Whatever becomes of this task, the followers are released to look again.
 
         A task of its own runs it, for two reasons. A stranger who asks and leaves must not cost a call each
         time, so it goes on for a while. And httpcore, cancelled by asyncio itself where it takes a lock,
@@ -148,12 +149,13 @@ class AsyncEdge:
         landed = flights[flight.key] = anyio.Event()
         done, going_on = anyio.Event(), anyio.CancelScope(shield=True)
         failure: BaseException | None = None
+        result: Any = None
 
         async def fly() -> None:
-            nonlocal failure
+            nonlocal failure, result
             try:
                 with going_on:
-                    await self._drive(flight.script(), deadline)
+                    result = await self._drive(flight.script(), deadline)
             except (Exception, SystemExit, KeyboardInterrupt) as error:  # raised below: the group would wrap it
                 failure = error
             finally:
@@ -165,13 +167,13 @@ class AsyncEdge:
                 try:
                     await done.wait()
                 finally:
-                    going_on.deadline = anyio.current_time() + flight.linger
+                    going_on.deadline = anyio.current_time() + flight.cancel_grace
         finally:
             del flights[flight.key]
             landed.set()
         if failure is not None:
             raise failure
-        return FlightEnd.LANDED
+        return Led(result)
 
     async def _send(self, call: Call, deadline: float) -> Reply | NoReply:
         left = deadline - time.monotonic()
@@ -225,7 +227,8 @@ async def _exchange(transport: httpx.AsyncHTTPTransport, attempt: Attempt, scope
             reached(Stage.WAITING)
 
     headers = {**_edge.REQUEST_HEADERS, **attempt.call.headers}
-    request = httpx.Request("GET", attempt.call.url, headers=headers, extensions={"trace": trace})
+    method, url, content = attempt.call.method, attempt.call.url, attempt.call.body or None
+    request = httpx.Request(method, url, headers=headers, content=content, extensions={"trace": trace})
     response = await transport.handle_async_request(request)
     reached(Stage.READING)
     try:
@@ -243,9 +246,9 @@ async def _read(response: httpx.Response, attempt: Attempt) -> Reply | NoReply:
     with anyio.CancelScope() as scope:
         async for chunk in cast("httpx.AsyncByteStream", response.stream):
             body += chunk
-            if len(body) > attempt.call.max_octets:
+            if len(body) > attempt.call.max_bytes:
                 scope.cancel()
-    too_large = len(body) > attempt.call.max_octets
+    too_large = len(body) > attempt.call.max_bytes
     return attempt.too_large() if too_large else Reply(response.status_code, headers, bytes(body))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from enum import Enum
 
 from . import _edge
-from ._wire import Call, NoReply, NoReplyKind
+from ._upstream import Call, NoReply, NoReplyKind
 from .errors import ConfigError
 
 FIRST_WAIT = 2.0
@@ -56,7 +56,7 @@ class Attempt:
     @property
     def due(self) -> float:
         """When the current stage must be done (monotonic seconds): soon, on a pooled connection that is silent."""
-        if self.reused and self.stage is not Stage.READING:
+        if self.reused and self.call.idempotent and self.stage is not Stage.READING:
             return self._began + min(FIRST_WAIT, (self.deadline - self._began) / 2)
         return self.deadline
 
@@ -81,7 +81,7 @@ class Attempt:
 
     def too_large(self) -> NoReply:
         """Return that the answer was over the limit of the call."""
-        return NoReply(NoReplyKind.TOO_LARGE, f"the answer was over its limit of {self.call.max_octets} bytes")
+        return NoReply(NoReplyKind.TOO_LARGE, f"the answer was over its limit of {self.call.max_bytes} bytes")
 
     def _hints(self, words: str) -> str:
         """Return the settings to look at after `words`, in parentheses; "" where none helps."""

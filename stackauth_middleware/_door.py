@@ -9,9 +9,9 @@ from ._cors import HEADERS as CORS_HEADERS
 from ._credentials import HEADERS
 from ._edge import clocks, in_event_loop
 from ._flow import Flow
+from ._upstream import Script
 from ._user import User, UserProfile
 from ._verdict import Admitted, Unauthenticated
-from ._wire import Script
 from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
 USER = "stackauth.user"

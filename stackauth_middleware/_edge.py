@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from ._notices import logger
-from ._wire import Call, Clocks, NoReply, Reply
+from ._upstream import Call, NoReply, Reply, Share
+from ._wire import Clocks
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from ._config import StackAuthConfig
 
+HANDLERS: Mapping[type, str] = {Call: "_send", Share: "_join"}
+"""The method of each runner that performs an effect, by the effect's type."""
 REQUEST_HEADERS = {"accept-encoding": "identity", "user-agent": "stackauth-middleware"}
 """Sent with every call. A compressed answer could not be capped before it is inflated."""
 

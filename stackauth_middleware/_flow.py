@@ -15,16 +15,17 @@ from ._config import StackAuthConfig
 from ._cors import Cors, preflight_of
 from ._credentials import extract
 from ._flow_keys import KeyRing, no_key
-from ._flow_profiles import ProfileDesk
 from ._keyset import Action, Key
 from ._memory import Memory
 from ._notices import KeyedNotice, Notice
+from ._profiles import ProfileDesk
 from ._responses import Responder
 from ._rules import Policy, admit
 from ._tokens import ForeignToken, Token, check_signature, is_possible, parse, user_of
+from ._upstream import Script
 from ._user import User, UserProfile, with_profile
 from ._verdict import Admitted, Unauthenticated, Verdict
-from ._wire import Clocks, Inbound, Response, Script
+from ._wire import Clocks, Inbound, Response
 from .errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError, forget_locals
 
 logger = logging.getLogger("stackauth_middleware")

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 
 from . import _keyset
 from ._config import StackAuthConfig
-from ._keyset import Action, Age, Document, Failure, Key, KeySet
+from ._keyset import Action, Age, Document, Key, KeySet
 from ._memory import Cell
 from ._notices import Notice
 from ._tokens import Token
+from ._upstream import CANCEL_GRACE, IN_VAIN, Failure, Script, Share, ShareEnd, Tick, fetch
 from ._user import UserType
-from ._wire import Call, Clocks, Flight, FlightEnd, NoReply, Script, Tick
+from ._wire import Clocks
 from .errors import AuthServerError, ErrorCode, RefusedError
 
-CARRY_BESIDE = 1.0
+REFRESH_BUDGET = 1.0
 """Seconds that a request spends at most on a key set while there are keys to go on with."""
-LINGER = 1.0
-"""Seconds for which a task that is cancelled goes on asking for those who come after it."""
 MAX_WAITERS = 4
 """Threads that may wait, over all key sets, for a key that may not exist while there are keys to go on with."""
 
@@ -66,20 +65,20 @@ class KeyRing:
             AuthServerError: whether it is cannot be told.
         """
         cell = self._key_sets[token.user_type]
-        tick = Tick(FlightEnd.LANDED, now)
+        tick = Tick(ShareEnd.DONE, now)
         while True:
             record, mono = cell.record, tick.clocks.mono
             action = record.action(token.kid, mono)
-            if action is Action.USE_AND_REFRESH and not defer_refresh and tick.answer is FlightEnd.LANDED:
+            if action is Action.USE_AND_REFRESH and not defer_refresh and tick.answer not in IN_VAIN:
                 flight = self._flight(token.user_type, record, mono)
-                tick = yield flight._replace(carry=CARRY_BESIDE, wait=0, linger=LINGER)
+                tick = yield flight._replace(budget=REFRESH_BUDGET, wait=0, cancel_grace=CANCEL_GRACE)
                 continue
             if action in (Action.USE, Action.USE_AND_REFRESH):
                 return record.keys[token.kid], action, tick.clocks
             if action is not Action.REFRESH:
                 raise no_key(record, mono)
             tick = yield self._flight_for_unknown(token.user_type, record, mono)
-            if tick.answer is not FlightEnd.LANDED:
+            if tick.answer in IN_VAIN:
                 raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the keys did not come in time")
 
     def refresh_if_stale(self, user_type: UserType, now: Clocks) -> Script[None]:
@@ -94,7 +93,7 @@ class KeyRing:
         if not record.keys:
             yield self._flight(UserType.NORMAL, record, now.mono)
 
-    def _flight_for_unknown(self, user_type: UserType, record: KeySet, mono: float) -> Flight:
+    def _flight_for_unknown(self, user_type: UserType, record: KeySet, mono: float) -> Share:
         """Return the fetch for a key that is not held.
 
         While other keys can be used, few threads wait for it: tokens that name keys and user types at will
@@ -104,15 +103,17 @@ class KeyRing:
         if record.age(mono) is Age.NONE:
             is_any_usable = any(each.record.age(mono) is not Age.NONE for each in self._key_sets.values())
             flight = self._flight(user_type, record, mono)
-            return flight._replace(max_waiters=MAX_WAITERS if is_any_usable else None, linger=LINGER)
+            return flight._replace(max_waiters=MAX_WAITERS if is_any_usable else None, cancel_grace=CANCEL_GRACE)
         flight = self._flight(user_type, record, mono, past_caches=True)
-        return flight._replace(carry=CARRY_BESIDE, wait=CARRY_BESIDE, max_waiters=MAX_WAITERS, linger=LINGER)
+        return flight._replace(
+            budget=REFRESH_BUDGET, wait=REFRESH_BUDGET, max_waiters=MAX_WAITERS, cancel_grace=CANCEL_GRACE
+        )
 
-    def _flight(self, user_type: UserType, record: KeySet, mono: float, *, past_caches: bool = False) -> Flight:
+    def _flight(self, user_type: UserType, record: KeySet, mono: float, *, past_caches: bool = False) -> Share:
         def script() -> Script[None]:
             return self._refresh(user_type, record, mono, past_caches=past_caches)
 
-        return Flight(("keys", user_type), script, pool="keys")
+        return Share(("keys", user_type), script, pool="keys")
 
     def _refresh(self, user_type: UserType, seen: KeySet, as_of: float, *, past_caches: bool) -> Script[None]:
         """Fetch the key set of `user_type` and keep what came of it.
@@ -159,16 +160,8 @@ class KeyRing:
         return _keyset.is_unsupported(tick.answer) and not knows
 
     def _document(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Tick]]:
-        tick = yield from ask(_keyset.call(self._url, user_type, past_caches=past_caches))
+        tick = yield from fetch(_keyset.call(self._url, user_type, past_caches=past_caches))
         return _keyset.read(tick.answer, tick.clocks), tick
-
-
-def ask(call: Call) -> Script[Tick]:
-    """Send `call`, and once more on a new connection where a pooled one failed: pools hold dead connections."""
-    tick = yield call
-    if isinstance(tick.answer, NoReply) and tick.answer.inconclusive:
-        tick = yield Call(call.url, call.max_octets, call.headers, fresh=True)
-    return tick
 
 
 def no_key(record: KeySet, mono: float) -> RefusedError | AuthServerError:

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from jwt.exceptions import PyJWTError
 
 from ._tokens import ES256
+from ._upstream import Answer, Call, Failure, Reply
 from ._user import UserType
-from ._wire import Answer, Call, Clocks, Reply
+from ._wire import Clocks
 from .errors import ErrorCode
 
 MAX_OCTETS = 64 * 1024
@@ -142,14 +143,6 @@ class KeySet(NamedTuple):
         return self._replace(asked_at=mono, apart=max(APART, failure.retry_after or 0), failure=failure.code)
 
 
-class Failure(NamedTuple):
-    """Why a flight brought no key set. The detail is for logs and holds nothing of the answer."""
-
-    code: ErrorCode
-    detail: str
-    retry_after: int | None = None
-
-
 class Document(NamedTuple):
     """The usable keys that one address published, as points, and the seconds for which they are fresh."""
 
@@ -177,7 +170,7 @@ class Document(NamedTuple):
 def call(url: str, user_type: UserType, *, past_caches: bool) -> Call:
     """Return the call for the smallest document that holds the keys of `user_type`."""
     headers = {"accept": "application/json"} | ({"cache-control": "no-cache"} if past_caches else {})
-    return Call(url + _QUERIES[user_type], MAX_OCTETS, headers)
+    return Call("GET", url + _QUERIES[user_type], headers, max_bytes=MAX_OCTETS)
 
 
 def read(answer: Answer, clocks: Clocks) -> Document | Failure:

@@ -18,10 +18,10 @@ import urllib3
 from . import _edge
 from ._attempt import ENCODED, Attempt, out_of_time
 from ._config import StackAuthConfig
-from ._edge import clocks
+from ._edge import HANDLERS, clocks
 from ._memory import register
 from ._transport import Transport, Until
-from ._wire import Answer, Call, Flight, FlightEnd, NoReply, NoReplyKind, Reply, Script, Tick
+from ._upstream import Answer, Call, Effect, Led, NoReply, NoReplyKind, Reply, Script, Share, ShareEnd, Tick
 from .errors import forget_locals
 
 T = TypeVar("T")
@@ -96,23 +96,23 @@ class SyncEdge:
                 result: T = stop.value
                 return result
 
-    def _perform(self, effect: Call | Flight, deadline: float) -> Answer:
-        return self._send(effect, deadline) if isinstance(effect, Call) else self._join(effect, deadline)
+    def _perform(self, effect: Effect, deadline: float) -> Answer:
+        answer: Answer = getattr(self, HANDLERS[type(effect)])(effect, deadline)
+        return answer
 
-    def _join(self, flight: Flight, deadline: float) -> FlightEnd:
-        """Carry `flight`, or wait for it. Whatever becomes of its carrier, those who wait are let go to look again."""
+    def _join(self, flight: Share, deadline: float) -> Led | ShareEnd:
+        """Lead, or follow who leads. Followers are always released, even if the leader's thread dies."""
         now = time.monotonic()
         mine = _Aloft(flight.pool)
         try:  # entered before others can see the flight: a signal may raise anywhere
             aloft = self._board(flight, mine)
             if aloft is mine:
-                self._drive(flight.script(), min(deadline, now + flight.carry))
-                return FlightEnd.LANDED
+                return Led(self._drive(flight.script(), min(deadline, now + flight.budget)))
         finally:
             mine.landed = True
             mine.lock.release()
             self._clear(flight, mine)
-        if isinstance(aloft, FlightEnd):
+        if isinstance(aloft, ShareEnd):
             return aloft
         acquired = None
         try:
@@ -123,9 +123,9 @@ class SyncEdge:
                     aloft.lock.release()
             with self._lock:
                 aloft.waiters -= 1
-        return FlightEnd.LANDED if aloft.landed else FlightEnd.TIMED_OUT
+        return ShareEnd.DONE if aloft.landed else ShareEnd.TIMED_OUT
 
-    def _board(self, flight: Flight, mine: _Aloft) -> _Aloft | FlightEnd:
+    def _board(self, flight: Share, mine: _Aloft) -> _Aloft | ShareEnd:
         """Return the one aloft, which is `mine` where there was none, or why it is not waited for."""
         with self._lock:
             aloft = self._flights.get(flight.key)
@@ -133,14 +133,14 @@ class SyncEdge:
                 self._flights[flight.key] = mine
                 return mine
             if not flight.wait:
-                return FlightEnd.TIMED_OUT
+                return ShareEnd.TIMED_OUT
             waiting = sum(each.waiters for each in self._flights.values() if each.pool == flight.pool)
             if flight.max_waiters is not None and waiting >= flight.max_waiters:
-                return FlightEnd.FULL
+                return ShareEnd.FULL
             aloft.waiters += 1
             return aloft
 
-    def _clear(self, flight: Flight, mine: _Aloft) -> None:
+    def _clear(self, flight: Share, mine: _Aloft) -> None:
         with self._lock:
             if self._flights.get(flight.key) is mine:
                 del self._flights[flight.key]
@@ -155,7 +155,7 @@ class SyncEdge:
         try:
             proxy = _edge.proxy_for(call.url) if self._proxied else None
             attempt.proxied = proxy is not None
-            request = requests.Request("GET", call.url, headers={**_edge.REQUEST_HEADERS, **call.headers}).prepare()
+            request = _prepared(call)
             proxies = {"http": proxy, "https": proxy} if proxy else {}
             timeout = cast("Any", Until(attempt))
             with self._pool().send(request, stream=True, timeout=timeout, proxies=proxies) as response:
@@ -170,6 +170,11 @@ class SyncEdge:
             return self._transport
 
 
+def _prepared(call: Call) -> requests.PreparedRequest:
+    headers = {**_edge.REQUEST_HEADERS, **call.headers}
+    return requests.Request(call.method, call.url, headers=headers, data=call.body or None).prepare()
+
+
 def _read(response: requests.Response, attempt: Attempt) -> Reply | NoReply:
     if response.status_code < 200:  # http.client takes a 103 for the answer, and the answer for that of the next call
         return NoReply(NoReplyKind.BROKEN, f"an interim answer {response.status_code}, which threads cannot read")
@@ -179,6 +184,6 @@ def _read(response: requests.Response, attempt: Attempt) -> Reply | NoReply:
     body = bytearray()
     for chunk in response.raw.stream(16384, decode_content=False):
         body += chunk
-        if len(body) > attempt.call.max_octets:
+        if len(body) > attempt.call.max_bytes:
             return attempt.too_large()
     return Reply(response.status_code, headers, bytes(body))

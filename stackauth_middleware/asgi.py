@@ -18,9 +18,10 @@ from ._paths import checked_root_path, of_scope
 from ._responses import close_code_of
 from ._rules import WEBSOCKET
 from ._sealed import Sealed
+from ._upstream import Script
 from ._user import GUEST, Permissions, UserType
 from ._verdict import Admitted, Unauthenticated, Verdict
-from ._wire import Inbound, Response, Script
+from ._wire import Inbound, Response
 from .errors import ConfigError
 
 if TYPE_CHECKING:

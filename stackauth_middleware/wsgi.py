@@ -14,8 +14,9 @@ from ._flow import Flow
 from ._headers import preflight_headers, private_headers
 from ._paths import of_environ
 from ._sealed import Sealed
+from ._upstream import Script
 from ._verdict import Admitted, Unauthenticated, Verdict
-from ._wire import Inbound, Response, Script
+from ._wire import Inbound, Response
 from .errors import ConfigError
 
 if TYPE_CHECKING:

@@ -34,15 +34,16 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_sealed",
         "_user_profile",
         "_wire",
+        "_upstream",
         "_memory _paths _user",
         "_rules _credentials _origins",
         "_valid",
         "_config",
-        "_tokens _profiles _verdict _cors",
+        "_tokens _verdict _cors",
         "_keyset",
         "_responses _notices",
-        "_flow_keys",
-        "_flow_profiles",
+        "_flow_keys _lookup",
+        "_profiles",
         "_flow",
         "_edge",
         "_attempt",
@@ -180,7 +181,7 @@ def test_what_is_below_the_flow_is_pure(name: str) -> None:
 
 
 def test_only_the_flow_makes_generators_of_effects() -> None:
-    """The order of steps is written in one place: nothing else yields a `Call` or a `Flight`."""
+    """The order of steps is written in one place: nothing else yields a `Call` or a `Share`."""
     makers = {
         name_of(path)
         for path in core_modules()
@@ -192,7 +193,7 @@ def test_only_the_flow_makes_generators_of_effects() -> None:
         )
         and any(isinstance(each, ast.Yield | ast.YieldFrom) for each in ast.walk(node))
     }
-    assert makers == {"_flow", "_flow_keys", "_flow_profiles"}
+    assert makers == {"_flow", "_flow_keys", "_lookup", "_upstream"}
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=lambda path: path.name)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 from .. import _keyset
 from .._config import StackAuthConfig
 from .._edge import clocks
-from .._flow_keys import ask
-from .._keyset import Document, Failure
+from .._keyset import Document
 from .._sync import SyncEdge
+from .._upstream import Answer, Failure, Reply, fetch
 from .._user import UserType
-from .._wire import Answer, Clocks, Reply
+from .._wire import Clocks
 from ..errors import ErrorCode
 from ._report import Finding, add_settings, bare, config_from, fails, holds, span, unseen
 
@@ -79,7 +79,7 @@ def _settings(config: StackAuthConfig) -> list[tuple[str, str]]:
 
 def _asked(edge: SyncEdge, config: StackAuthConfig, user_type: UserType) -> _Asked:
     before = clocks()
-    tick = edge.run(ask(_keyset.call(config.key_set_url, user_type, past_caches=True)))
+    tick = edge.run(fetch(_keyset.call(config.key_set_url, user_type, past_caches=True)))
     return _Asked(tick.answer, before, tick.clocks)
 
 

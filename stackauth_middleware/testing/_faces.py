@@ -8,7 +8,7 @@ from http.client import responses
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
-from .._wire import Call, NoReply, NoReplyKind, Reply
+from .._upstream import Call, NoReply, NoReplyKind, Reply
 from ._answers import Answer, bare_answer
 
 
@@ -121,7 +121,7 @@ class InProcess:
         path = parts.path[max(parts.path.find("/api/"), 0) :]
         target = path + (f"?{parts.query}" if parts.query else "")
         headers = {name.lower(): value for name, value in call.headers.items()}
-        return self._ask("GET", target, {"host": parts.netloc, **headers}, b"")
+        return self._ask(call.method, target, {"host": parts.netloc, **headers}, call.body)
 
 
 def _reply(outcome: Outcome, call: Call, seconds: float) -> Reply | NoReply:
@@ -129,8 +129,8 @@ def _reply(outcome: Outcome, call: Call, seconds: float) -> Reply | NoReply:
         return NoReply(NoReplyKind.TIMED_OUT, f"timeout after {seconds:.3g} s while waiting for the answer")
     if outcome.answer is None:
         return NoReply(NoReplyKind.UNSENT, "connection refused")
-    if len(outcome.answer.body) > call.max_octets:
-        return NoReply(NoReplyKind.TOO_LARGE, f"the answer was over its limit of {call.max_octets} bytes")
+    if len(outcome.answer.body) > call.max_bytes:
+        return NoReply(NoReplyKind.TOO_LARGE, f"the answer was over its limit of {call.max_bytes} bytes")
     return Reply(outcome.answer.status, dict(outcome.answer.headers), outcome.answer.body)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from stackauth_middleware import _edge
 from stackauth_middleware._edge import StandIn
-from stackauth_middleware._wire import Call, NoReply, Reply
+from stackauth_middleware._upstream import Call, NoReply, Reply
 from stackauth_middleware.testing import LocalStackAuth
 from tests.cli.ask import API, OTHER_PROJECT, PROJECT, SETTINGS, Ran, Runs
 from tests.edges.loopback import closed_port

@@ -15,20 +15,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import HealthCheck, settings
 
-from stackauth_middleware._user import UserType
-from stackauth_middleware._wire import (
+from stackauth_middleware._upstream import (
     Answer,
     Call,
-    Clocks,
     Effect,
-    Flight,
-    FlightEnd,
+    Led,
     NoReply,
     NoReplyKind,
     Reply,
     Script,
+    Share,
+    ShareEnd,
     Tick,
 )
+from stackauth_middleware._user import UserType
+from stackauth_middleware._wire import Clocks
 
 PROJECT = "6fbbf22e-f4b2-4c6e-95a1-beab6fa41063"
 OTHER_PROJECT = "11111111-2222-4333-8444-555555555555"
@@ -257,8 +258,8 @@ class Pump:
         self.clock = clock
         self.answer = answer
         self.takes = 0.0
-        self.flights: list[Flight] = []
-        self.joined: list[Callable[[], FlightEnd]] = []
+        self.flights: list[Share] = []
+        self.joined: list[Callable[[], ShareEnd]] = []
 
     def __call__(self, step: Any) -> Any:
         """Return what `step` comes to: it may be a script, or done already."""
@@ -285,5 +286,4 @@ class Pump:
         self.flights.append(effect)
         if self.joined:
             return self.joined.pop(0)()
-        self._drive(effect.script())
-        return FlightEnd.LANDED
+        return Led(self._drive(effect.script()))

@@ -25,9 +25,10 @@ from stackauth_middleware._door import (
     require_user,
 )
 from stackauth_middleware._rules import Policy
+from stackauth_middleware._upstream import Call, NoReply, Reply
 from stackauth_middleware._user import UserProfile, UserType
 from stackauth_middleware._verdict import Admitted, Unauthenticated
-from stackauth_middleware._wire import Call, Inbound, NoReply, Reply
+from stackauth_middleware._wire import Inbound
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
 from .helpers import BROKEN, NORMAL, PROJECT, USER_ID, StackAuth, as_id, reply, token

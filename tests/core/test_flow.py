@@ -18,9 +18,10 @@ from stackauth_middleware._flow import Flow
 from stackauth_middleware._keyset import APART, FRESH, USABLE
 from stackauth_middleware._rules import Rule
 from stackauth_middleware._sync import SyncEdge
+from stackauth_middleware._upstream import Answer, ShareEnd
 from stackauth_middleware._user import User, UserProfile, UserType
 from stackauth_middleware._verdict import Admitted, Unauthenticated, Verdict
-from stackauth_middleware._wire import Answer, FlightEnd, Inbound, Response
+from stackauth_middleware._wire import Inbound, Response
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError
 
 from .helpers import (
@@ -481,7 +482,7 @@ def test_beside_the_carrier_the_others_go_on(world: World) -> None:
     text = token(exp=WALL + 10_000)
     world.admitted(text)
     world.clock.pass_by(FRESH)
-    world.pump.joined = [lambda: FlightEnd.TIMED_OUT] * 3
+    world.pump.joined = [lambda: ShareEnd.TIMED_OUT] * 3
     for _ in range(3):
         assert world.admitted(text, defer_refresh=False).user
     assert len(world.auth.calls) == 1
@@ -553,8 +554,8 @@ def test_known_users_do_not_notice_an_outage(world: World) -> None:
         assert world.admitted(token(name="new", exp=WALL + 10_000), defer_refresh=False).user
 
 
-@pytest.mark.parametrize("end", [FlightEnd.TIMED_OUT, FlightEnd.FULL], ids=str)
-def test_who_waited_in_vain_for_a_key_gets_503_and_a_second(world: World, end: FlightEnd) -> None:
+@pytest.mark.parametrize("end", [ShareEnd.TIMED_OUT, ShareEnd.FULL], ids=str)
+def test_who_waited_in_vain_for_a_key_gets_503_and_a_second(world: World, end: ShareEnd) -> None:
     world.pump.joined = [lambda: end]
     verdict = world.gate(token())
     assert isinstance(verdict, Response)

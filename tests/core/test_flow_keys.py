@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from stackauth_middleware._config import StackAuthConfig
-from stackauth_middleware._flow_keys import CARRY_BESIDE, LINGER, MAX_WAITERS, KeyRing, Status, ask
+from stackauth_middleware._flow_keys import CANCEL_GRACE, MAX_WAITERS, REFRESH_BUDGET, KeyRing, Status
 from stackauth_middleware._keyset import APART, FRESH, USABLE, Action, KeySet
 from stackauth_middleware._tokens import Token
+from stackauth_middleware._upstream import Answer, Call, ShareEnd, Tick, fetch
 from stackauth_middleware._user import UserType
-from stackauth_middleware._wire import Answer, Call, Clocks, FlightEnd, Tick
+from stackauth_middleware._wire import Clocks
 from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusedError
 
 from .helpers import (
@@ -101,7 +102,7 @@ def test_a_cold_set_is_fetched_by_its_documents_the_smaller_first(
     assert key.point == SIGNERS[kind][0].point
     assert (action, clocks) == (Action.USE, world.clock.now)
     (flight,) = world.pump.flights
-    assert (flight.key, flight.carry, flight.wait, flight.max_waiters) == (("keys", kind), math.inf, math.inf, None)
+    assert (flight.key, flight.budget, flight.wait, flight.max_waiters) == (("keys", kind), math.inf, math.inf, None)
     assert {call.url.partition("?")[0] for call in world.auth.calls} == {URL}
     assert all("cache-control" not in call.headers for call in world.auth.calls)
 
@@ -230,12 +231,12 @@ def test_only_a_pooled_connection_that_failed_is_followed_by_one_retry(
 
 
 def test_the_retry_is_the_same_call_on_a_new_connection() -> None:
-    call = Call("https://api.example/x", 10, {"a": "b"})
-    script = ask(call)
+    call = Call("GET", "https://api.example/x", {"a": "b"}, max_bytes=10)
+    script = fetch(call)
     assert next(script) is call
     again = script.send(Tick(DEAD_POOLED, NOW))
     assert isinstance(again, Call)
-    assert (again.url, again.max_octets, again.headers) == (call.url, call.max_octets, call.headers)
+    assert (again.url, again.max_bytes, again.headers) == (call.url, call.max_bytes, call.headers)
     assert (call.fresh, again.fresh) == (False, True)
     with pytest.raises(StopIteration) as stop:
         script.send(Tick(UNSENT, NOW))
@@ -398,7 +399,9 @@ def test_a_flight_for_an_unknown_kid_is_short_and_goes_past_caches(world: World)
     world.refused()
     (flight,) = world.pump.flights
     assert flight.key == ("keys", NORMAL)
-    assert (flight.carry, flight.wait, flight.max_waiters) == (CARRY_BESIDE, CARRY_BESIDE, MAX_WAITERS) == (1, 1, 4)
+    assert (
+        (flight.budget, flight.wait, flight.max_waiters) == (REFRESH_BUDGET, REFRESH_BUDGET, MAX_WAITERS) == (1, 1, 4)
+    )
     assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"]
 
 
@@ -433,9 +436,9 @@ def test_a_newly_rotated_kid_is_fetched_and_the_others_stay(world: World) -> Non
     assert len(world.auth.calls) == 1
 
 
-@pytest.mark.parametrize("end", [FlightEnd.TIMED_OUT, FlightEnd.FULL], ids=str)
+@pytest.mark.parametrize("end", [ShareEnd.TIMED_OUT, ShareEnd.FULL], ids=str)
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
-def test_who_waited_in_vain_is_told_to_come_back_in_a_second(world: World, end: FlightEnd, warm: bool) -> None:
+def test_who_waited_in_vain_is_told_to_come_back_in_a_second(world: World, end: ShareEnd, warm: bool) -> None:
     if warm:
         world.warm()
         world.clock.pass_by(APART)
@@ -447,13 +450,13 @@ def test_who_waited_in_vain_is_told_to_come_back_in_a_second(world: World, end: 
     assert world.auth.calls == []
 
 
-def landed(meanwhile: Callable[[], object] | None = None) -> Callable[[], FlightEnd]:
+def landed(meanwhile: Callable[[], object] | None = None) -> Callable[[], ShareEnd]:
     """Return the end of a flight that another carried, who did something meanwhile."""
 
-    def end() -> FlightEnd:
+    def end() -> ShareEnd:
         if meanwhile is not None:
             meanwhile()
-        return FlightEnd.LANDED
+        return ShareEnd.DONE
 
     return end
 
@@ -469,10 +472,10 @@ def test_who_waited_looks_again_and_finds_what_the_carrier_left(world: World) ->
 def boards_late(world: World, kind: UserType, kid: str, meanwhile: Callable[[], object]) -> Any:
     """Return what comes of one who looks, and boards only after `meanwhile`."""
 
-    def board() -> FlightEnd:
+    def board() -> ShareEnd:
         meanwhile()
         world.pump(world.pump.flights[0].script())
-        return FlightEnd.LANDED
+        return ShareEnd.DONE
 
     world.pump.joined.append(board)
     return world.key_for(kind, kid)
@@ -526,7 +529,7 @@ def test_whoever_has_the_keys_asked_for_by_a_token_goes_on_for_a_while_when_canc
     world.clock.pass_by(FRESH)
     world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
     world.key_for(kind=ANONYMOUS)
-    assert [flight.linger for flight in world.pump.flights] == [0, LINGER, LINGER, 0, LINGER]
+    assert [flight.cancel_grace for flight in world.pump.flights] == [0, CANCEL_GRACE, CANCEL_GRACE, 0, CANCEL_GRACE]
 
 
 @pytest.mark.parametrize("cold", [RESTRICTED, ANONYMOUS], ids=str)
@@ -537,7 +540,7 @@ def test_few_threads_wait_for_a_set_that_was_never_fetched_while_another_is_usab
     world.warm(NORMAL)
     world.key_for(cold)
     (flight,) = world.pump.flights
-    assert (flight.carry, flight.wait, flight.max_waiters, flight.pool) == (math.inf, math.inf, MAX_WAITERS, "keys")
+    assert (flight.budget, flight.wait, flight.max_waiters, flight.pool) == (math.inf, math.inf, MAX_WAITERS, "keys")
     world.clock.pass_by(USABLE)
     world.key_for(NORMAL)
     assert world.pump.flights[-1].max_waiters is None
@@ -556,7 +559,7 @@ def late(world: World, answer: Answer, kind: UserType = NORMAL, kid: str | None 
     def arrives() -> tuple[Any, Action, Clocks]:
         for each in (led, script):
             with pytest.raises(StopIteration) as stop:
-                each.send(Tick(answer if each is led else FlightEnd.LANDED, world.clock.now))
+                each.send(Tick(answer if each is led else ShareEnd.DONE, world.clock.now))
         result: tuple[Any, Action, Clocks] = stop.value.value
         return result
 
@@ -610,7 +613,7 @@ def test_a_stale_set_is_carried_by_one_request_for_a_second_at_most(world: World
     world.clock.pass_by(FRESH)
     assert world.key_for()[1] is Action.USE
     (flight,) = world.pump.flights
-    assert (flight.key, flight.carry, flight.wait) == (("keys", NORMAL), CARRY_BESIDE, 0)
+    assert (flight.key, flight.budget, flight.wait) == (("keys", NORMAL), REFRESH_BUDGET, 0)
     assert len(world.auth.calls) == 1
     assert "cache-control" not in world.auth.calls[0].headers
     assert world.ring.record(NORMAL).fetched_at == MONO + FRESH
@@ -620,7 +623,7 @@ def test_beside_a_carrier_all_others_go_on_with_what_they_have(world: World) -> 
     """A reader with a usable key never waits."""
     world.warm()
     world.clock.pass_by(FRESH)
-    world.pump.joined = [lambda: FlightEnd.TIMED_OUT]
+    world.pump.joined = [lambda: ShareEnd.TIMED_OUT]
     key, _, _ = world.key_for()
     assert key.point == SIGNERS[NORMAL][0].point
     assert len(world.pump.flights) == 1
@@ -677,7 +680,7 @@ def test_warming_up_fetches_the_keys_of_normal_users_once(world: World) -> None:
     world.pump(world.ring.warm_up(world.clock.now))
     assert world.auth.queries == [""]
     (flight,) = world.pump.flights
-    assert (flight.key, flight.carry, flight.wait) == (("keys", NORMAL), math.inf, math.inf)
+    assert (flight.key, flight.budget, flight.wait) == (("keys", NORMAL), math.inf, math.inf)
 
 
 def test_the_status_is_told_without_asking_anybody(world: World) -> None:

@@ -23,7 +23,6 @@ from stackauth_middleware._keyset import (
     Action,
     Age,
     Document,
-    Failure,
     Key,
     KeySet,
     call,
@@ -31,8 +30,8 @@ from stackauth_middleware._keyset import (
     read,
 )
 from stackauth_middleware._tokens import ES256
+from stackauth_middleware._upstream import Failure, ShareEnd
 from stackauth_middleware._user import UserType
-from stackauth_middleware._wire import FlightEnd
 from stackauth_middleware.errors import ErrorCode
 from tests.data import load_recorded
 
@@ -331,7 +330,7 @@ def test_a_failure_keeps_what_retry_after_asks_for() -> None:
     assert failure(reply(b"", 503)).retry_after is None
 
 
-@pytest.mark.parametrize("answer", [*NO_REPLIES, FlightEnd.FULL], ids=str)
+@pytest.mark.parametrize("answer", [*NO_REPLIES, ShareEnd.FULL], ids=str)
 def test_no_answer_is_a_failure_that_says_why(answer: Any) -> None:
     assert failure(answer) == Failure(ErrorCode.SERVER_ERROR, str(answer))
 
@@ -516,7 +515,7 @@ def test_the_call_for_a_document(kind: UserType, query: str, past_caches: bool) 
     """Any other query parameter would be answered with 400."""
     made = call("https://api.example/jwks", kind, past_caches=past_caches)
     assert made.url == f"https://api.example/jwks{query}"
-    assert made.max_octets == MAX_OCTETS
+    assert made.max_bytes == MAX_OCTETS
     expected = {"accept": "application/json"} | ({"cache-control": "no-cache"} if past_caches else {})
     assert made.headers == expected
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from email.utils import formatdate
 from typing import Any
@@ -14,32 +13,20 @@ from hypothesis import strategies as st
 
 from stackauth_middleware import StackAuthConfig
 from stackauth_middleware._profiles import (
-    MAX_OCTETS,
+    MAX_BYTES,
     MAX_PARTS,
-    OPEN_FOR,
-    OPENS_AFTER,
-    Breaker,
-    Failure,
-    Refusal,
     call,
     read,
 )
+from stackauth_middleware._upstream import Failure, NoReply, Refusal, ShareEnd
 from stackauth_middleware._user import UserProfile
 from stackauth_middleware._version import __version__
-from stackauth_middleware._wire import FlightEnd, NoReply
 from stackauth_middleware.errors import ErrorCode
 
-from .helpers import API, MONO, NO_REPLIES, NOW, PROJECT, TOO_LARGE, USER_ID, bounded, reply
+from .helpers import API, NO_REPLIES, NOW, PROJECT, TOO_LARGE, USER_ID, bounded, reply
 
 SECRET = "ssk_canary"
 PUBLISHABLE = "pck_canary"
-OUTAGE = Failure(ErrorCode.SERVER_ERROR, "an outage")
-ODD = Failure(ErrorCode.SERVER_ERROR, "an odd account", for_user=True)
-OUR_FAULT = Failure(ErrorCode.MISCONFIGURED, "our key")
-
-
-def throttled(seconds: int) -> Failure:
-    return Failure(ErrorCode.SERVER_ERROR, "throttled", seconds)
 
 
 def known(code: str, status: int, details: Any = None, **headers: str) -> Any:
@@ -59,7 +46,7 @@ def test_server_access_sends_these_headers_and_no_other() -> None:
     config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET, publishable_client_key=PUBLISHABLE)
     made = call(config, "to.ke.n", "1.2.3")
     assert made.url == f"{API}/api/v1/users/me"
-    assert made.max_octets == MAX_OCTETS == 1_048_576
+    assert made.max_bytes == MAX_BYTES == 1_048_576
     assert made.headers == {
         "accept": "application/json",
         "x-stack-project-id": PROJECT,
@@ -191,17 +178,17 @@ NO_PROFILE = [
 def test_a_200_that_is_not_the_profile_of_this_user_judges_nobody(body: bytes) -> None:
     made = reading(reply(body))
     assert isinstance(made, Failure)
-    assert made == Failure(ErrorCode.SERVER_ERROR, "a 200 that is not the profile of this user", for_user=True)
+    assert made == Failure(ErrorCode.SERVER_ERROR, "a 200 that is not the profile of this user", key_only=True)
 
 
 @pytest.mark.parametrize("flag", ["is_restricted", "is_anonymous"])
 def test_a_flag_that_is_no_boolean_judges_nobody(flag: str) -> None:
     made = reading(reply({"id": USER_ID, flag: "false"}))
-    assert made == Failure(ErrorCode.SERVER_ERROR, "a profile whose flags are no booleans", for_user=True)
+    assert made == Failure(ErrorCode.SERVER_ERROR, "a profile whose flags are no booleans", key_only=True)
 
 
 def overgrown(detail: str) -> Failure:
-    return Failure(ErrorCode.SERVER_ERROR, detail, for_user=True, overgrown=True)
+    return Failure(ErrorCode.SERVER_ERROR, detail, key_only=True, too_large=True)
 
 
 def with_metadata(metadata: bytes, status: int = 200, **headers: str) -> Any:
@@ -224,10 +211,10 @@ def test_metadata_nested_too_deeply_judges_nobody(metadata: bytes) -> None:
 @pytest.mark.parametrize(("status", "for_user"), [(500, True), (404, False)])
 def test_what_is_no_profile_is_not_an_overgrown_one(metadata: bytes, status: int, for_user: bool) -> None:
     """It is the status that counts, also one hidden behind a 200, and the pause that is asked for."""
-    failure = Failure(ErrorCode.SERVER_ERROR, f"status {status}", for_user=for_user)
+    failure = Failure(ErrorCode.SERVER_ERROR, f"status {status}", key_only=for_user)
     assert reading(with_metadata(metadata, status)) == failure
     assert reading(with_metadata(metadata, x_stack_actual_status=str(status))) == failure
-    paused = failure._replace(retry_after=7, for_user=False)
+    paused = failure._replace(retry_after=7, key_only=False)
     assert reading(with_metadata(metadata, status, retry_after="7")) == paused
 
 
@@ -253,7 +240,7 @@ def test_a_profile_over_the_limit_is_its_users_own() -> None:
 
 
 def test_a_flight_is_no_answer() -> None:
-    assert reading(FlightEnd.FULL).code is ErrorCode.SERVER_ERROR
+    assert reading(ShareEnd.FULL).code is ErrorCode.SERVER_ERROR
 
 
 @pytest.mark.parametrize(
@@ -262,20 +249,20 @@ def test_a_flight_is_no_answer() -> None:
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"message": "words"}'])
 def test_without_a_code_the_status_tells_whose_trouble_it_is(status: int, for_user: bool, body: bytes) -> None:
-    assert reading(reply(body, status)) == Failure(ErrorCode.SERVER_ERROR, f"status {status}", for_user=for_user)
+    assert reading(reply(body, status)) == Failure(ErrorCode.SERVER_ERROR, f"status {status}", key_only=for_user)
 
 
 def test_the_status_that_is_meant_counts() -> None:
     """Stack Auth can hide a refusal behind a 200 (contract.md section 3)."""
     for header in ("x_stack_actual_status", "x_hexclave_actual_status"):
         made = reading(reply({"id": USER_ID}, 200, **{header: "500"}))
-        assert made == Failure(ErrorCode.SERVER_ERROR, "status 500", for_user=True)
+        assert made == Failure(ErrorCode.SERVER_ERROR, "status 500", key_only=True)
 
 
 def test_an_unknown_code_judges_nobody() -> None:
     for status in (400, 401, 403, 500):
         made = reading(known("A_CODE_OF_TOMORROW", status))
-        assert made == Failure(ErrorCode.SERVER_ERROR, f"status {status}", for_user=True)
+        assert made == Failure(ErrorCode.SERVER_ERROR, f"status {status}", key_only=True)
 
 
 @pytest.mark.parametrize("status", [403, 429, 500, 503])
@@ -329,173 +316,3 @@ def test_whatever_is_answered_a_user_comes_only_of_a_200_with_the_users_id(
         assert made.code is JUDGED[str(code)][1]
     else:
         assert (made.code is ErrorCode.MISCONFIGURED) == (code in OUR_FAULTS)
-
-
-# -- the breaker --------------------------------------------------------------------------------------
-
-
-def failing(breaker: Breaker, *failures: tuple[Failure, str, float]) -> Breaker:
-    for failure, user_id, mono in failures:
-        breaker = breaker.failed(failure, user_id, mono - 0.1, mono)
-    return breaker
-
-
-def opened(mono: float = MONO) -> Breaker:
-    return failing(Breaker(), *[(OUTAGE, "jane", mono)] * OPENS_AFTER)
-
-
-def test_a_new_breaker_lets_calls_through() -> None:
-    assert Breaker().tried(MONO) == (Breaker(), True)
-    assert not Breaker().is_open(MONO)
-    assert Breaker().retry_after(MONO) == 1
-
-
-def test_five_failures_in_a_row_open_it_for_ten_seconds() -> None:
-    four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
-    assert not four.is_open(MONO)
-    assert four.tried(MONO) == (four, True)
-    five = four.failed(OUTAGE, "jane", MONO - 0.1, MONO)
-    assert five.is_open(MONO + 9.9)
-    assert five.tried(MONO + 9.9) == (five, False)
-    assert not five.is_open(MONO + 10)
-    assert five.retry_after(MONO) == 10
-    assert five.retry_after(MONO + 9.9) == 1
-    assert five.code is ErrorCode.SERVER_ERROR
-
-
-def test_a_success_starts_the_count_anew() -> None:
-    four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
-    assert four.succeeded(MONO) == Breaker()
-    assert opened().succeeded(MONO - 1) == Breaker()
-
-
-def test_one_probe_at_a_time() -> None:
-    breaker, may = opened().tried(MONO + 10)
-    assert may
-    assert breaker.tried(MONO + 10) == (breaker, False)
-    assert breaker.tried(MONO + 19.9) == (breaker, False)
-    assert breaker.tried(MONO + 20)[1]
-
-
-def test_a_probe_that_succeeds_closes_it() -> None:
-    breaker, _ = opened().tried(MONO + 10)
-    assert breaker.succeeded(MONO + 10) == Breaker()
-
-
-def test_a_probe_that_fails_keeps_it_open() -> None:
-    breaker, _ = opened().tried(MONO + 10)
-    for failure, until in ((OUTAGE, 22), (ODD, 22), (throttled(60), 72), (throttled(1), 22), (OUR_FAULT, 22)):
-        again = breaker.failed(failure, "john", MONO + 10, MONO + 12)
-        assert again.open_until == MONO + until
-        assert again.tried(MONO + until - 0.1) == (again, False)
-
-
-def test_a_probe_about_a_user_whose_faults_are_counted_gives_its_place_to_another() -> None:
-    """It says no more of Stack Auth than it did before: whoever asks first would else keep the others out."""
-    users = [f"user {n}" for n in range(OPENS_AFTER)]
-    breaker, _ = failing(Breaker(), *[(ODD, user_id, MONO) for user_id in users]).tried(MONO + 10)
-    left = breaker.failed(ODD, users[0], MONO + 10, MONO + 12)
-    assert (left.failures, left.users) == (OPENS_AFTER, frozenset(users))
-    probing, may = left.tried(MONO + 12)
-    assert may
-    assert probing.tried(MONO + 12) == (probing, False)
-
-
-def test_another_call_about_a_user_whose_faults_are_counted_frees_no_probe() -> None:
-    breaker, _ = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(OPENS_AFTER)]).tried(MONO + 10)
-    assert breaker.failed(ODD, "user 0", MONO - 0.1, MONO + 12) == breaker
-
-
-def test_a_probe_whose_caller_left_gives_its_place_to_another() -> None:
-    breaker, _ = opened().tried(MONO + 10)
-    left = breaker.given_up(MONO + 10)
-    probing, may = left.tried(MONO + 10.5)
-    assert may
-    assert probing.tried(MONO + 10.5)[1] is False
-
-
-@pytest.mark.parametrize("breaker", [Breaker(), opened(), Breaker().failed(throttled(30), "jane", MONO - 0.1, MONO)])
-def test_another_caller_that_leaves_opens_nothing(breaker: Breaker) -> None:
-    assert breaker.given_up(MONO - 1) == breaker
-
-
-def test_one_users_faults_count_once() -> None:
-    breaker = failing(Breaker(), *[(ODD, "jane", MONO)] * 50)
-    assert (breaker.failures, breaker.is_open(MONO)) == (1, False)
-    others = failing(breaker, *[(ODD, f"user {n}", MONO) for n in range(4)])
-    assert others.is_open(MONO)
-
-
-def test_a_connection_failure_counts_each_time_also_for_a_user_with_faults() -> None:
-    assert failing(Breaker(), (ODD, "jane", MONO), *[(OUTAGE, "jane", MONO)] * 4).is_open(MONO)
-
-
-def test_the_users_are_not_collected_without_end() -> None:
-    breaker = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(1000)])
-    assert len(breaker.users) == OPENS_AFTER
-
-
-@pytest.mark.parametrize("seconds", [1, 7, 60])
-def test_retry_after_opens_it_for_as_long_as_is_said(seconds: int) -> None:
-    breaker = Breaker().failed(throttled(seconds), "jane", MONO - 0.1, MONO)
-    assert breaker.tried(MONO + seconds - 0.01) == (breaker, False)
-    assert breaker.retry_after(MONO) == seconds
-    assert breaker.tried(MONO + seconds)[1]
-
-
-@pytest.mark.parametrize("late", [OUTAGE, ODD, throttled(1), OUR_FAULT])
-def test_a_late_failure_does_not_cut_a_pause_short(late: Failure) -> None:
-    """Calls that were on their way when Stack Auth asked for a pause come back after it did."""
-    breaker = Breaker().failed(throttled(60), "jane", MONO - 0.1, MONO).failed(late, "john", MONO - 0.1, MONO + 0.1)
-    assert breaker.open_until == MONO + 60
-
-
-def test_a_late_success_does_not_end_a_pause_that_was_asked_for_after_it() -> None:
-    for told in (throttled(60), OUR_FAULT):
-        breaker = Breaker().failed(told, "jane", MONO - 0.1, MONO)
-        assert breaker.succeeded(MONO - 0.1) == breaker
-        assert breaker.succeeded(MONO) == Breaker()
-
-
-def test_a_later_outage_does_not_let_an_early_success_end_a_pause() -> None:
-    breaker = Breaker().failed(throttled(60), "jane", MONO - 0.1, MONO).failed(OUTAGE, "john", MONO - 0.1, MONO + 0.1)
-    assert breaker.succeeded(MONO - 0.1) == breaker
-
-
-def test_after_any_pause_one_call_goes_first() -> None:
-    """A pause that ends for all at once would send everybody at once."""
-    for told, seconds in ((throttled(3), 3.0), (OUR_FAULT, OPEN_FOR)):
-        breaker = Breaker().failed(told, "jane", MONO - 0.1, MONO)
-        probing, may = breaker.tried(MONO + seconds)
-        assert may
-        assert probing.tried(MONO + seconds)[1] is False
-
-
-def test_a_fault_of_ours_opens_it_at_once_under_its_own_row() -> None:
-    breaker = Breaker().failed(OUR_FAULT, "jane", MONO - 0.1, MONO)
-    assert breaker.tried(MONO + 9.9) == (breaker, False)
-    assert breaker.code is ErrorCode.MISCONFIGURED
-    assert opened().code is ErrorCode.SERVER_ERROR
-
-
-outcomes = st.sampled_from([OUTAGE, ODD, throttled(1), throttled(60), OUR_FAULT, None])
-steps = st.lists(st.tuples(outcomes, st.floats(0, 30), st.sampled_from("abc")), max_size=40)
-
-
-@bounded
-@given(steps)
-def test_in_any_course_an_open_breaker_stays_open_for_as_long_as_it_said(course: Any) -> None:
-    """A model of one caller after another: nothing is sent while it is open, and it always opens again in time."""
-    breaker, mono, promised = Breaker(), MONO, -math.inf
-    for outcome, passes, user_id in course:
-        mono += passes
-        breaker, may = breaker.tried(mono)
-        assert may == (mono >= promised)
-        if not may:
-            continue
-        breaker = breaker.succeeded(mono) if outcome is None else breaker.failed(outcome, user_id, mono, mono)
-        promised = breaker.open_until
-        assert promised <= mono + 60
-        if outcome is not None and outcome.retry_after:
-            assert promised >= mono + outcome.retry_after
-    assert breaker.tried(mono + 60)[1]

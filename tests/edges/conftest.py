@@ -35,7 +35,7 @@ def make_edge() -> Iterator[Callable[..., SyncEdge]]:
 def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
     """Let time pass at will, but for timeouts; those are long, for the sake of a busy machine."""
     skew = Skew()
-    monkeypatch.setattr(_flow_keys, "CARRY_BESIDE", 30.0)
+    monkeypatch.setattr(_flow_keys, "REFRESH_BUDGET", 30.0)
     for module in ("_async", "_sync", "_verifiers"):
         monkeypatch.setattr(f"stackauth_middleware.{module}.clocks", skew)
     return skew

@@ -11,9 +11,8 @@ import anyio.from_thread
 import pytest
 
 from stackauth_middleware._async import AsyncEdge
-from stackauth_middleware._flow_keys import ask
 from stackauth_middleware._sync import SyncEdge
-from stackauth_middleware._wire import Answer, Call, Script, Tick
+from stackauth_middleware._upstream import Answer, Call, Script, Tick, fetch
 from tests.edges import hostile
 from tests.edges.loopback import config_for
 
@@ -50,7 +49,7 @@ class Runner:
         return self.ask_at_once(1, path, fresh=fresh)[0]
 
     def _script(self, path: str, fresh: bool) -> Script[Tick]:
-        return ask(Call(self._url + path, hostile.MAX_OCTETS, fresh=fresh))
+        return fetch(Call("GET", self._url + path, max_bytes=hostile.MAX_OCTETS, fresh=fresh))
 
     def idle(self, seconds: float) -> None:
         """Let the pooled connections be idle for so long."""

@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Callable
 from typing import NamedTuple
 
-from stackauth_middleware._wire import NoReplyKind
+from stackauth_middleware._upstream import NoReplyKind
 from tests.edges.loopback import Exchange
 
 MAX_OCTETS = 64 * 1024

@@ -22,8 +22,8 @@ import pytest
 
 from stackauth_middleware import AsyncVerifier, ConfigError, ErrorCode, RefusedError, _async, _edge, _memory
 from stackauth_middleware._async import AsyncEdge, beside
+from stackauth_middleware._upstream import Answer, Call, Led, NoReply, NoReplyKind, Reply, Script, Share, ShareEnd, Tick
 from stackauth_middleware._user import UserType
-from stackauth_middleware._wire import Answer, Call, Flight, FlightEnd, NoReply, NoReplyKind, Reply, Script, Tick
 from tests.core.helpers import SIGNERS, Signer
 from tests.edges import authority, hostile
 from tests.edges.loopback import (
@@ -64,7 +64,7 @@ def asking(*calls: Call) -> Script[list[Answer]]:
 
 async def ask(edge: AsyncEdge, url: str, **headers: str) -> Any:
     """Return the reply, or what kind of failure there was."""
-    answer = (await edge.run(asking(Call(url, hostile.MAX_OCTETS, headers))))[0]
+    answer = (await edge.run(asking(Call("GET", url, headers, max_bytes=hostile.MAX_OCTETS))))[0]
     return answer.kind if isinstance(answer, NoReply) else answer
 
 
@@ -76,10 +76,10 @@ def ask_once(backend: Backend, url: str, **settings: Any) -> Any:
     return anyio.run(main, backend=backend)
 
 
-def joining(flight: Flight) -> Script[FlightEnd]:
+def joining(flight: Share) -> Script[ShareEnd]:
     tick = yield flight
-    assert isinstance(tick.answer, FlightEnd)
-    return tick.answer
+    assert isinstance(tick.answer, ShareEnd | Led)
+    return ShareEnd.DONE if isinstance(tick.answer, Led) else tick.answer
 
 
 async def gathered(*work: Callable[[], Awaitable[Any]]) -> list[Any]:
@@ -123,13 +123,13 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> HeldStandIn:
     return held
 
 
-def flight(**limits: Any) -> Flight:
+def flight(**limits: Any) -> Share:
     """A flight that makes one call."""
 
     def script() -> Script[None]:
-        yield Call("http://127.0.0.1:9/", 10)
+        yield Call("GET", "http://127.0.0.1:9/", max_bytes=10)
 
-    return Flight("key", script, **limits)
+    return Share("key", script, **limits)
 
 
 # -- answers ---------------------------------------------------------------------------------------
@@ -253,7 +253,9 @@ def test_one_budget_for_all_calls_of_a_script(backend: Backend) -> None:
 
     async def main() -> list[Any]:
         async with opened(server.url, timeout=1) as edge:
-            return [brief(each) for each in await edge.run(asking(*[Call(server.url, 10, fresh=True)] * 3))]
+            return [
+                brief(each) for each in await edge.run(asking(*[Call("GET", server.url, max_bytes=10, fresh=True)] * 3))
+            ]
 
     with Loopback(slowly) as server:
         began = time.monotonic()
@@ -540,9 +542,9 @@ def test_what_a_flight_raises_its_asker_can_handle(backend: Backend, stand_in: H
 
     def script() -> Script[str]:
         try:
-            yield Flight("key", fails)
+            yield Share("key", fails)
         except LookupError as error:
-            tick = yield Flight("key", asking)  # type: ignore[arg-type]
+            tick = yield Share("key", asking)  # type: ignore[arg-type]
             return f"{error}, then {tick.answer.name}"  # type: ignore[union-attr]
         return "not raised"
 
@@ -550,7 +552,7 @@ def test_what_a_flight_raises_its_asker_can_handle(backend: Backend, stand_in: H
         async with opened() as edge:
             return await edge.run(script())
 
-    assert anyio.run(main, backend=backend) == "of the flight, then LANDED"
+    assert anyio.run(main, backend=backend) == "of the flight, then DONE"
 
 
 @both
@@ -587,7 +589,7 @@ def test_a_script_is_closed_when_its_task_is_cancelled(backend: Backend, stand_i
 
     def script() -> Script[None]:
         try:
-            yield Call("http://127.0.0.1:9/", 1)
+            yield Call("GET", "http://127.0.0.1:9/", max_bytes=1)
         finally:
             closed.append(True)
 
@@ -612,7 +614,7 @@ def test_equal_flights_are_carried_once(backend: Backend, stand_in: HeldStandIn)
 
     async def main() -> None:
         stand_in.go = anyio.Event()
-        ends: list[FlightEnd] = []
+        ends: list[ShareEnd] = []
 
         async def join() -> None:
             ends.append(await edge.run(joining(flight(max_waiters=4))))
@@ -625,7 +627,7 @@ def test_equal_flights_are_carried_once(backend: Backend, stand_in: HeldStandIn)
                 await anyio.sleep(0.01)
                 stand_in.go.set()
             assert edge._here().flights == {}
-        assert ends == [FlightEnd.LANDED] * 100
+        assert ends == [ShareEnd.DONE] * 100
         assert stand_in.calls == 1
 
     anyio.run(main, backend=backend)
@@ -641,10 +643,10 @@ def test_who_does_not_wait_goes_on(backend: Backend, stand_in: HeldStandIn) -> N
             group.start_soon(edge.run, joining(flight()))
             await until(lambda: stand_in.calls == 1)
             began = time.monotonic()
-            assert await edge.run(joining(flight(wait=0))) is FlightEnd.TIMED_OUT
-            assert await edge.run(joining(flight(wait=0.05))) is FlightEnd.TIMED_OUT
+            assert await edge.run(joining(flight(wait=0))) is ShareEnd.TIMED_OUT
+            assert await edge.run(joining(flight(wait=0.05))) is ShareEnd.TIMED_OUT
             assert time.monotonic() - began < 0.45
-            assert await edge.run(joining(flight())) is FlightEnd.TIMED_OUT
+            assert await edge.run(joining(flight())) is ShareEnd.TIMED_OUT
             assert 0.55 <= time.monotonic() - began < 2
             stand_in.go.set()
 
@@ -656,15 +658,15 @@ def test_a_carrier_spends_what_it_can_and_no_more(backend: Backend) -> None:
     answers: list[Answer] = []
 
     def fetching() -> Script[None]:
-        answers.append((yield Call(server.url, 10)).answer)
+        answers.append((yield Call("GET", server.url, max_bytes=10)).answer)
 
-    async def main() -> FlightEnd:
+    async def main() -> ShareEnd:
         async with opened(server.url) as edge:
-            return await edge.run(joining(Flight("key", fetching, carry=0.1)))
+            return await edge.run(joining(Share("key", fetching, budget=0.1)))
 
     with Loopback(hostile.silence) as server:
         began = time.monotonic()
-        assert anyio.run(main, backend=backend) is FlightEnd.LANDED
+        assert anyio.run(main, backend=backend) is ShareEnd.DONE
         assert time.monotonic() - began < 2
     assert [brief(each) for each in answers] == [NoReplyKind.TIMED_OUT]
 
@@ -718,7 +720,7 @@ def test_a_task_that_asyncio_cancels(stand_in: HeldStandIn) -> None:
             await carrier
         with pytest.raises(asyncio.CancelledError):
             await waiter
-        assert await other is FlightEnd.LANDED
+        assert await other is ShareEnd.DONE
         assert edge._here().flights == {}
 
     asyncio.run(main())
@@ -759,7 +761,7 @@ def test_a_cold_start_causes_one_flight(backend: Backend) -> None:
 def test_a_flood_of_junk_kids(backend: Backend, skew: Skew, monkeypatch: pytest.MonkeyPatch) -> None:
     """10,000 unknown kids cause one flight, and meanwhile who has a held key does not wait for it."""
     # The count is the subject: a slow machine, or one that measures coverage, may take more than the second.
-    monkeypatch.setattr("stackauth_middleware._flow_keys.CARRY_BESIDE", 60.0)
+    monkeypatch.setattr("stackauth_middleware._flow_keys.REFRESH_BUDGET", 60.0)
     issuer = Issuer()
     template = live_token().split(".")[1:]
     junk = [".".join([header(f"junk-{at}"), *template]) for at in range(10_000)]

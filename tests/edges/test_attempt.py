@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from stackauth_middleware._wire import NoReply, NoReplyKind
+from stackauth_middleware._upstream import NoReply, NoReplyKind
 from tests.edges import authority, hostile
 from tests.edges.either import Kind, every_runner, running
 from tests.edges.loopback import Exchange, Loopback, closed_port, deaf_address

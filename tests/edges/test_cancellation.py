@@ -14,7 +14,7 @@ import pytest
 
 from stackauth_middleware import AsyncVerifier
 from stackauth_middleware._async import AsyncEdge
-from stackauth_middleware._wire import Answer, Call, Flight, Script
+from stackauth_middleware._upstream import Answer, Call, Script, Share
 from tests.edges import hostile
 from tests.edges.loopback import Exchange, Issuer, Loopback, config_for, live_token
 from tests.edges.test_async import until
@@ -42,7 +42,7 @@ class Caller(Actor):
         return Stepped(self._send(call, deadline), self.on_suspension)
 
 
-def aloft(call: Call, linger: float) -> Script[list[Answer]]:
+def aloft(call: Call, cancel_grace: float) -> Script[list[Answer]]:
     """Have `call` sent, and return what came of it."""
     answers: list[Answer] = []
 
@@ -50,7 +50,7 @@ def aloft(call: Call, linger: float) -> Script[list[Answer]]:
         tick = yield call
         answers.append(tick.answer)
 
-    yield Flight(call.url, script, linger=linger)
+    yield Share(call.url, script, cancel_grace=cancel_grace)
     return answers
 
 
@@ -67,9 +67,9 @@ async def all_is_closed(edge: AsyncEdge, server: Loopback, means: Means) -> None
 
 
 @by_all_means
-@pytest.mark.parametrize("linger", [0.0, 10.0], ids=["at once", "when it is done"])
+@pytest.mark.parametrize("cancel_grace", [0.0, 10.0], ids=["at once", "when it is done"])
 @pytest.mark.parametrize("pooled", [False, True], ids=["new connection", "pooled connection"])
-def test_a_call_cancelled_at_every_point(pooled: bool, linger: float, means: Means) -> None:
+def test_a_call_cancelled_at_every_point(pooled: bool, cancel_grace: float, means: Means) -> None:
     """Its answer, where it comes all the same, is nobody else's."""
 
     def conduct(exchange: Exchange) -> None:
@@ -81,7 +81,10 @@ def test_a_call_cancelled_at_every_point(pooled: bool, linger: float, means: Mea
         edge = AsyncEdge(config_for(server.url))
 
         async def ask(path: str) -> Any:
-            return [brief(each) for each in await edge.run(aloft(Call(server.url + path, 100), linger))]
+            return [
+                brief(each)
+                for each in await edge.run(aloft(Call("GET", server.url + path, max_bytes=100), cancel_grace))
+            ]
 
         if pooled:
             assert await ask("/before") == [(200, b"/before")]

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackauth_middleware import ConfigError, _edge
-from stackauth_middleware._wire import Reply
+from stackauth_middleware._upstream import Reply
 from tests.core.helpers import bounded
 from tests.edges import authority, hostile
 from tests.edges.either import Kind, every_runner, running

@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from stackauth_middleware import Verifier, _attempt
-from stackauth_middleware._wire import NoReply, NoReplyKind
+from stackauth_middleware._upstream import NoReply, NoReplyKind
 from tests.edges import authority, hostile
 from tests.edges.either import Kind, every_runner, running
 from tests.edges.loopback import Exchange, Issuer, Loopback, config_for, live_token

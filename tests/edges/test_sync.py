@@ -19,7 +19,7 @@ import pytest
 
 from stackauth_middleware import ConfigError, Verifier, _edge, _memory, _sync
 from stackauth_middleware._sync import SyncEdge
-from stackauth_middleware._wire import Answer, Call, Flight, FlightEnd, NoReply, NoReplyKind, Reply, Script, Tick
+from stackauth_middleware._upstream import Answer, Call, Led, NoReply, NoReplyKind, Reply, Script, Share, ShareEnd, Tick
 from tests.edges import authority, hostile
 from tests.edges.loopback import Exchange, Issuer, Loopback, config_for, live_token
 
@@ -37,7 +37,7 @@ def asking(*calls: Call) -> Script[list[Answer]]:
 
 def ask(edge: SyncEdge, url: str, **headers: str) -> Any:
     """Return the reply, or what kind of failure there was."""
-    answer = edge.run(asking(Call(url, hostile.MAX_OCTETS, headers)))[0]
+    answer = edge.run(asking(Call("GET", url, headers, max_bytes=hostile.MAX_OCTETS)))[0]
     return answer.kind if isinstance(answer, NoReply) else answer
 
 
@@ -46,10 +46,10 @@ def brief(answer: Answer | NoReplyKind) -> Any:
     return (answer.status, answer.body) if isinstance(answer, Reply) else answer
 
 
-def joining(flight: Flight) -> Script[FlightEnd]:
+def joining(flight: Share) -> Script[ShareEnd]:
     tick = yield flight
-    assert isinstance(tick.answer, FlightEnd)
-    return tick.answer
+    assert isinstance(tick.answer, ShareEnd | Led)
+    return ShareEnd.DONE if isinstance(tick.answer, Led) else tick.answer
 
 
 class Gate:
@@ -74,8 +74,8 @@ class Gate:
             raise end
         yield from ()
 
-    def flight(self, **limits: Any) -> Flight:
-        return Flight("key", self, **limits)
+    def flight(self, **limits: Any) -> Share:
+        return Share("key", self, **limits)
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_one_budget_for_all_calls_of_a_script(make_edge: Callable[..., SyncEdge]
     with Loopback(slowly) as server:
         edge = make_edge(server.url, timeout=1)
         began = time.monotonic()
-        answers = edge.run(asking(*[Call(server.url, 10, fresh=True)] * 3))
+        answers = edge.run(asking(*[Call("GET", server.url, max_bytes=10, fresh=True)] * 3))
         took = time.monotonic() - began
     assert [brief(each) for each in answers] == [(200, b""), NoReplyKind.TIMED_OUT, NoReplyKind.TIMED_OUT]
     assert len(server.requests) == 2
@@ -334,7 +334,7 @@ def test_with_a_stand_in_no_socket_is_made(make_edge: Callable[..., SyncEdge], m
 
 def test_what_a_script_raises_comes_out(make_edge: Callable[..., SyncEdge]) -> None:
     def script() -> Script[None]:
-        yield Flight("key", asking)  # type: ignore[arg-type]
+        yield Share("key", asking)  # type: ignore[arg-type]
         raise LookupError("of the script")
 
     with pytest.raises(LookupError, match="of the script"):
@@ -350,13 +350,13 @@ def test_what_a_flight_raises_its_asker_can_handle(make_edge: Callable[..., Sync
 
     def script() -> Script[str]:
         try:
-            yield Flight("key", fails)
+            yield Share("key", fails)
         except LookupError as error:
-            tick = yield Flight("key", asking)  # type: ignore[arg-type]
+            tick = yield Share("key", asking)  # type: ignore[arg-type]
             return f"{error}, then {tick.answer.name}"  # type: ignore[union-attr]
         return "not raised"
 
-    assert make_edge().run(script()) == "of the flight, then LANDED"
+    assert make_edge().run(script()) == "of the flight, then DONE"
 
 
 def test_what_is_raised_shows_no_variable(make_edge: Callable[..., SyncEdge]) -> None:
@@ -364,7 +364,7 @@ def test_what_is_raised_shows_no_variable(make_edge: Callable[..., SyncEdge]) ->
 
     def script() -> Script[None]:
         canary = "canary of the script"
-        yield Flight("key", asking)  # type: ignore[arg-type]
+        yield Share("key", asking)  # type: ignore[arg-type]
         raise LookupError(len(canary))
 
     own = "canary of the caller"
@@ -386,7 +386,7 @@ def test_a_script_is_closed_when_its_caller_is_killed(
 
     def script() -> Script[None]:
         try:
-            yield Call("http://127.0.0.1:9/", 1)
+            yield Call("GET", "http://127.0.0.1:9/", max_bytes=1)
         finally:
             closed.append(True)
 
@@ -399,7 +399,7 @@ def test_a_script_is_closed_when_its_caller_is_killed(
 
 def test_both_clocks_come_with_every_answer(make_edge: Callable[..., SyncEdge]) -> None:
     def script() -> Script[Tick]:
-        return (yield Flight("key", asking))  # type: ignore[arg-type]
+        return (yield Share("key", asking))  # type: ignore[arg-type]
 
     tick = make_edge().run(script())
     assert abs(tick.clocks.wall - time.time()) < 5
@@ -413,9 +413,9 @@ def test_equal_flights_are_carried_once(make_edge: Callable[..., SyncEdge], thre
     edge, gate = make_edge(), Gate()
     ends = [threads.submit(edge.run, joining(gate.flight())) for _ in range(32)]
     until(lambda: gate.aloft.is_set() and edge._flights["key"].waiters == 31)
-    assert edge.run(joining(Flight("another", asking))) is FlightEnd.LANDED  # type: ignore[arg-type]
+    assert edge.run(joining(Share("another", asking))) is ShareEnd.DONE  # type: ignore[arg-type]
     gate.go.set()
-    assert [each.result(10) for each in ends] == [FlightEnd.LANDED] * 32
+    assert [each.result(10) for each in ends] == [ShareEnd.DONE] * 32
     assert gate.carried == 1
     assert edge._flights == {}
 
@@ -424,9 +424,9 @@ def test_who_does_not_wait_goes_on(make_edge: Callable[..., SyncEdge], threads: 
     edge, gate = make_edge(), Gate()
     carrier = threads.submit(edge.run, joining(gate.flight(wait=0)))
     until(gate.aloft.is_set)
-    assert edge.run(joining(gate.flight(wait=0))) is FlightEnd.TIMED_OUT
+    assert edge.run(joining(gate.flight(wait=0))) is ShareEnd.TIMED_OUT
     gate.go.set()
-    assert carrier.result(10) is FlightEnd.LANDED
+    assert carrier.result(10) is ShareEnd.DONE
 
 
 def test_at_most_so_many_wait(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
@@ -435,9 +435,9 @@ def test_at_most_so_many_wait(make_edge: Callable[..., SyncEdge], threads: Threa
     until(gate.aloft.is_set)
     waiting = [threads.submit(edge.run, joining(gate.flight(max_waiters=4))) for _ in range(4)]
     until(lambda: edge._flights["key"].waiters == 4)
-    assert [edge.run(joining(gate.flight(max_waiters=4))) for _ in range(10)] == [FlightEnd.FULL] * 10
+    assert [edge.run(joining(gate.flight(max_waiters=4))) for _ in range(10)] == [ShareEnd.FULL] * 10
     gate.go.set()
-    assert [each.result(10) for each in (carrier, *waiting)] == [FlightEnd.LANDED] * 5
+    assert [each.result(10) for each in (carrier, *waiting)] == [ShareEnd.DONE] * 5
 
 
 def test_flights_of_a_pool_share_the_limit_of_waiting_threads(
@@ -449,13 +449,13 @@ def test_flights_of_a_pool_share_the_limit_of_waiting_threads(
     until(lambda: all(gate.aloft.is_set() for gate in gates))
     ends += [threads.submit(edge.run, joining(flight)) for flight in flights]
     until(lambda: sum(each.waiters for each in edge._flights.values()) == 2)
-    assert [edge.run(joining(flight)) for flight in flights] == [FlightEnd.FULL] * 2
+    assert [edge.run(joining(flight)) for flight in flights] == [ShareEnd.FULL] * 2
     other = Gate()
     ends += [threads.submit(edge.run, joining(other.flight(max_waiters=2))) for _ in range(3)]
     until(lambda: other.aloft.is_set() and edge._flights["key"].waiters == 2)
     for gate in (*gates, other):
         gate.go.set()
-    assert [each.result(10) for each in ends] == [FlightEnd.LANDED] * 7
+    assert [each.result(10) for each in ends] == [ShareEnd.DONE] * 7
 
 
 def test_a_waiter_has_limits_of_its_own(make_edge: Callable[..., SyncEdge], threads: ThreadPoolExecutor) -> None:
@@ -464,13 +464,13 @@ def test_a_waiter_has_limits_of_its_own(make_edge: Callable[..., SyncEdge], thre
     carrier = threads.submit(edge.run, joining(gate.flight()))
     until(gate.aloft.is_set)
     began = time.monotonic()
-    assert edge.run(joining(gate.flight(wait=0.05))) is FlightEnd.TIMED_OUT
+    assert edge.run(joining(gate.flight(wait=0.05))) is ShareEnd.TIMED_OUT
     assert time.monotonic() - began < 0.45
-    assert edge.run(joining(gate.flight())) is FlightEnd.TIMED_OUT
+    assert edge.run(joining(gate.flight())) is ShareEnd.TIMED_OUT
     assert 0.55 <= time.monotonic() - began < 2
     assert edge._flights["key"].waiters == 0
     gate.go.set()
-    assert carrier.result(10) is FlightEnd.LANDED
+    assert carrier.result(10) is ShareEnd.DONE
 
 
 def test_a_waiter_whose_time_is_up_as_the_flight_lands_has_no_lock_to_let_go(
@@ -496,9 +496,9 @@ def test_a_waiter_whose_time_is_up_as_the_flight_lands_has_no_lock_to_let_go(
             lock.release()
 
     aloft.lock = LandingSlowly()  # type: ignore[assignment]
-    assert edge.run(joining(gate.flight(wait=0.01))) is FlightEnd.LANDED
+    assert edge.run(joining(gate.flight(wait=0.01))) is ShareEnd.DONE
     waiter_is_gone.set()
-    assert carrier.result(10) is FlightEnd.LANDED
+    assert carrier.result(10) is ShareEnd.DONE
     assert edge._flights == {}
 
 
@@ -508,10 +508,10 @@ def test_a_carrier_spends_what_it_can_and_no_more(make_edge: Callable[..., SyncE
         answers: list[Answer] = []
 
         def fetching() -> Script[None]:
-            answers.append((yield Call(server.url, 10)).answer)
+            answers.append((yield Call("GET", server.url, max_bytes=10)).answer)
 
         began = time.monotonic()
-        assert edge.run(joining(Flight("key", fetching, carry=0.1))) is FlightEnd.LANDED
+        assert edge.run(joining(Share("key", fetching, budget=0.1))) is ShareEnd.DONE
         assert time.monotonic() - began < 2
     assert [brief(each) for each in answers] == [NoReplyKind.TIMED_OUT]
 
@@ -539,7 +539,7 @@ def test_a_killed_carrier_harms_nobody(
     assert isinstance(carrier.exception(10), death)
     assert [each.result(10) for each in followers] == [1] * 8
     assert edge._flights == {}
-    assert edge.run(joining(gate.flight())) is FlightEnd.LANDED
+    assert edge.run(joining(gate.flight())) is ShareEnd.DONE
 
 
 def test_a_signal_between_taking_a_flight_and_carrying_it(

@@ -16,7 +16,7 @@ import pytest
 from stackauth_middleware import _edge, _transport
 from stackauth_middleware._attempt import Attempt
 from stackauth_middleware._sync import SyncEdge
-from stackauth_middleware._wire import Call, NoReplyKind
+from stackauth_middleware._upstream import Call, NoReplyKind
 from tests.edges import authority, hostile
 from tests.edges.loopback import Exchange, Loopback, closed_port, deaf_address
 from tests.edges.test_sync import ask, brief
@@ -59,7 +59,7 @@ def test_nothing_is_read_when_the_time_is_up() -> None:
     near, far = socket.socketpair()
     with near, far, near.makefile("rb", buffering=0) as raw:
         far.sendall(b"there already")
-        reader = _transport._TimedReader(raw, near, Attempt(Call("", 1), time.monotonic()))
+        reader = _transport._TimedReader(raw, near, Attempt(Call("GET", "", max_bytes=1), time.monotonic()))
         with pytest.raises(TimeoutError):
             reader.read(1)
         reader.close()

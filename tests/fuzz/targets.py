@@ -19,8 +19,8 @@ from stackauth_middleware._profiles import Failure as NoVerdict
 from stackauth_middleware._profiles import Refusal
 from stackauth_middleware._profiles import read as read_profile
 from stackauth_middleware._tokens import check_signature, parse, user_of
+from stackauth_middleware._upstream import Reply
 from stackauth_middleware._user import with_profile
-from stackauth_middleware._wire import Reply
 from stackauth_middleware.asgi import StackAuthASGIMiddleware
 from stackauth_middleware.wsgi import StackAuthWSGIMiddleware
 from tests.core.helpers import (

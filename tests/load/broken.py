@@ -19,8 +19,8 @@ from stackauth_middleware import (
     StackAuthWSGIMiddleware,
     _async,
     _flow,
-    _flow_profiles,
     _keyset,
+    _profiles,
     _sync,
 )
 from stackauth_middleware.errors import AuthServerError
@@ -68,17 +68,17 @@ def _bad_token_is_503() -> None:
 
 
 def _profile_of_another() -> None:
-    real = _flow_profiles.ProfileDesk._known
+    real = _profiles.ProfileDesk._known
 
     def known(self: Any, *arguments: Any, **more: Any) -> Any:
         kept = next(iter(self._kept._values.values()), None) if random.random() < 0.01 else None
         return kept.profile if kept and kept.profile else real(self, *arguments, **more)
 
-    _exchange(_flow_profiles.ProfileDesk, "_known", known)
+    _exchange(_profiles.ProfileDesk, "_known", known)
 
 
 def _profile_lasts_for_ever() -> None:
-    _exchange(_flow_profiles.ProfileDesk, "_lasts", lambda *_: True)
+    _exchange(_profiles.ProfileDesk, "_lasts", lambda *_: True)
 
 
 def _withdrawn_key_stays() -> None:

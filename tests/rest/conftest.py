@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from stackauth_middleware import _async, _door, _edge, _sync, _verifiers, asgi, wsgi
-from stackauth_middleware._wire import Call, Clocks
+from stackauth_middleware._upstream import Call
+from stackauth_middleware._wire import Clocks
 from tests.edges import loopback
 
 from .upstream import Upstream, upstream_serving

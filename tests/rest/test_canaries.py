@@ -39,8 +39,9 @@ from stackauth_middleware import (
 from stackauth_middleware._async import AsyncEdge
 from stackauth_middleware._flow import Flow
 from stackauth_middleware._sync import SyncEdge
+from stackauth_middleware._upstream import Call, Reply
 from stackauth_middleware._verdict import Admitted
-from stackauth_middleware._wire import Call, Inbound, Reply
+from stackauth_middleware._wire import Inbound
 from tests.edges.loopback import BACKENDS, Backend, Exchange
 
 from .sites import Answer, Kind, Site, both_doors, every_edge

@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint
 
 from stackauth_middleware import _memory
 from stackauth_middleware._async import AsyncEdge
-from stackauth_middleware._wire import Call, NoReply, Reply
+from stackauth_middleware._upstream import Call, NoReply, Reply
 from tests.edges.loopback import Backend
 
 from .issuer import CountingIssuer

@@ -11,7 +11,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stackauth_middleware._wire import Answer, Call, Clocks, Flight, FlightEnd, Tick
+from stackauth_middleware._upstream import Answer, Call, Led, Share, ShareEnd, Tick
+from stackauth_middleware._wire import Clocks
 from stackauth_middleware.errors import AuthServerError, RefusedError
 from tests.core.helpers import Clock
 
@@ -48,10 +49,11 @@ class Asker:
         self.impatient = impatient
         self.phase = "new"
         self.scripts: list[Any] = []
-        self.flights: list[Flight] = []
-        self.flight: Flight | None = None
+        self.flights: list[Share] = []
+        self.flight: Share | None = None
         self.call: Call | None = None
         self.carrier: Asker | None = None
+        self.led: Led | None = None
         self.number = 0
         self.saw_sent = self.saw_back = 0
         self.outcome: Any = None
@@ -133,17 +135,20 @@ class Course:
             self._answered(asker, int(what.split()[1]))
         elif what == "land":
             self._land(asker)
-            self._resume_later(asker, FlightEnd.LANDED)
+            asker.phase = "resume as leader"
+        elif what == "resume as leader":
+            assert asker.led is not None
+            self._resume(asker, Tick(asker.led, self.world.clock.now))
         elif what == "time out":
             asker.carrier = None
-            self._resume_later(asker, FlightEnd.TIMED_OUT)
+            self._resume_later(asker, ShareEnd.TIMED_OUT)
         elif what == "die":
             self._die(asker)
         elif what == "dying aloft":
             self._land(asker)
             self._die(asker)
         else:
-            self._resume(asker, Tick(FlightEnd[what.partition(" ")[2]], self.world.clock.now))
+            self._resume(asker, Tick(ShareEnd[what.partition(" ")[2]], self.world.clock.now))
         if before is not None and not (what == "carry" and asker.phase == "calling"):
             asker.trace = hash((asker.trace, what, before, self.world.clock.now))
         elif what.startswith("answer"):
@@ -193,7 +198,7 @@ class Course:
             if asker.scripts:
                 if not isinstance(end, StopIteration):
                     raise AssertionError("a flight must not raise") from end
-                asker.phase = "land"
+                asker.led, asker.phase = Led(end.value), "land"
             else:
                 asker.outcome = end.value if isinstance(end, StopIteration) else end
                 asker.phase = "done"
@@ -205,7 +210,7 @@ class Course:
         else:
             asker.flight, asker.phase = effect, "board"
 
-    def _resume_later(self, asker: Asker, end: FlightEnd) -> None:
+    def _resume_later(self, asker: Asker, end: ShareEnd) -> None:
         asker.phase = f"resume {end.name}"
 
     def _board(self, asker: Asker) -> None:
@@ -218,9 +223,9 @@ class Course:
             return
         waiting = sum(each.carrier is carrier for each in self.world.askers)
         if not flight.wait:
-            self._resume_later(asker, FlightEnd.TIMED_OUT)
+            self._resume_later(asker, ShareEnd.TIMED_OUT)
         elif flight.max_waiters is not None and waiting >= flight.max_waiters:
-            self._resume_later(asker, FlightEnd.FULL)
+            self._resume_later(asker, ShareEnd.FULL)
         else:
             asker.carrier, asker.phase = carrier, "waiting"
 
@@ -237,7 +242,7 @@ class Course:
         for each in self.world.askers:
             if each.carrier is asker:
                 each.carrier = None
-                self._resume_later(each, FlightEnd.LANDED)
+                self._resume_later(each, ShareEnd.DONE)
 
     def _die(self, asker: Asker) -> None:
         """Close the innermost script; what it carried lands in a step of its own, as in a thread that unwinds."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stackauth_middleware import _edge, _memory
-from stackauth_middleware._wire import Call, NoReply, Reply
+from stackauth_middleware._upstream import Call, NoReply, Reply
 from tests.core.helpers import StackAuth
 
 

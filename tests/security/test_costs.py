@@ -13,8 +13,10 @@ import pytest
 
 from stackauth_middleware import _profiles
 from stackauth_middleware._credentials import HEADERS, MAX_HEADERS
+from stackauth_middleware._lookup import size_of
+from stackauth_middleware._upstream import Reply
 from stackauth_middleware._verifiers import _inbound as inbound_of_headers
-from stackauth_middleware._wire import Inbound, Reply
+from stackauth_middleware._wire import Inbound
 from stackauth_middleware.asgi import _inbound
 from stackauth_middleware.testing import LocalStackAuth
 from tests.core.helpers import NOW, USER_ID
@@ -128,7 +130,7 @@ def test_memory_of_a_profile_is_never_estimated_too_low(shape: str, ascii_only: 
     gc.collect()
     taken = tracemalloc.get_traced_memory()[0] - before
     assert profile.id == USER_ID
-    assert taken <= _profiles.size_of(reply.body)
+    assert taken <= size_of(reply.body)
 
 
 def test_memory_of_a_common_profile_is_not_estimated_many_times_too_high(stackauth: LocalStackAuth) -> None:
@@ -139,4 +141,4 @@ def test_memory_of_a_common_profile_is_not_estimated_many_times_too_high(stackau
     profiles = [_profiles.read(Reply(200, {}, body), json.loads(body)["id"], NOW) for _ in range(100)]
     taken = tracemalloc.get_traced_memory()[0] / len(profiles)
     tracemalloc.stop()
-    assert _profiles.size_of(body) < 10 * taken
+    assert size_of(body) < 10 * taken

@@ -39,7 +39,7 @@ troubles = pytest.mark.parametrize("trouble", TROUBLES)
 def patient(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Let a busy machine take its time, unless it would be taken in vain: the one second is no subject here."""
     in_vain = request.node.callspec.params.get("trouble") == "hanging"
-    monkeypatch.setattr(_flow_keys, "CARRY_BESIDE", 0.1 if in_vain else 30.0)
+    monkeypatch.setattr(_flow_keys, "REFRESH_BUDGET", 0.1 if in_vain else 30.0)
 
 
 # -- floods -------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import pytest
 import stackauth_middleware
 from stackauth_middleware import StackAuthConfig, Verifier, _edge, _memory
 from stackauth_middleware._keyset import APART
-from stackauth_middleware._wire import Call, NoReply, Reply
+from stackauth_middleware._upstream import Call, NoReply, Reply
 from tests.core.helpers import NORMAL, PROJECT, RESTRICTED, SIGNERS, USER_ID, Signer, reply
 from tests.edges.loopback import Skew, live_token
 

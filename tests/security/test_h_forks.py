@@ -15,7 +15,7 @@ import time
 import pytest
 
 from stackauth_middleware import StackAuthConfig, Verifier, _edge, _memory
-from stackauth_middleware._wire import Call, NoReply, Reply
+from stackauth_middleware._upstream import Call, NoReply, Reply
 from tests.core.helpers import ANONYMOUS, PROJECT, USER_ID
 from tests.edges.loopback import Issuer, Loopback, config_for, live_token
 from tests.edges.test_sync import forking, in_a_child, until, with_threads

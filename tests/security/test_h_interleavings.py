@@ -16,12 +16,11 @@ import pytest
 from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, StackAuthConfig, User, UserProfile
 from stackauth_middleware._flow import Flow
 from stackauth_middleware._flow_keys import KeyRing
-from stackauth_middleware._flow_profiles import ProfileDesk
 from stackauth_middleware._keyset import APART, FRESH
-from stackauth_middleware._profiles import OPEN_FOR, OPENS_AFTER
+from stackauth_middleware._profiles import ProfileDesk
 from stackauth_middleware._tokens import Token
+from stackauth_middleware._upstream import OPEN_FOR, OPENS_AFTER, Answer, Call
 from stackauth_middleware._user import UserType, user_from_claims
-from stackauth_middleware._wire import Answer, Call
 from tests.core.helpers import (
     ANONYMOUS,
     BROKEN,
@@ -65,7 +64,7 @@ def _key_set(query: str, rotated: bool) -> Answer:
     auth = StackAuth()
     if rotated:
         auth.signers = {**SIGNERS, NORMAL: (*SIGNERS[NORMAL], NEW)}
-    return auth(Call(query, 0))
+    return auth(Call("GET", query, max_bytes=0))
 
 
 def key_set(call: Call, *, rotated: bool) -> Answer:
@@ -277,7 +276,7 @@ class Desk:
 
     def __init__(self, answer: Answer | None = None, **settings: Any) -> None:
         self.clock, self.answer = Clock(), answer
-        self.desk = ProfileDesk(config(**settings))
+        self.desk = ProfileDesk(config.__wrapped__(**settings))
 
     def asker(
         self, user_id: str = USER_ID, number: int = 0, *, fresh: bool = False, alike: Any = None, **how: Any
@@ -292,10 +291,13 @@ class Desk:
         return [self.answer or profile_of(user_id, f"{number}")]
 
     def remembered(self) -> Hashable:
-        kept = tuple((key, *each[1:], type(each[0])) for key, each in self.desk._kept._values.items())
+        kept = tuple(
+            (key, each.asked_at, each.arrived_at, each.fresh_at, type(each.reading))
+            for key, each in self.desk._kept._values.items()
+        )
         failed = tuple((key, each.arrived_at) for key, each in self.desk._failed._values.items())
         refused = tuple((key, each[1]) for key, each in self.desk._refused._values.items())
-        return kept, failed, refused, self.desk._breaker.record
+        return kept, failed, refused, self.desk._api.breaker.record
 
     def world(self, askers: list[Asker], judge: Any, check: Any, on_call: Any = None, takes: float = 0.1) -> World:
         nothing: Any = lambda course, asker: None  # noqa: E731
@@ -442,7 +444,7 @@ def test_g10_two_users_in_rest_mode_each_get_their_own() -> None:
         assert urls.count("me") <= 2
 
     def world() -> World:
-        flow = Flow(config(mode="rest"))
+        flow = Flow(config.__wrapped__(mode="rest"))
         pair = [Asker(partial(flow.verify, text), at, mortal=at == OTHER_ID) for at, text in tokens.items()]
 
         def answers(call: Call, number: int) -> list[Answer]:
@@ -451,7 +453,7 @@ def test_g10_two_users_in_rest_mode_each_get_their_own() -> None:
 
         def remembered() -> Hashable:
             record, desk = flow.keys.record(NORMAL), flow._profiles
-            return record.asked_at, tuple(record.keys), tuple(desk._kept._values), desk._breaker.record
+            return record.asked_at, tuple(record.keys), tuple(desk._kept._values), desk._api.breaker.record
 
         return World(pair, Clock(), answers, remembered, judge, check, takes=0.1)
 

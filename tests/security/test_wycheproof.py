@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from stackauth_middleware import RefusedError, StackAuthConfig, Verifier
 from stackauth_middleware._keyset import Document, Failure, read
 from stackauth_middleware._tokens import ES256, jws
-from stackauth_middleware._wire import Clocks, Reply
+from stackauth_middleware._upstream import Reply
+from stackauth_middleware._wire import Clocks
 from tests.core.helpers import NORMAL, PROJECT, b64url, reply
 from tests.security.corpus import HEADER, SIGNER, claims
 from tests.security.issuer import issuer_in_place

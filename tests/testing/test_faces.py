@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stackauth_middleware._wire import Call, NoReply, NoReplyKind, Reply
+from stackauth_middleware._upstream import Call, NoReply, NoReplyKind, Reply
 from stackauth_middleware.testing._answers import Answer
 from stackauth_middleware.testing._faces import AsgiFace, InProcess, Outcome, WsgiFace
 
@@ -154,7 +154,7 @@ def test_wsgi_knows_statuses_without_a_name() -> None:
     assert through_wsgi(Behind(Answer(599, (), b"")))[0] == "599 "
 
 
-CALL = Call("https://api.stack-auth.com/api/v1/users/me?x=1", 100, {"X-Stack-Project-Id": "p"})
+CALL = Call("GET", "https://api.stack-auth.com/api/v1/users/me?x=1", {"X-Stack-Project-Id": "p"}, max_bytes=100)
 
 
 def send(face: InProcess, call: Call, seconds: float, way: str) -> Reply | NoReply:
@@ -184,7 +184,7 @@ def test_in_process_every_address_leads_here(way: str) -> None:
 )
 def test_in_process_the_path_of_a_base_is_dropped(url: str, target: str) -> None:
     behind = Behind()
-    InProcess(behind).send(Call(url, 100), 1)
+    InProcess(behind).send(Call("GET", url, max_bytes=100), 1)
     assert behind.asked[0][1] == target
 
 

@@ -23,9 +23,10 @@ from ..._edge import clocks, in_event_loop
 from ..._flow import Flow
 from ..._headers import preflight_headers, private_headers
 from ..._paths import of_environ
+from ..._upstream import Script
 from ..._user import User, UserType
 from ..._verdict import Admitted, Unauthenticated, Verdict
-from ..._wire import Inbound, Response, Script
+from ..._wire import Inbound, Response
 from ...asgi import _inbound as inbound_of_scope
 from ...errors import AuthServerError, ConfigError, RefusedError
 from ...wsgi import _inbound as inbound_of_environ

@@ -13,13 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, StackAuthConfig, User, UserProfile
-from stackauth_middleware._flow_keys import LINGER
-from stackauth_middleware._flow_profiles import AT_ONCE, FRESH_INTERVAL, ProfileDesk
+from stackauth_middleware._lookup import FRESH_INTERVAL, MIN_SHARED_RESULTS
 from stackauth_middleware._memory import forget_all
-from stackauth_middleware._profiles import MAX_PARTS, OPEN_FOR, OPENS_AFTER, Breaker
+from stackauth_middleware._profiles import MAX_PARTS, ProfileDesk
+from stackauth_middleware._upstream import (
+    CANCEL_GRACE,
+    OPEN_FOR,
+    OPENS_AFTER,
+    Answer,
+    Breaker,
+    Call,
+    Led,
+    Script,
+    Share,
+    ShareEnd,
+    Tick,
+)
 from stackauth_middleware._user import user_from_claims
 from stackauth_middleware._version import __version__
-from stackauth_middleware._wire import Answer, Call, Flight, FlightEnd, Script, Tick
 
 from .helpers import (
     BROKEN,
@@ -167,7 +178,7 @@ def test_what_landed_at_the_instant_of_the_question_answers_it() -> None:
     desk = Desk(profile_ttl=0)
     assert [desk.pump(desk.script()).display_name for _ in range(2)] == ["answer 1"] * 2
     (flight,) = desk.pump.flights
-    assert flight.linger == LINGER
+    assert flight.cancel_grace == CANCEL_GRACE
     assert flight.key == ("profile", JANE)
 
 
@@ -193,10 +204,10 @@ def test_who_boards_after_a_flight_landed_looks_again_and_asks_nobody() -> None:
     """A thread can lose the processor between its look and its flight: one user, one call."""
     desk = Desk()
 
-    def board() -> FlightEnd:
+    def board() -> ShareEnd:
         desk.ask()
         desk.pump(desk.pump.flights[0].script())
-        return FlightEnd.LANDED
+        return ShareEnd.DONE
 
     desk.pump.joined.append(board)
     assert desk.ask(number=1) == "answer 1"
@@ -250,16 +261,16 @@ def test_no_memory_grows_without_end() -> None:
     """Neither of profiles, nor of failures, nor of refusals."""
     desk = Desk(profile_memory=3)
     answers = [None, refusal(), reply(b"", 500)]
-    for number in range(3 * AT_ONCE + 30):
+    for number in range(3 * MIN_SHARED_RESULTS + 30):
         desk.users_me.instead = saying(answers[number % 3])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(desk.desk, "_faults", lambda *_: None)
-            patch.setattr(desk.desk, "_outages", lambda *_: None)
+            patch.setattr(desk.desk._api, "faults", lambda *_: None)
+            patch.setattr(desk.desk._api, "outages", lambda *_: None)
             with contextlib.suppress(AuthServerError, RefusedError):
                 desk.ask(f"00000000-0000-4000-8000-{number:012}")
     assert len(desk.desk._kept) == 3
-    assert len(desk.desk._failed) == AT_ONCE
-    assert len(desk.desk._refused) == AT_ONCE
+    assert len(desk.desk._failed) == MIN_SHARED_RESULTS
+    assert len(desk.desk._refused) == MIN_SHARED_RESULTS
 
 
 def with_metadata(octets: int) -> Callable[[str], Answer]:
@@ -307,16 +318,16 @@ def late(desk: Desk, answer: Answer, meanwhile: Callable[[], object], number: in
     """Ask, do `meanwhile` while the call is on its way, as another runner would, and let it bring `answer`."""
     script = desk.script(number=number, **how)
     share = next(script)
-    assert isinstance(share, Flight)
+    assert isinstance(share, Share)
     led = share.script()
     next(led)
     desk.clock.pass_by(0.01)
     meanwhile()
     desk.clock.pass_by(0.01)
-    with contextlib.suppress(StopIteration):
+    with pytest.raises(StopIteration) as returned:
         led.send(Tick(answer, desk.clock.now))
     try:
-        script.send(Tick(FlightEnd.LANDED, desk.clock.now))
+        script.send(Tick(Led(returned.value.value), desk.clock.now))
     except StopIteration as stop:
         return stop.value.display_name
     except RefusedError as refused:
@@ -466,18 +477,18 @@ def test_failures_on_pooled_connections_alone_never_open_the_breaker() -> None:
     desk.users_me.instead = saying(DEAD_POOLED)
     for _ in range(2 * OPENS_AFTER):
         assert desk.failure() == (SERVER_ERROR, 1)
-    assert desk.desk._breaker.record == Breaker()
+    assert desk.desk._api.breaker.record == Breaker()
     desk.users_me.instead = saying(TIMED_OUT)
     for _ in range(OPENS_AFTER):
         desk.failure()
-    assert desk.desk._breaker.record.is_open(desk.clock.mono)
+    assert desk.desk._api.breaker.record.is_open(desk.clock.mono)
 
 
 def test_a_retry_that_is_answered_is_as_good() -> None:
     desk = Desk()
     desk.users_me.instead = lambda token: DEAD_POOLED if desk.calls == 1 else None
     assert desk.ask() == "answer 2"
-    assert not desk.desk._breaker.record.failures
+    assert not desk.desk._api.breaker.record.failures
 
 
 def test_after_five_failures_in_a_row_nothing_is_sent() -> None:
@@ -701,7 +712,7 @@ class Crowd:
 
     def waited_enough(self, asker: Asker) -> None:
         asker.waits_for = None
-        self._resume(asker, Tick(FlightEnd.TIMED_OUT, self.desk.clock.now))
+        self._resume(asker, Tick(ShareEnd.TIMED_OUT, self.desk.clock.now))
 
     def all_answered(self) -> None:
         while any(each.call for each in self.askers):
@@ -715,14 +726,14 @@ class Crowd:
                 asker.scripts.pop()
                 if asker.scripts:
                     self._land(asker)
-                    tick = Tick(FlightEnd.LANDED, self.desk.clock.now)
+                    tick = Tick(Led(end.value), self.desk.clock.now)
                     continue
                 asker.outcome = end.value if isinstance(end, StopIteration) else end
                 return
             if isinstance(effect, Call):
                 asker.call, asker.sent_at = effect, self.desk.clock.mono
                 return
-            assert isinstance(effect, Flight)
+            assert isinstance(effect, Share)
             if any(each.carries == effect.key for each in self.askers):
                 asker.waits_for = effect.key
                 return
@@ -734,7 +745,7 @@ class Crowd:
         key, asker.carries = asker.carries, None
         for each in [each for each in self.askers if key is not None and each.waits_for == key]:
             each.waits_for = None
-            self._resume(each, Tick(FlightEnd.LANDED, self.desk.clock.now))
+            self._resume(each, Tick(ShareEnd.DONE, self.desk.clock.now))
 
 
 def told(asker: Asker) -> Any:
@@ -822,7 +833,7 @@ def test_when_the_one_who_asks_leaves_another_takes_over(answer: Answer | None) 
     crowd.all_answered()
     assert len({told(each) for each in others}) == 1
     assert desk.calls == 1
-    assert not desk.desk._breaker.record.failures or answer is TIMED_OUT
+    assert not desk.desk._api.breaker.record.failures or answer is TIMED_OUT
 
 
 def test_a_probe_whose_caller_leaves_does_not_keep_stack_auth_away() -> None:
@@ -854,13 +865,13 @@ def test_a_flight_that_starts_when_the_breaker_has_just_opened_sends_nothing() -
     desk = Desk()
     script = desk.script(JANE)
     flight = next(script)
-    assert isinstance(flight, Flight)
+    assert isinstance(flight, Share)
     desk.users_me.instead = lambda token: reply(b"", 429, retry_after="9")
     desk.failure(JOHN)
-    with pytest.raises(StopIteration):
+    with pytest.raises(StopIteration) as returned:
         next(flight.script())
     with pytest.raises(AuthServerError) as raised:
-        script.send(Tick(FlightEnd.LANDED, desk.clock.now))
+        script.send(Tick(Led(returned.value.value), desk.clock.now))
     assert raised.value.retry_after == 9
     assert desk.calls == 1
 
@@ -872,11 +883,12 @@ def test_who_carried_a_flight_that_could_not_start_is_told_why() -> None:
     script = desk.script(JANE)
     flight = next(script)
     desk.failure(JOHN)
-    assert isinstance(flight, Flight)
-    assert list(flight.script()) == []
+    assert isinstance(flight, Share)
+    with pytest.raises(StopIteration) as returned:
+        next(flight.script())
     desk.clock.pass_by(9)
     with pytest.raises(AuthServerError) as raised:
-        script.send(Tick(FlightEnd.LANDED, desk.clock.now))
+        script.send(Tick(Led(returned.value.value), desk.clock.now))
     assert (raised.value.code, raised.value.retry_after, raised.value.detail) == (
         SERVER_ERROR,
         1,
