@@ -112,7 +112,8 @@ class Lookup(Generic[K, V]):
         config: of which all lookups share one breaker.
         name: tells the keys of one lookup from those of another; also in log lines.
         url: the address that is asked, without the key; for log lines.
-        read: makes a value, a refusal or a failure of an answer.
+        read: makes a value, a refusal or a failure of an answer. A ValueError, TypeError, LookupError or
+            RecursionError in it is a failure that concerns the key alone.
         ttl: seconds for which a value is kept, from when it was asked for; 0 for each caller to ask anew.
         max_entries: values that are kept; 0 for none.
         max_bytes: bytes that they may take, as `size_of` estimates them.
@@ -237,7 +238,10 @@ class Lookup(Generic[K, V]):
         except GeneratorExit:
             breaker.swap(lambda record: (record.given_up(now.mono), None))
             raise
-        read = self._read(tick.answer, key, tick.clocks)
+        try:
+            read = self._read(tick.answer, key, tick.clocks)
+        except (ValueError, TypeError, LookupError, RecursionError):
+            read = Failure(ErrorCode.SERVER_ERROR, "an answer that cannot be read", key_only=True)
         self._count(read, key, now.mono, tick)
         if isinstance(read, Failure):
             self._failed.put(key, Failed(read, tick.clocks.mono))

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import stackauth_middleware
 from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, StackAuthConfig, User, UserProfile
-from stackauth_middleware._lookup import FRESH_INTERVAL, MIN_SHARED_RESULTS
+from stackauth_middleware._async import AsyncEdge
+from stackauth_middleware._edge import clocks
+from stackauth_middleware._lookup import FRESH_INTERVAL, MIN_SHARED_RESULTS, Api
 from stackauth_middleware._memory import forget_all
 from stackauth_middleware._profiles import MAX_PARTS, ProfileDesk
+from stackauth_middleware._sync import SyncEdge
 from stackauth_middleware._upstream import (
     CANCEL_GRACE,
     OPEN_FOR,
@@ -31,7 +38,9 @@ from stackauth_middleware._upstream import (
 )
 from stackauth_middleware._user import user_from_claims
 from stackauth_middleware._version import __version__
+from stackauth_middleware.testing import LocalStackAuth
 
+from . import user_lookup
 from .helpers import (
     BROKEN,
     DEAD_POOLED,
@@ -984,3 +993,84 @@ def test_in_any_course_of_events(course: Any, settings: dict[str, Any]) -> None:
                 assert sent_at > came_at - FRESH_INTERVAL
             else:
                 assert sent_at >= came_at or landed_at >= came_at or came_at - sent_at < ttl
+
+
+# -- a second lookup ----------------------------------------------------------------------------------
+
+
+def test_second_lookup_is_one_module_of_its_own() -> None:
+    assert len(inspect.getsource(user_lookup).splitlines()) <= 52
+    for module in Path(stackauth_middleware.__file__).parent.rglob("*.py"):
+        assert "user_lookup" not in module.read_text("utf-8")
+
+
+@pytest.mark.parametrize("runner", ["threads", "asyncio", "trio"])
+def test_second_lookup_works_through_both_runners(runner: str, stackauth: LocalStackAuth) -> None:
+    """It is cached by key, also where there is no such user."""
+    user = stackauth.users.create(display_name="Jane")
+    config = StackAuthConfig(project_id=stackauth.project_id, secret_server_key=SECRET)
+    accounts = config.own(user_lookup.Accounts)
+
+    def ask(user_id: str) -> Any:
+        script = accounts.account(user_id, clocks())
+        if runner == "threads":
+            return config.own(SyncEdge).run(script)
+        return anyio.run(config.own(AsyncEdge).run, script, backend=runner)
+
+    before = stackauth.requests.count()
+    for _ in range(3):
+        assert ask(user.id) == user_lookup.Account(user.id, "Jane")
+        assert ask(JOHN) is None
+    assert stackauth.requests.count() - before == 2
+
+
+def test_second_lookup_shares_single_flight_negative_cache_and_breaker() -> None:
+    """One breaker per config: while Stack Auth fails, no lookup calls it."""
+    config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET)
+    accounts, profiles, clock = user_lookup.Accounts(config), ProfileDesk(config), Clock()
+    calls: list[Call] = []
+
+    def answer(call: Call) -> Answer:
+        calls.append(call)
+        return BROKEN
+
+    pump = Pump(clock, answer)
+    for number in range(OPENS_AFTER + 3):
+        with pytest.raises(AuthServerError):
+            pump(accounts.account(f"user {number}", clock.now))
+    assert [flight.key for flight in pump.flights] == [("user", f"user {number}") for number in range(OPENS_AFTER)]
+    with pytest.raises(AuthServerError) as raised:
+        pump(profiles.profile(user_of(JANE), token_of(JANE), digest_of(token_of(JANE)), clock.now))
+    assert raised.value.retry_after == OPEN_FOR
+    assert len(calls) == OPENS_AFTER
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"\xff", b"[" * 100_000], ids=str)
+def test_answer_that_a_reader_cannot_read_is_a_failure_of_its_key(body: bytes) -> None:
+    """A reader may be short: what it raises of that kind concerns the key alone, and is not asked again at once."""
+    config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET)
+    accounts, clock = user_lookup.Accounts(config), Clock()
+    calls: list[Call] = []
+
+    def answer(call: Call) -> Answer:
+        calls.append(call)
+        return reply(body)
+
+    for _ in range(2 * OPENS_AFTER):
+        with pytest.raises(AuthServerError) as raised:
+            Pump(clock, answer)(accounts.account(JANE, clock.now))
+        assert (raised.value.code, raised.value.retry_after) == (SERVER_ERROR, 1)
+    assert len(calls) == 1
+
+
+def test_keys_of_two_lookups_are_counted_apart_at_the_breaker() -> None:
+    config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET)
+    accounts, profiles, clock = user_lookup.Accounts(config), ProfileDesk(config), Clock()
+    pump = Pump(clock, lambda call: reply(b"", 500))
+    for script in (
+        accounts.account(JANE, clock.now),
+        profiles.profile(user_of(JANE), token_of(JANE), digest_of(token_of(JANE)), clock.now),
+    ):
+        with pytest.raises(AuthServerError):
+            pump(script)
+    assert config.own(Api).breaker.record.failures == 2
