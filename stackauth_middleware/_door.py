@@ -11,7 +11,7 @@ from ._edge import clocks, in_event_loop
 from ._flow import Flow
 from ._upstream import Script
 from ._user import User, UserProfile
-from ._verdict import Admitted, Unauthenticated
+from ._verdict import Authenticated, Unauthenticated
 from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
 USER = "stackauth.user"
@@ -106,7 +106,7 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
     """
     admitted = _admitted(obj)
     script = _asking(admitted, fresh=fresh)
-    if admitted.in_threads:
+    if not admitted.in_event_loop:
         from anyio import to_thread
 
         from ._sync import SyncEdge
@@ -117,22 +117,22 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
     return await admitted.config.own(AsyncEdge).run(script)
 
 
-def outcome_of(obj: RequestLike) -> Admitted | Unauthenticated | None:
+def outcome_of(obj: RequestLike) -> Authenticated | Unauthenticated | None:
     """Return the outcome that a middleware has written for a request; None where none has, or it was pickled since."""
     outcome: object = _written(obj).get(VERDICT)
-    return outcome if isinstance(outcome, Admitted | Unauthenticated) else None
+    return outcome if isinstance(outcome, Authenticated | Unauthenticated) else None
 
 
-def _asking(admitted: Admitted, *, fresh: bool) -> Script[UserProfile]:
+def _asking(admitted: Authenticated, *, fresh: bool) -> Script[UserProfile]:
     """Return the script that brings the profile, and refuses a user whom the rules would not let in."""
     flow = admitted.config.own(Flow)
     return flow.profile(admitted.token, clocks(), fresh=fresh, policy=admitted.policy)
 
 
-def _admitted(obj: Any) -> Admitted:
+def _admitted(obj: Any) -> Authenticated:
     require_user(obj)
     verdict = _written(obj)[VERDICT]
-    if not isinstance(verdict, Admitted):
+    if not isinstance(verdict, Authenticated):
         raise RuntimeError("this request was pickled, and its token was not: load the profile before, and send that")
     return verdict
 

@@ -1,8 +1,36 @@
-"""The order of steps, written once: with `_flow_keys` and `_flow_profiles`, the only generators here.
+"""The order of steps from a request to its outcome. This block is the theory of operation of the package.
 
-A step that needs nothing from outside is a plain call. One that may need Stack Auth returns either
-its result or a script: a generator that yields what it needs, a `Call` or a `Flight`, and is resumed
-with a `Tick`. Either pump can drive it. Nothing below the flow knows that time passes.
+Effects. A step that needs nothing from outside is a plain call. One that may need Stack Auth returns either its
+result or a script: a generator that yields what it needs, and is resumed with the answer. Scripts decide, and do no
+I/O; a runner (`SyncEdge` for threads, `AsyncEdge` for tasks) performs the effects and decides nothing. So the order
+of steps is written once for both worlds. A fetch, told by its effects:
+
+    script = flow.gate(inbound, clocks)         no usable key is held: not an `Outcome`, but a script
+    effect = next(script)                       Share(("keys", "normal"), ...)
+      inner = effect.script()                   this caller leads: the runner drives the shared script
+      next(inner)                               Call("GET", ".../jwks.json")
+      inner.send(Tick(Reply(200, ...), clocks)) StopIteration: the keys are kept, the fetch is done
+    script.send(Tick(Led(...), clocks))         StopIteration(Authenticated): signature and claims hold
+
+An exception of a runner is thrown into the script. A script that is abandoned is closed, which is how it learns that
+its caller has left.
+
+Single flight. Concurrent callers that need the same thing share one fetch. The first is the leader and runs the
+script; the others are followers. The leader gets the script's result. A follower is resumed when the leader is done,
+whatever became of it, and looks again at what is kept: it finds the answer, or leads the next fetch itself. A leader
+looks once more before it calls, since a thread can lose the processor between its look and its lead. A leader whose
+task is cancelled goes on for a grace period, so that clients that disconnect do not make each other start over.
+Runners, and event loops, do not share with each other; that is why what is kept is replaced only by what was asked
+for later.
+
+Two clocks. Every resumption brings both. The wall clock judges claims (`exp`, `nbf`), and what ends with a token.
+The monotonic clock tells ages, and the time until the next fetch. Below the flow nothing reads a clock.
+
+Freshness (RFC 5861). Keys are fresh for ten minutes at most. Stale keys are served while one caller refreshes them
+(stale-while-revalidate), after the response where the middleware can defer it; and for a day while Stack Auth fails
+(stale-if-error). Past that, and while there are none, requests wait for a fetch, or are refused with 503 until the
+next may start. `_keyset.ACTIONS` is the table. Profiles and other lookups are fresh for their time to live and are
+never served stale: they say who may come in.
 """
 
 from __future__ import annotations
@@ -24,8 +52,8 @@ from ._rules import Policy, admit
 from ._tokens import ForeignToken, Token, check_signature, is_possible, parse, user_of
 from ._upstream import Script
 from ._user import User, UserProfile, with_profile
-from ._verdict import Admitted, Unauthenticated, Verdict
-from ._wire import Clocks, Inbound, Response
+from ._verdict import Authenticated, Outcome, Refused, Unauthenticated
+from ._wire import Clocks, Inbound
 from .errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError, forget_locals
 
 logger = logging.getLogger("stackauth_middleware")
@@ -82,26 +110,29 @@ class Flow:
 
     # -- requests ----------------------------------------------------------------------------------
 
-    def gate(self, inbound: Inbound, now: Clocks, *, defer_refresh: bool) -> Verdict | Script[Verdict]:
-        """Let a request in, or refuse it.
+    def gate(
+        self, inbound: Inbound, now: Clocks, *, defer_refresh: bool, in_event_loop: bool
+    ) -> Outcome | Script[Outcome]:
+        """Authenticate a request: return the outcome, or the script that comes to it.
 
         Args:
-            inbound: what the door saw.
+            inbound: the request.
             now: both clocks.
-            defer_refresh: whether the door sees to a stale key set after the app is done.
+            defer_refresh: whether the middleware refreshes a stale key set after the app is done.
+            in_event_loop: whether the app runs in an event loop that outlives the request, and not in threads.
         """
         try:
-            verdict = self._gate(inbound, now, defer_refresh=defer_refresh)
+            step = self._gate(inbound, now, defer_refresh=defer_refresh, in_event_loop=in_event_loop)
         except Exception as error:
             return self._refuse(inbound, error)
-        if not isinstance(verdict, (Admitted, Unauthenticated, Response)):
-            return self._gated(inbound, verdict)
-        self._observe(inbound, verdict)
-        return verdict
+        if not isinstance(step, Outcome):
+            return self._gated(inbound, step)
+        self._observe(inbound, step)
+        return step
 
     def _gate(
-        self, inbound: Inbound, now: Clocks, *, defer_refresh: bool
-    ) -> Verdict | Script[Admitted | Unauthenticated]:
+        self, inbound: Inbound, now: Clocks, *, defer_refresh: bool, in_event_loop: bool
+    ) -> Outcome | Script[Outcome]:
         policy = self.config.policy(inbound.method, inbound.path, inbound.root_path, websocket=inbound.websocket)
         if policy.every_rule and policy.access != "public":
             self._not_plain(now.mono, _not_plain(inbound))
@@ -113,7 +144,7 @@ class Flow:
                 return Unauthenticated(self.config, inbound, is_preflight=True)
             answer = self._cors.answer(preflight)
             if answer is not None:
-                return answer
+                return Refused(self.config, answer)
         token = extract(inbound.headers, self.config.carriers)
         if token is None:
             if policy.access == "optional":
@@ -123,8 +154,9 @@ class Flow:
             raise RefusedError(ErrorCode.MISSING_TOKEN, "no token")
         found = self._judge(token, now, defer_refresh=defer_refresh)
         if isinstance(found, _Pending) or policy.profile:
-            return self._admission(token, found, policy, now, inbound, defer_refresh=defer_refresh)
-        admitted = self._admitted(found.user, token, policy, defer_refresh, found.stale, inbound)
+            how = {"defer_refresh": defer_refresh, "in_event_loop": in_event_loop}
+            return self._admission(token, found, policy, now, inbound, **how)
+        admitted = self._admitted(found.user, token, policy, in_event_loop, found.stale, inbound)
         del token  # error trackers write out the variables of this frame where a check logs an error
         admit(found.user, policy)
         return admitted
@@ -138,7 +170,8 @@ class Flow:
         inbound: Inbound,
         *,
         defer_refresh: bool,
-    ) -> Script[Admitted | Unauthenticated]:
+        in_event_loop: bool,
+    ) -> Script[Outcome]:
         try:
             if isinstance(found, _Pending):
                 found, now = yield from self._with_key(found, now, defer_refresh=defer_refresh)
@@ -151,7 +184,7 @@ class Flow:
             if policy.access == "optional":
                 return Unauthenticated(self.config, inbound, error.code, error.retry_after)
             raise
-        admitted = self._admitted(user, token, policy, defer_refresh, found.stale, inbound)
+        admitted = self._admitted(user, token, policy, in_event_loop, found.stale, inbound)
         del token
         admit(user, policy)
         return admitted
@@ -161,20 +194,20 @@ class Flow:
         user: User,
         token: str,
         policy: Policy,
-        defer_refresh: bool,  # noqa: FBT001 - all by position: one is made for each request
+        in_event_loop: bool,  # noqa: FBT001 - all by position: one is made for each request
         stale: bool,  # noqa: FBT001
         inbound: Inbound,
-    ) -> Admitted:
+    ) -> Authenticated:
         refresh = user.user_type if stale else None
-        return Admitted(user, self.config, token, policy, not defer_refresh, refresh, inbound)
+        return Authenticated(user, self.config, token, policy, in_event_loop, refresh, inbound)
 
-    def _gated(self, inbound: Inbound, script: Script[Admitted | Unauthenticated]) -> Script[Verdict]:
+    def _gated(self, inbound: Inbound, script: Script[Outcome]) -> Script[Outcome]:
         try:
-            verdict = yield from script
+            outcome = yield from script
         except Exception as error:
             return self._refuse(inbound, error)
-        self._observe(inbound, verdict)
-        return verdict
+        self._observe(inbound, outcome)
+        return outcome
 
     # -- tokens ------------------------------------------------------------------------------------
 
@@ -192,8 +225,10 @@ class Flow:
         return found.user
 
     def _verification(self, token: str, found: _Seen | _Pending, now: Clocks) -> Script[User]:
-        admitted = yield from self._admission(token, found, self._default, now, _NOTHING, defer_refresh=False)
-        assert isinstance(admitted, Admitted)  # noqa: S101 - the default policy requires a user
+        admitted = yield from self._admission(
+            token, found, self._default, now, _NOTHING, defer_refresh=False, in_event_loop=False
+        )
+        assert isinstance(admitted, Authenticated)  # noqa: S101 - the default policy requires a user
         return admitted.user
 
     def authenticate(self, inbound: Inbound, now: Clocks) -> User | Script[User] | None:
@@ -280,14 +315,14 @@ class Flow:
         self._tokens.put(digest, seen)
         return seen._replace(stale=True) if action is Action.USE_AND_REFRESH else seen
 
-    def unreadable(self) -> Response:
+    def unreadable(self) -> Refused:
         """Return the refusal for a scope or environ that is not of its specification's form."""
         return self._refuse(_NOTHING, RefusedError(ErrorCode.INVALID_REQUEST, "no request that could be read"))
 
     # -- refusals ----------------------------------------------------------------------------------
 
-    def _refuse(self, inbound: Inbound, error: Exception) -> Response:
-        """Return the response for `error`; one of our own making closes the door without blaming the client."""
+    def _refuse(self, inbound: Inbound, error: Exception) -> Refused:
+        """Return the refusal for `error`; an unexpected exception fails closed, as a 503."""
         forget_locals(error)  # it is logged here, or with what a hook raises while it is handled
         if not isinstance(error, RefusedError | AuthServerError):
             logger.error("refusing a request: the verification failed", exc_info=error)
@@ -297,17 +332,18 @@ class Flow:
             logger.info("refused %r %r: %s (%s)", *what, *why, exc_info=error.__cause__)
         if self.config.observers:
             self._tell(Event(inbound.method.upper(), inbound.path, error.code, error.detail))
-        return self._respond(error, inbound.method, inbound.path, inbound.headers.get("origin", ""))
+        response = self._respond(error, inbound.method, inbound.path, inbound.headers.get("origin", ""))
+        return Refused(self.config, response)
 
-    def _observe(self, inbound: Inbound, verdict: Admitted | Unauthenticated | Response) -> None:
-        """Report what was not refused. A `Response` here is the answer to a preflight."""
+    def _observe(self, inbound: Inbound, outcome: Outcome) -> None:
+        """Report what was not refused. A `Refused` here is the answer to a preflight."""
         if not self.config.observers:
             return
-        if isinstance(verdict, Response):
+        if isinstance(outcome, Refused):
             self._tell(Event(inbound.method.upper(), inbound.path, detail="a preflight was answered"))
         else:
-            user_id = verdict.user.user_id if verdict.user else None
-            self._tell(Event(inbound.method.upper(), inbound.path, verdict.error, user_id=user_id))
+            user_id = outcome.user.user_id if outcome.user else None
+            self._tell(Event(inbound.method.upper(), inbound.path, outcome.error, user_id=user_id))
 
     def _tell(self, event: Event) -> None:
         for observer in self.config.observers:
@@ -318,7 +354,7 @@ class Flow:
 
 
 def _is_ready(action: Action, *, defer_refresh: bool) -> bool:
-    """Say whether a key can be used without a flight before the app runs."""
+    """Return whether a key can be used without a fetch before the app runs."""
     return action is Action.USE or (defer_refresh and action is Action.USE_AND_REFRESH)
 
 

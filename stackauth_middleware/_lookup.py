@@ -183,7 +183,7 @@ class Lookup(Generic[K, V]):
                 raise reading.error()
             if isinstance(reading, Failure):
                 raise reading.error(self._api.breaker.record.retry_after(clocks.mono))
-            if reading is not UNKNOWN:
+            if not isinstance(reading, _Unknown):
                 return reading
 
     def _look(self, key: K, subject: Hashable, started: float, now: Clocks, *, fresh: bool) -> Reading[V] | _Unknown:

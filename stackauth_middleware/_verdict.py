@@ -1,8 +1,8 @@
-"""The outcome of a request that reaches the app: authenticated, or unauthenticated. A refused one is a `Response`."""
+"""The outcome of authenticating a request: `Authenticated`, `Unauthenticated` or `Refused`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from ._config import StackAuthConfig
 from ._rules import Policy
@@ -29,10 +29,41 @@ class Unpickled:
         self.retry_after = retry_after
 
 
-class _Kept:
-    """Lies in a scope or environ that others copy and pickle. Never changed, so copies are the same object."""
+class Outcome:
+    """What a middleware does with a request. Never changed, so copies are the same object.
 
-    __slots__ = ()
+    It is no mapping, sequence or dataclass and shows none of its attributes: it lies in a scope or environ
+    that others write out, copy and pickle. A pickle holds the user alone.
+
+    Attributes:
+        config: whose settings hold.
+        user: the verified user, or None.
+        error: why a token that was presented could not be verified, on an optional route; else None.
+        retry_after: whole seconds until a retry makes sense, where `error` is SERVER_ERROR.
+        refresh: the user type whose key set is stale, for the middleware to refresh once the app is done.
+        per_user: whether the app's answer may depend on who asks, as it may on every route that is not public.
+        is_preflight: whether of the app's answer only status and CORS headers may be relayed.
+    """
+
+    __slots__ = ("config", "error", "is_preflight", "per_user", "refresh", "retry_after", "user")
+
+    def __init__(
+        self,
+        config: StackAuthConfig,
+        user: User | None = None,
+        error: ErrorCode | None = None,
+        retry_after: int | None = None,
+        refresh: UserType | None = None,
+        per_user: bool = True,  # noqa: FBT001, FBT002 - all by position: one is made for each request
+        is_preflight: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        self.config = config
+        self.user = user
+        self.error = error
+        self.retry_after = retry_after
+        self.refresh = refresh
+        self.per_user = per_user
+        self.is_preflight = is_preflight
 
     def __copy__(self) -> Self:
         return self
@@ -41,31 +72,22 @@ class _Kept:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        outcome: Any = self
-        return Unpickled, (outcome.user, outcome.error, outcome.retry_after)
+        return Unpickled, (self.user, self.error, self.retry_after)
 
 
-class Admitted(_Kept):
-    """A verified user is let through. Kept with the request, so that the profile can be asked for later.
-
-    It is no mapping, sequence or dataclass and shows none of its attributes: nothing that writes a
-    scope or an environ out writes the token. Copies are the same object; a pickle holds the user alone.
+class Authenticated(Outcome):
+    """The request goes on to the app with a verified user.
 
     Attributes:
-        user: who is there.
-        config: whose settings hold.
-        token: the verified token of `user`.
+        token: the verified token of `user`, by which the profile can be asked for later.
         policy: what the request had to meet.
-        in_threads: whether the door's apps run in threads, and not in an event loop.
-        refresh: the user type whose key set is stale: for a door to see to once the app is done.
+        in_event_loop: whether the app runs in an event loop that outlives the request, and not in threads.
         inbound: the request as the rules saw it: a refusal inside the app is answered in its terms.
     """
 
-    __slots__ = ("config", "in_threads", "inbound", "policy", "refresh", "token", "user")
-    error: None = None
-    retry_after: None = None
-    per_user = True
-    is_preflight = False
+    __slots__ = ("in_event_loop", "inbound", "policy", "token")
+
+    user: User
 
     def __init__(
         self,
@@ -73,35 +95,27 @@ class Admitted(_Kept):
         config: StackAuthConfig,
         token: str,
         policy: Policy,
-        in_threads: bool,  # noqa: FBT001 - all by position: one is made for each request
+        in_event_loop: bool,  # noqa: FBT001
         refresh: UserType | None,
         inbound: Inbound,
     ) -> None:
-        self.user = user
-        self.config = config
+        super().__init__(config, user, refresh=refresh)
         self.token = token
         self.policy = policy
-        self.in_threads = in_threads
-        self.refresh = refresh
+        self.in_event_loop = in_event_loop
         self.inbound = inbound
 
 
-class Unauthenticated(_Kept):
+class Unauthenticated(Outcome):
     """The request goes on to the app without a user.
 
     Attributes:
-        config: the settings that a refusal inside the app is answered by.
         inbound: the request as the rules saw it.
-        error: why a token that was presented could not be verified, on an optional route; else None.
-        retry_after: whole seconds until a retry makes sense, where `error` is SERVER_ERROR.
-        per_user: whether the app's answer may depend on who asks, as it may on every route that is not public.
-        is_preflight: whether of the app's answer only status and CORS headers may be relayed.
     """
 
-    __slots__ = ("config", "error", "inbound", "is_preflight", "per_user", "retry_after")
+    __slots__ = ("inbound",)
 
-    user: None = None
-    refresh: None = None
+    user: None
 
     def __init__(
         self,
@@ -113,12 +127,19 @@ class Unauthenticated(_Kept):
         per_user: bool = True,
         is_preflight: bool = False,
     ) -> None:
-        self.config = config
+        super().__init__(config, None, error, retry_after, None, per_user, is_preflight)
         self.inbound = inbound
-        self.error = error
-        self.retry_after = retry_after
-        self.per_user = per_user
-        self.is_preflight = is_preflight
 
 
-Verdict: TypeAlias = Admitted | Unauthenticated | Response
+class Refused(Outcome):
+    """The middleware answers by itself, and the app does not run.
+
+    Attributes:
+        response: a refusal, or the answer to a CORS preflight.
+    """
+
+    __slots__ = ("response",)
+
+    def __init__(self, config: StackAuthConfig, response: Response) -> None:
+        super().__init__(config)
+        self.response = response

@@ -20,7 +20,7 @@ from ._rules import WEBSOCKET
 from ._sealed import Sealed
 from ._upstream import Script
 from ._user import GUEST, Permissions, UserType
-from ._verdict import Admitted, Unauthenticated, Verdict
+from ._verdict import Outcome, Refused
 from ._wire import Inbound, Response
 from .errors import ConfigError
 
@@ -80,31 +80,30 @@ class StackAuthASGIMiddleware:
             return
         request = Sealed(scope)
         del scope  # error trackers write out the variables of this frame where a hook fails
-        verdict = self._gate(request)
-        if not isinstance(verdict, (Admitted, Unauthenticated, Response)):
-            verdict = await self._edge.run(verdict)
+        step = self._gate(request)
+        outcome = step if isinstance(step, Outcome) else await self._edge.run(step)
         scope = request.value
-        if isinstance(verdict, Response):
+        if isinstance(outcome, Refused):
             refuse = self._refuse_websocket if kind == "websocket" else _refuse
-            await refuse(scope, receive, send, verdict)
+            await refuse(scope, receive, send, outcome.response)
             return
-        self._tell(scope, verdict)
+        self._tell(scope, outcome)
         if kind == "websocket" and "websocket" in self._config.carriers and _hide_token(scope):
             send = _echoing(send)
-        elif verdict.is_preflight:
+        elif outcome.is_preflight:
             send = _relaying_preflight(send)
-        elif verdict.per_user and self._vary and kind == "http":
+        elif outcome.per_user and self._vary and kind == "http":
             send = _making_private(send, self._vary)
         await self.app(scope, receive, send)
-        if verdict.refresh is not None:
-            await self._refresh(verdict.refresh)
+        if outcome.refresh is not None:
+            await self._refresh(outcome.refresh)
 
-    def _gate(self, request: Sealed) -> Verdict | Script[Verdict]:
+    def _gate(self, request: Sealed) -> Outcome | Script[Outcome]:
         try:
             inbound = _inbound(request.value, self._config.root_path, self._stated)
         except Exception:  # any: what is no scope can fail in any way
             return self._flow.unreadable()
-        return self._flow.gate(inbound, clocks(), defer_refresh=True)
+        return self._flow.gate(inbound, clocks(), defer_refresh=True, in_event_loop=True)
 
     async def _refresh(self, user_type: UserType) -> None:
         """Refresh a stale key set now that the app is done and nobody waits for this task."""
@@ -113,12 +112,12 @@ class StackAuthASGIMiddleware:
         except Exception:
             logger.exception("the keys could not be refreshed; a later request will try again")
 
-    def _tell(self, scope: MutableMapping[str, Any], verdict: Admitted | Unauthenticated) -> None:
-        """Write the verdict into the scope, in place: an outer layer that holds it must see what routers add."""
-        user = verdict.user
+    def _tell(self, scope: MutableMapping[str, Any], outcome: Outcome) -> None:
+        """Write the outcome into the scope, in place: an outer layer that holds it must see what routers add."""
+        user = outcome.user
         scope[USER] = user
-        scope[ERROR] = verdict.error
-        scope[VERDICT] = verdict
+        scope[ERROR] = outcome.error
+        scope[VERDICT] = outcome
         key = self._config.state_key
         if key is not None:
             state = scope.get("state")

@@ -15,8 +15,8 @@ from ._headers import preflight_headers, private_headers
 from ._paths import of_environ
 from ._sealed import Sealed
 from ._upstream import Script
-from ._verdict import Admitted, Unauthenticated, Verdict
-from ._wire import Inbound, Response
+from ._verdict import Outcome, Refused
+from ._wire import Inbound
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,28 +64,28 @@ class StackAuthWSGIMiddleware:
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Sealed(environ)
         del environ  # error trackers write out the variables of this frame where a hook fails
-        verdict = self._gate(request)
-        if not isinstance(verdict, (Admitted, Unauthenticated, Response)):
-            verdict = self._edge.run(verdict)
-        if isinstance(verdict, Response):
-            start_response(verdict.status_line, list(verdict.headers))
-            return [verdict.body]
+        step = self._gate(request)
+        outcome = step if isinstance(step, Outcome) else self._edge.run(step)
+        if isinstance(outcome, Refused):
+            response = outcome.response
+            start_response(response.status_line, list(response.headers))
+            return [response.body]
         environ = request.value
-        environ[USER] = verdict.user
-        environ[ERROR] = verdict.error
-        environ[VERDICT] = verdict
-        if verdict.is_preflight:
+        environ[USER] = outcome.user
+        environ[ERROR] = outcome.error
+        environ[VERDICT] = outcome
+        if outcome.is_preflight:
             return _relayed_preflight(self.app, environ, start_response)
-        if verdict.per_user and self._vary:
+        if outcome.per_user and self._vary:
             start_response = _making_private(start_response, self._vary)
         return self.app(environ, start_response)
 
-    def _gate(self, request: Sealed) -> Verdict | Script[Verdict]:
+    def _gate(self, request: Sealed) -> Outcome | Script[Outcome]:
         try:
             inbound = _inbound(request.value, self._config.root_path)
         except Exception:  # any: what is no environ can fail in any way
             return self._flow.unreadable()
-        return self._flow.gate(inbound, clocks(), defer_refresh=False)
+        return self._flow.gate(inbound, clocks(), defer_refresh=False, in_event_loop=False)
 
 
 def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:

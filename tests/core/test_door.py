@@ -27,7 +27,7 @@ from stackauth_middleware._door import (
 from stackauth_middleware._rules import Policy
 from stackauth_middleware._upstream import Call, NoReply, Reply
 from stackauth_middleware._user import UserProfile, UserType
-from stackauth_middleware._verdict import Admitted, Unauthenticated
+from stackauth_middleware._verdict import Authenticated, Unauthenticated
 from stackauth_middleware._wire import Inbound
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
@@ -181,12 +181,14 @@ POLICY = Policy("required", profile=False, allow_restricted=False, allow_anonymo
 
 
 def request(
-    *, in_threads: bool = True, policy: Policy = POLICY, kind: UserType = NORMAL, **settings: Any
+    *, in_event_loop: bool = False, policy: Policy = POLICY, kind: UserType = NORMAL, **settings: Any
 ) -> Mapping[str, Any]:
     """Return a scope as a door leaves it for a verified user."""
     now = time.time()
     config = StackAuthConfig(**{"project_id": PROJECT, "secret_server_key": "ssk_x", **settings})
-    admitted = Admitted(SOMEBODY, config, token(kind, iat=now, exp=now + 600), policy, in_threads, None, INBOUND)
+    admitted = Authenticated(
+        SOMEBODY, config, token(kind, iat=now, exp=now + 600), policy, in_event_loop, None, INBOUND
+    )
     return {USER: SOMEBODY, ERROR: None, VERDICT: admitted}
 
 
@@ -205,18 +207,18 @@ LOADERS: dict[str, Callable[..., UserProfile]] = {
 
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
-@pytest.mark.parametrize("in_threads", [True, False], ids=["wsgi", "asgi"])
+@pytest.mark.parametrize("in_event_loop", [False, True], ids=["wsgi", "asgi"])
 def test_the_profile_of_the_user_of_a_request(
-    network: Network, load: Callable[..., UserProfile], in_threads: bool
+    network: Network, load: Callable[..., UserProfile], in_event_loop: bool
 ) -> None:
-    profile = load(request(in_threads=in_threads))
+    profile = load(request(in_event_loop=in_event_loop))
     assert (profile.id, profile.client_metadata) == (USER_ID, {"a": (1, {"b": None})})
     assert len(network.asked) == 1
 
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
 def test_a_fresh_profile_is_asked_for_again(network: Network, load: Callable[..., UserProfile]) -> None:
-    obj = request(in_threads=False)
+    obj = request(in_event_loop=True)
     load(obj)
     load(obj)
     assert len(network.asked) == 1
@@ -228,8 +230,8 @@ def test_a_fresh_profile_is_asked_for_again(network: Network, load: Callable[...
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_under_the_wsgi_door_a_worker_thread_asks(network: Network, backend: str) -> None:
     """Flask runs each coroutine in a loop of its own: a connection of that loop would die with it."""
-    in_a_loop(request(in_threads=True), backend)
-    in_a_loop(request(in_threads=False), backend)
+    in_a_loop(request(in_event_loop=False), backend)
+    in_a_loop(request(in_event_loop=True), backend)
     (how, worker), (ahow, here) = network.asked
     assert (how, ahow) == ("send", "asend")
     assert worker is not threading.current_thread()

@@ -20,7 +20,7 @@ from stackauth_middleware._rules import Rule
 from stackauth_middleware._sync import SyncEdge
 from stackauth_middleware._upstream import Answer, ShareEnd
 from stackauth_middleware._user import User, UserProfile, UserType
-from stackauth_middleware._verdict import Admitted, Unauthenticated, Verdict
+from stackauth_middleware._verdict import Authenticated, Outcome, Refused, Unauthenticated
 from stackauth_middleware._wire import Inbound, Response
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError
 
@@ -77,19 +77,20 @@ class World:
     def step(
         self, text: str | None, path: str = "/", method: str = "GET", *, defer_refresh: bool = True, **headers: str
     ) -> Any:
-        """Return what the gate says at once: a verdict, or the script that comes to one."""
+        """Return the outcome, or the script that comes to one. What a refusal answers stands for the refusal."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if text is not None:
             named["x-stack-access-token"] = text
-        return self.flow.gate(Inbound(method, path, "", named), self.clock.now, defer_refresh=defer_refresh)
+        inbound = Inbound(method, path, "", named)
+        return answered(self.flow.gate(inbound, self.clock.now, defer_refresh=defer_refresh, in_event_loop=True))
 
-    def gate(self, text: str | None, path: str = "/", method: str = "GET", **options: Any) -> Verdict:
-        verdict: Verdict = self.pump(self.step(text, path, method, **options))
-        return verdict
+    def gate(self, text: str | None, path: str = "/", method: str = "GET", **options: Any) -> Outcome | Response:
+        outcome: Outcome | Response = answered(self.pump(self.step(text, path, method, **options)))
+        return outcome
 
-    def admitted(self, text: str | None, path: str = "/", **options: Any) -> Admitted:
+    def admitted(self, text: str | None, path: str = "/", **options: Any) -> Authenticated:
         verdict = self.gate(text, path, **options)
-        assert isinstance(verdict, Admitted), verdict
+        assert isinstance(verdict, Authenticated), verdict
         return verdict
 
     def nobody(self, text: str | None, path: str = "/", **options: Any) -> ErrorCode | None:
@@ -111,6 +112,15 @@ class World:
         self.auth.calls.clear()
         self.pump.flights.clear()
         return self
+
+
+def answered(step: Any) -> Any:
+    """Return `step`, or where it is a refusal the response, which must carry the flow's settings."""
+    if not isinstance(step, Refused):
+        return step
+    assert step.user is step.refresh is None
+    assert isinstance(step.config, StackAuthConfig)
+    return step.response
 
 
 def code_of(response: Response) -> ErrorCode:
@@ -136,15 +146,22 @@ def test_an_honest_token_passes_and_is_kept_for_its_request(world: World) -> Non
     assert isinstance(verdict.user, User)
     assert (verdict.user.user_id, verdict.user.user_type) == (USER_ID, NORMAL)
     assert (verdict.error, verdict.refresh) == (None, None)
-    assert (verdict.config, verdict.in_threads) == (world.config, False)
+    assert (verdict.config, verdict.in_event_loop) == (world.config, True)
     assert verdict.token.count(".") == 2
     assert verdict.policy == world.config.policy("GET", "/", "")
 
 
 @pytest.mark.parametrize("defer_refresh", [True, False])
-def test_the_door_that_cannot_defer_asks_for_profiles_in_threads(world: World, defer_refresh: bool) -> None:
+@pytest.mark.parametrize("in_event_loop", [True, False])
+def test_outcome_says_where_the_app_runs_whoever_refreshes(
+    world: World, defer_refresh: bool, in_event_loop: bool
+) -> None:
+    inbound = Inbound("GET", "/", "", {"x-stack-access-token": token()})
     for _ in range(2):
-        assert world.admitted(token(), defer_refresh=defer_refresh).in_threads is not defer_refresh
+        step = world.flow.gate(inbound, world.clock.now, defer_refresh=defer_refresh, in_event_loop=in_event_loop)
+        outcome = world.pump(step)
+        assert isinstance(outcome, Authenticated)
+        assert outcome.in_event_loop is in_event_loop
 
 
 @pytest.mark.parametrize(
@@ -169,7 +186,7 @@ def test_each_user_type_where_it_may_go(world: World, kind: UserType, path: str,
     for _ in range(2):
         verdict = world.gate(text, path)
         if row is None:
-            assert isinstance(verdict, Admitted)
+            assert isinstance(verdict, Authenticated)
             assert verdict.user is not None
             assert verdict.user.user_type is kind
         else:
@@ -189,7 +206,7 @@ def test_each_user_type_where_it_may_go(world: World, kind: UserType, path: str,
 def test_the_settings_let_user_types_in(settings: dict[str, bool], passes: set[UserType]) -> None:
     world = World(**settings)
     for kind in UserType:
-        assert isinstance(world.gate(token(kind)), Admitted) is (kind in passes)
+        assert isinstance(world.gate(token(kind)), Authenticated) is (kind in passes)
         assert isinstance(verified(world, token(kind)), User) is (kind in passes)
 
 
@@ -248,7 +265,9 @@ CHEAP: dict[str, tuple[dict[str, str], ErrorCode]] = {
 @pytest.mark.parametrize(("headers", "row"), CHEAP.values(), ids=CHEAP)
 def test_what_can_be_refused_without_a_key_asks_nobody(world: World, headers: dict[str, str], row: ErrorCode) -> None:
     """A stranger must not be able to make us call: the verdict is there at once, and no script."""
-    verdict = world.flow.gate(Inbound("GET", "/", "", headers), world.clock.now, defer_refresh=True)
+    verdict = answered(
+        world.flow.gate(Inbound("GET", "/", "", headers), world.clock.now, defer_refresh=True, in_event_loop=True)
+    )
     assert isinstance(verdict, Response)
     assert code_of(verdict) is row
     assert world.auth.calls == []
@@ -316,7 +335,7 @@ def test_what_is_refused_is_not_remembered(world: World) -> None:
 def test_with_keys_at_hand_a_new_token_is_judged_at_once(world: World) -> None:
     world.warm()
     for text in (token(name="new"), token(signer=STRANGER), token(exp=WALL - 100)):
-        assert isinstance(world.step(text), (Admitted, Response))
+        assert isinstance(world.step(text), (Authenticated, Response))
     assert world.auth.calls == []
 
 
@@ -351,7 +370,7 @@ def test_a_token_seen_before_needs_no_script_and_no_signature_check(
     monkeypatch.setattr("stackauth_middleware._flow.check_signature", check)
     monkeypatch.setattr("stackauth_middleware._flow.parse", check)
     again = world.step(text)
-    assert isinstance(again, Admitted)
+    assert isinstance(again, Authenticated)
     assert again.user is first
 
 
@@ -406,7 +425,7 @@ def test_a_refresh_that_changes_no_key_forgets_no_token(world: World) -> None:
     world.clock.pass_by(FRESH)
     world.pump(world.flow.keys.refresh_if_stale(NORMAL, world.clock.now))
     again = world.step(text)
-    assert isinstance(again, Admitted)
+    assert isinstance(again, Authenticated)
     assert again.user is user
 
 
@@ -447,7 +466,7 @@ def test_a_stale_set_is_left_to_the_door_that_can_defer(world: World, seen: bool
     world.auth.calls.clear()
     world.clock.pass_by(FRESH)
     verdict = world.step(text)
-    assert isinstance(verdict, Admitted)
+    assert isinstance(verdict, Authenticated)
     assert verdict.refresh is NORMAL
     assert world.auth.calls == []
     world.pump(world.flow.keys.refresh_if_stale(verdict.refresh, world.clock.now))
@@ -475,7 +494,7 @@ def test_a_stale_set_is_carried_by_a_request_of_the_door_that_cannot(world: Worl
     world.clock.pass_by(FRESH)
     assert world.admitted(text, defer_refresh=False).user
     assert world.auth.queries == [""]
-    assert isinstance(world.step(text, defer_refresh=False), Admitted)
+    assert isinstance(world.step(text, defer_refresh=False), Authenticated)
 
 
 def test_beside_the_carrier_the_others_go_on(world: World) -> None:
@@ -671,7 +690,9 @@ def unauthenticated(verdict: Any) -> bool:
 
 @pytest.mark.parametrize("headers", [headers for headers, _ in CHEAP.values()], ids=CHEAP)
 def test_a_public_route_looks_at_no_token(world: World, headers: dict[str, str]) -> None:
-    verdict = world.flow.gate(Inbound("GET", "/public", "", headers), world.clock.now, defer_refresh=True)
+    verdict = answered(
+        world.flow.gate(Inbound("GET", "/public", "", headers), world.clock.now, defer_refresh=True, in_event_loop=True)
+    )
     assert unauthenticated(verdict)
     assert world.auth.calls == []
 
@@ -778,7 +799,7 @@ def test_an_allowed_origin_may_read_the_refusal() -> None:
 
 
 def test_what_could_not_be_read_is_an_invalid_request(world: World) -> None:
-    assert code_of(world.flow.unreadable()) is ErrorCode.INVALID_REQUEST
+    assert code_of(world.flow.unreadable().response) is ErrorCode.INVALID_REQUEST
     assert world.events == [Event("GET", "/", ErrorCode.INVALID_REQUEST, "no request that could be read")]
 
 
@@ -1185,7 +1206,11 @@ def test_whatever_a_door_saw_there_is_an_answer_from_the_table(
     """No text in a header, a path or a method makes the gate raise, or say 5xx for what is not our failure."""
     world = World(carriers=CARRIERS) if cold else World(carriers=CARRIERS).warm(NORMAL)
     world.auth.down = down
-    step: Any = world.flow.gate(Inbound(method, path, root_path, headers), world.clock.now, defer_refresh=True)
+    step: Any = answered(
+        world.flow.gate(
+            Inbound(method, path, root_path, headers), world.clock.now, defer_refresh=True, in_event_loop=True
+        )
+    )
     verdict = world.pump(step)
     if not isinstance(verdict, Response):
         assert verdict.user is None or verdict.user.user_id == USER_ID

@@ -14,7 +14,7 @@ from stackauth_middleware._config import StackAuthConfig
 from stackauth_middleware._door import ERROR, USER, VERDICT, get_user, load_profile, outcome_of, require_user
 from stackauth_middleware._rules import Policy
 from stackauth_middleware._user import user_from_claims
-from stackauth_middleware._verdict import Admitted, Unauthenticated
+from stackauth_middleware._verdict import Authenticated, Unauthenticated
 from stackauth_middleware._wire import Inbound
 from stackauth_middleware.errors import AuthServerError, ErrorCode
 
@@ -29,8 +29,8 @@ INBOUND = Inbound("GET", "/", "", {"x-stack-access-token": CANARY})
 SOMEBODY = user_from_claims(claims(NORMAL), NORMAL, b"{}")
 
 
-def admitted() -> Admitted:
-    return Admitted(SOMEBODY, CONFIG, CANARY, POLICY, True, None, INBOUND)
+def admitted() -> Authenticated:
+    return Authenticated(SOMEBODY, CONFIG, CANARY, POLICY, True, None, INBOUND)
 
 
 def test_nothing_that_writes_out_a_scope_writes_the_token() -> None:
@@ -47,7 +47,7 @@ def test_nothing_that_writes_out_a_scope_writes_the_token() -> None:
 
 
 @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
-def test_a_copied_environ_keeps_the_token_and_shows_no_more(copying: Callable[[Admitted], Admitted]) -> None:
+def test_a_copied_environ_keeps_the_token_and_shows_no_more(copying: Callable[[Authenticated], Authenticated]) -> None:
     """Test clients and background tasks copy environs."""
     copied = copying(admitted())
     assert copied.token == CANARY
@@ -79,7 +79,7 @@ def test_a_pickle_of_an_unauthenticated_request_holds_no_header() -> None:
 
 def test_it_holds_what_a_profile_is_asked_for_with() -> None:
     made = admitted()
-    assert (made.token, made.policy, made.in_threads) == (CANARY, POLICY, True)
+    assert (made.token, made.policy, made.in_event_loop) == (CANARY, POLICY, True)
     assert (made.user, made.error, made.refresh) == (SOMEBODY, None, None)
     assert (made.config, made.inbound, made.retry_after) == (CONFIG, INBOUND, None)
 

@@ -40,7 +40,7 @@ from stackauth_middleware._async import AsyncEdge
 from stackauth_middleware._flow import Flow
 from stackauth_middleware._sync import SyncEdge
 from stackauth_middleware._upstream import Call, Reply
-from stackauth_middleware._verdict import Admitted
+from stackauth_middleware._verdict import Authenticated
 from stackauth_middleware._wire import Inbound
 from tests.edges.loopback import BACKENDS, Backend, Exchange
 
@@ -498,7 +498,7 @@ def test_reprs(up: Upstream, canaries: Canaries) -> None:
         assert user is not None
         flow, edges = config.own(Flow), (config.own(SyncEdge), config.own(AsyncEdge))
         inbound = Inbound("GET", "/", "", {"x-stack-access-token": token})
-        admitted = flow.gate(inbound, _edge.clocks(), defer_refresh=True)
+        admitted = flow.gate(inbound, _edge.clocks(), defer_refresh=True, in_event_loop=True)
         call = _profiles.call(config, token, "1")
         assert isinstance(call, Call)
         things = [config, door, verifier, flow, *edges, user, user.profile, environ, inbound, admitted, call]
@@ -510,7 +510,7 @@ def test_reprs(up: Upstream, canaries: Canaries) -> None:
         assert isinstance(environ["stackauth.user"], type(user))
         canaries.absent(dataclasses.asdict(user), "asdict")
         canaries.absent(json.dumps(user.to_dict()), "JSON")
-        assert not isinstance(admitted, Admitted)  # in rest mode it is a script until it is driven
+        assert not isinstance(admitted, Authenticated)  # in rest mode it is a script until it is driven
         admitted.close()  # type: ignore[union-attr]
 
 

@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from ..._credentials import vary_names
 from ..._door import VERDICT, require_user
 from ..._headers import private_headers
-from ..._verdict import Admitted
+from ..._verdict import Authenticated
 from .._shared import auser_with_profile, user_with_profile
 from .middleware import SignedInRequest, set_headers
 
@@ -71,6 +71,6 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
 def _private(request: HttpRequest, response: Any) -> Any:
     """Mark `response` as one user's: ``@cache_page`` above the view would store it before the middleware does."""
     admitted = request.META.get(VERDICT)
-    if isinstance(response, HttpResponseBase) and isinstance(admitted, Admitted):
+    if isinstance(response, HttpResponseBase) and isinstance(admitted, Authenticated):
         set_headers(response, private_headers(response.items(), vary_names(admitted.config.carriers)))
     return response

@@ -25,7 +25,7 @@ from ..._headers import preflight_headers, private_headers
 from ..._paths import of_environ
 from ..._upstream import Script
 from ..._user import User, UserType
-from ..._verdict import Admitted, Unauthenticated, Verdict
+from ..._verdict import Outcome, Refused
 from ..._wire import Inbound, Response
 from ...asgi import _inbound as inbound_of_scope
 from ...errors import AuthServerError, ConfigError, RefusedError
@@ -115,35 +115,35 @@ class StackAuthMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
             return self._acall(request)
-        step = self._gate(request, defer_refresh=False)
-        verdict = step if isinstance(step, (Admitted, Unauthenticated, Response)) else self._edge.run(step)
-        if isinstance(verdict, Response):
-            return _http_response(verdict)
-        _tell(request, verdict)
-        return self._finished(verdict, self._get_response(request))
+        step = self._gate(request, under_asgi=False)
+        outcome = step if isinstance(step, Outcome) else self._edge.run(step)
+        if isinstance(outcome, Refused):
+            return _http_response(outcome.response)
+        _tell(request, outcome)
+        return self._finished(outcome, self._get_response(request))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         under_asgi = hasattr(request, "scope")
-        step = self._gate(request, defer_refresh=under_asgi)
-        if isinstance(step, (Admitted, Unauthenticated, Response)):
-            verdict = step
+        step = self._gate(request, under_asgi=under_asgi)
+        if isinstance(step, Outcome):
+            outcome = step
         elif under_asgi:
-            verdict = await self._async_edge.run(step)
+            outcome = await self._async_edge.run(step)
         else:  # each request has an event loop of its own, which no connection could outlive
-            verdict = await sync_to_async(partial(self._edge.run, step), thread_sensitive=False)()
-        if isinstance(verdict, Response):
-            return _http_response(verdict)
-        _tell(request, verdict)
-        response = self._finished(verdict, await self._get_response(request))
-        if verdict.refresh is not None:
-            self._stale |= {verdict.refresh}
+            outcome = await sync_to_async(partial(self._edge.run, step), thread_sensitive=False)()
+        if isinstance(outcome, Refused):
+            return _http_response(outcome.response)
+        _tell(request, outcome)
+        response = self._finished(outcome, await self._get_response(request))
+        if outcome.refresh is not None:
+            self._stale |= {outcome.refresh}
         return response
 
-    def _finished(self, verdict: Admitted | Unauthenticated, response: HttpResponseBase) -> HttpResponseBase:
+    def _finished(self, outcome: Outcome, response: HttpResponseBase) -> HttpResponseBase:
         """Change what must not leave as the view made it: the answer to a preflight, and that to a user."""
-        if verdict.is_preflight:
+        if outcome.is_preflight:
             _empty(response)
-        elif verdict.per_user and not isinstance(response, _RefusalResponse):
+        elif outcome.per_user and not isinstance(response, _RefusalResponse):
             set_headers(response, private_headers(response.items(), self._vary))
         return response
 
@@ -153,12 +153,12 @@ class StackAuthMiddleware:
             return None
         return _http_response(respond_to(request, exception))
 
-    def _gate(self, request: HttpRequest, *, defer_refresh: bool) -> Verdict | Script[Verdict]:
+    def _gate(self, request: HttpRequest, *, under_asgi: bool) -> Outcome | Script[Outcome]:
         try:
             inbound = self._inbound(request)
         except Exception:  # any: what is no environ can fail in any way
             return self._flow.unreadable()
-        return self._flow.gate(inbound, clocks(), defer_refresh=defer_refresh)
+        return self._flow.gate(inbound, clocks(), defer_refresh=under_asgi, in_event_loop=under_asgi)
 
     def _inbound(self, request: HttpRequest) -> Inbound:
         """Return what the other middlewares would see, with the path that Django routes on.
@@ -182,13 +182,13 @@ class StackAuthMiddleware:
                 self._edge.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
 
 
-def _tell(request: HttpRequest, verdict: Admitted | Unauthenticated) -> None:
+def _tell(request: HttpRequest, outcome: Outcome) -> None:
     """Leave what the doors leave, where they leave it, and the user on the request."""
     for written in (request.META, getattr(request, "scope", request.META)):
-        written[USER] = verdict.user
-        written[ERROR] = verdict.error
-        written[VERDICT] = verdict
-    cast("StackAuthRequest", request).stack_user = verdict.user
+        written[USER] = outcome.user
+        written[ERROR] = outcome.error
+        written[VERDICT] = outcome
+    cast("StackAuthRequest", request).stack_user = outcome.user
 
 
 class _RefusalResponse(HttpResponse):
