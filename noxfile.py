@@ -31,7 +31,7 @@ if SHARED.is_dir():
 
 FRAMEWORKS = (
     "tests/frameworks",
-    "tests/rest/frameworks",
+    "tests/network/frameworks",
     "tests/integrations",
     "tests/test_readme.py",
     "tests/test_docs.py",
@@ -40,23 +40,29 @@ SERVERS = ("tests/servers",)
 GEVENT = ("tests/gevent",)
 ATTACK = ("tests/attack",)
 SITE = "tests/test_site.py"
-JS = "tests/testing/test_js_sdk.py"
-OF_THE_MEMORY = "tests/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
-TIMED = ("tests/edges", "tests/doors", "tests/rest", "tests/load")
+JS = "tests/unit/testing/test_js_sdk.py"
+OF_THE_MEMORY = "tests/unit/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
+TIMED = ("tests/unit/io", "tests/unit/middleware", "tests/network", "tests/load")
 """Tests with real sockets, threads and deadlines: they get the machine to themselves. All others run side by side."""
-PACKAGED = ("tests/test_structure.py", "tests/test_main.py", "tests/cli", "tests/testing", "tests/doors")
+PACKAGED = (
+    "tests/test_structure.py",
+    "tests/test_main.py",
+    "tests/unit/cli",
+    "tests/unit/testing",
+    "tests/unit/middleware",
+)
 """What an installed package may lack: modules, metadata, the command, the pytest plugin; and a request by each door."""
 LEANING = (
-    "tests/core/test_tokens.py",
-    "tests/core/test_keyset.py",
-    "tests/core/test_door.py",
+    "tests/unit/core/test_tokens.py",
+    "tests/unit/core/test_key_sets.py",
+    "tests/unit/core/test__handler_api.py",
     "tests/security/test_corpus.py",
     "tests/security/test_oracles.py",
     "tests/security/test_wycheproof.py",
-    "tests/edges",
-    "tests/doors",
-    "tests/cli",
-    "tests/testing",
+    "tests/unit/io",
+    "tests/unit/middleware",
+    "tests/unit/cli",
+    "tests/unit/testing",
 )
 """The tests of all that calls a dependency: PyJWT and its cryptography, both HTTP clients, anyio, asgiref, the demo.
 
@@ -212,7 +218,7 @@ def mutants(session: nox.Session) -> None:
             settings = {
                 "source_paths": ["stackauth_middleware"],
                 "only_mutate": [f"stackauth_middleware/_{name}.py"],
-                "pytest_add_cli_args_test_selection": [f"tests/core/test_{name}.py"],
+                "pytest_add_cli_args_test_selection": [f"tests/unit/core/test_{name}.py"],
                 "also_copy": ["tests"],
                 "pytest_add_cli_args": ["-p", "no:cacheprovider", f"--deselect={OF_THE_MEMORY}"],
             }

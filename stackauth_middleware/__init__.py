@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ._config import StackAuthConfig
-from ._door import aload_profile, get_user, load_profile, require_user
-from ._rules import Rule
-from ._user import User, UserProfile, UserType
+from ._core.config import StackAuthConfig
+from ._core.rules import Rule
+from ._core.users import User, UserProfile, UserType
+from ._handler_api import aload_profile, get_user, load_profile, require_user
 from ._verifiers import AsyncVerifier, Verifier
 from ._version import __version__ as __version__
 from .asgi import StackAuthASGIMiddleware

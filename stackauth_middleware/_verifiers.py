@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ._config import StackAuthConfig, config_of
-from ._edge import clocks
-from ._flow import Flow
-from ._flow_keys import Status
-from ._user import User, UserProfile
-from ._wire import Inbound
-from .errors import forget_locals
+from ._adapters import Headers, request_from_headers
+from ._core.config import StackAuthConfig, config_of
+from ._core.flow import Flow
+from ._core.key_set_cache import Status
+from ._core.users import User, UserProfile
+from ._io.network import clocks
+from .errors import clear_frame_locals
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from ._config import Settings
-
-    Headers = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str] | tuple[bytes, bytes]]
+    from ._core.config import Settings
 
 
 class Verifier:
@@ -34,11 +31,11 @@ class Verifier:
     """
 
     def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:
-        from ._sync import SyncEdge
+        from ._io.sync_runner import SyncRunner
 
         self._config = config_of(config, settings)
-        self._flow = self._config.own(Flow)
-        self._edge = self._config.own(SyncEdge)
+        self._flow = self._config.get_or_create(Flow)
+        self._runner = self._config.get_or_create(SyncRunner)
 
     def verify(self, token: str) -> User:
         """Return the user of `token`, if the settings let that user in. Rules are for doors.
@@ -49,19 +46,19 @@ class Verifier:
         """
         try:
             step = self._flow.verify(token, clocks())
-            return step if isinstance(step, User) else self._edge.run(step)
+            return step if isinstance(step, User) else self._runner.run(step)
         except BaseException as error:
-            forget_locals(error)
+            clear_frame_locals(error)
             del token
             raise
 
     def authenticate(self, headers: Headers) -> User | None:
         """Return the user whose token `headers` carry; None where they carry none. Raises as `verify` does."""
         try:
-            step = self._flow.authenticate(_inbound(headers), clocks())
-            return step if step is None or isinstance(step, User) else self._edge.run(step)
+            step = self._flow.authenticate(request_from_headers(headers), clocks())
+            return step if step is None or isinstance(step, User) else self._runner.run(step)
         except BaseException as error:
-            forget_locals(error)
+            clear_frame_locals(error)
             del headers
             raise
 
@@ -78,15 +75,15 @@ class Verifier:
             AuthServerError: Stack Auth could not be asked.
         """
         try:
-            return self._edge.run(self._flow.profile(token, clocks(), fresh=fresh))
+            return self._runner.run(self._flow.profile(token, clocks(), fresh=fresh))
         except BaseException as error:
-            forget_locals(error)
+            clear_frame_locals(error)
             del token
             raise
 
-    def warm_up(self) -> None:
+    def prefetch_keys(self) -> None:
         """Fetch the keys of normal users now, unless they are there. A failure is only logged."""
-        self._edge.run(self._flow.keys.warm_up(clocks()))
+        self._runner.run(self._flow.keys.prefetch_keys(clocks()))
 
     def status(self) -> Status:
         """Say whether tokens can be verified at once. Asks nobody."""
@@ -94,7 +91,7 @@ class Verifier:
 
     def close(self) -> None:
         """Close the pooled connections; they are opened again on demand."""
-        self._edge.close()
+        self._runner.close()
 
     def __enter__(self) -> Self:
         return self
@@ -114,44 +111,44 @@ class AsyncVerifier:
     """
 
     def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:
-        from ._async import AsyncEdge
+        from ._io.async_runner import AsyncRunner
 
         self._config = config_of(config, settings)
-        self._flow = self._config.own(Flow)
-        self._edge = self._config.own(AsyncEdge)
+        self._flow = self._config.get_or_create(Flow)
+        self._runner = self._config.get_or_create(AsyncRunner)
 
     async def verify(self, token: str) -> User:
         """Do as `Verifier.verify` does."""
         try:
             step = self._flow.verify(token, clocks())
-            return step if isinstance(step, User) else await self._edge.run(step)
+            return step if isinstance(step, User) else await self._runner.run(step)
         except BaseException as error:
-            forget_locals(error)
+            clear_frame_locals(error)
             del token
             raise
 
     async def authenticate(self, headers: Headers) -> User | None:
         """Do as `Verifier.authenticate` does."""
         try:
-            step = self._flow.authenticate(_inbound(headers), clocks())
-            return step if step is None or isinstance(step, User) else await self._edge.run(step)
+            step = self._flow.authenticate(request_from_headers(headers), clocks())
+            return step if step is None or isinstance(step, User) else await self._runner.run(step)
         except BaseException as error:
-            forget_locals(error)
+            clear_frame_locals(error)
             del headers
             raise
 
     async def profile(self, token: str, *, fresh: bool = False) -> UserProfile:
         """Do as `Verifier.profile` does."""
         try:
-            return await self._edge.run(self._flow.profile(token, clocks(), fresh=fresh))
+            return await self._runner.run(self._flow.profile(token, clocks(), fresh=fresh))
         except BaseException as error:
-            forget_locals(error)
+            clear_frame_locals(error)
             del token
             raise
 
-    async def warm_up(self) -> None:
-        """Do as `Verifier.warm_up` does."""
-        await self._edge.run(self._flow.keys.warm_up(clocks()))
+    async def prefetch_keys(self) -> None:
+        """Do as `Verifier.prefetch_keys` does."""
+        await self._runner.run(self._flow.keys.prefetch_keys(clocks()))
 
     def status(self) -> Status:
         """Do as `Verifier.status` does."""
@@ -159,7 +156,7 @@ class AsyncVerifier:
 
     async def aclose(self) -> None:
         """Close the pooled connections of this event loop; they are opened again on demand."""
-        await self._edge.aclose()
+        await self._runner.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -168,29 +165,3 @@ class AsyncVerifier:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _inbound(headers: Headers) -> Inbound:
-    """Return `headers` as a middleware would pass them on: of a repeated one the first value and a comma."""
-    items = getattr(headers, "items", None)  # of mappings, and of email's headers, which are none
-    pairs: Any = items() if items else headers
-    joined: dict[str, str] = {}
-    protocols: list[str] = []
-    repeated: set[str] = set()
-    for name, value in pairs:
-        key = _text(name).lower()
-        if key == "sec-websocket-protocol":
-            protocols.append(_text(value))
-        elif key in joined:
-            repeated.add(key)
-        else:
-            joined[key] = _text(value)
-    for key in repeated:
-        joined[key] += ","
-    if protocols:
-        joined["sec-websocket-protocol"] = ",".join(protocols)  # a list: it may be there more than once (RFC 6455)
-    return Inbound("GET", "/", "", joined)
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value

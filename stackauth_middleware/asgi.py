@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
-from operator import length_hint
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ._config import StackAuthConfig, config_of
-from ._credentials import MAX_HEADERS, SUBPROTOCOL, UNSEARCHED, vary_names
-from ._door import ERROR, HEADER_NAMES, USER, VERDICT
-from ._edge import clocks
-from ._flow import Flow
-from ._headers import preflight_headers, private_headers
-from ._paths import checked_root_path, of_scope
-from ._responses import close_code_of
-from ._rules import WEBSOCKET
-from ._sealed import Sealed
-from ._upstream import Script
-from ._user import GUEST, Permissions, UserType
-from ._verdict import Outcome, Refused
-from ._wire import Inbound, Response
+from ._adapters import publish, request_from_scope
+from ._core.config import StackAuthConfig, config_of
+from ._core.credentials import SUBPROTOCOL, vary_names
+from ._core.flow import Flow
+from ._core.headers import preflight_headers, private_headers
+from ._core.outcome import Outcome, Refused
+from ._core.paths import checked_root_path
+from ._core.records import Response
+from ._core.responses import close_code_of
+from ._core.sealed import Sealed
+from ._core.upstream import Script
+from ._core.users import GUEST, Permissions, User, UserType
+from ._io.network import clocks
 from .errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ._config import Settings
+    from ._core.config import Settings
 
 __all__ = ["StackAuthASGIMiddleware"]
 
 logger = logging.getLogger("stackauth_middleware")
-
-_WANTED = {name.encode("ascii"): name for name in HEADER_NAMES}
 
 
 class StackAuthASGIMiddleware:
@@ -59,14 +55,14 @@ class StackAuthASGIMiddleware:
         config: StackAuthConfig | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        from ._async import AsyncEdge
+        from ._io.async_runner import AsyncRunner
 
         self.app = _single_callable(app)
         self._config = config_of(config, settings)
         self._stated = checked_root_path(app, self._config.root_path)
-        self._flow = self._config.own(Flow)
-        self._edge = self._config.own(AsyncEdge)
-        self._vary = vary_names(self._config.carriers) if self._config.private_responses else ()
+        self._flow = self._config.get_or_create(Flow)
+        self._runner = self._config.get_or_create(AsyncRunner)
+        self._vary = vary_names(self._config.token_sources) if self._config.private_responses else ()
 
     async def __call__(
         self,
@@ -80,15 +76,16 @@ class StackAuthASGIMiddleware:
             return
         request = Sealed(scope)
         del scope  # error trackers write out the variables of this frame where a hook fails
-        step = self._gate(request)
-        outcome = step if isinstance(step, Outcome) else await self._edge.run(step)
+        step = self._authorize(request)
+        outcome = step if isinstance(step, Outcome) else await self._runner.run(step)
         scope = request.value
         if isinstance(outcome, Refused):
             refuse = self._refuse_websocket if kind == "websocket" else _refuse
             await refuse(scope, receive, send, outcome.response)
             return
-        self._tell(scope, outcome)
-        if kind == "websocket" and "websocket" in self._config.carriers and _hide_token(scope):
+        publish(scope, outcome)
+        self._fill_state(scope, outcome.user)
+        if kind == "websocket" and "websocket" in self._config.token_sources and _hide_token(scope):
             send = _echoing(send)
         elif outcome.is_preflight:
             send = _relaying_preflight(send)
@@ -98,33 +95,29 @@ class StackAuthASGIMiddleware:
         if outcome.refresh is not None:
             await self._refresh(outcome.refresh)
 
-    def _gate(self, request: Sealed) -> Outcome | Script[Outcome]:
+    def _authorize(self, request: Sealed) -> Outcome | Script[Outcome]:
         try:
-            inbound = _inbound(request.value, self._config.root_path, self._stated)
+            record = request_from_scope(request.value, self._config.root_path, self._stated)
         except Exception:  # any: what is no scope can fail in any way
             return self._flow.unreadable()
-        return self._flow.gate(inbound, clocks(), defer_refresh=True, in_event_loop=True)
+        return self._flow.authorize(record, clocks(), defer_refresh=True, in_event_loop=True)
 
     async def _refresh(self, user_type: UserType) -> None:
         """Refresh a stale key set now that the app is done and nobody waits for this task."""
         try:
-            await self._edge.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
+            await self._runner.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
         except Exception:
             logger.exception("the keys could not be refreshed; a later request will try again")
 
-    def _tell(self, scope: MutableMapping[str, Any], outcome: Outcome) -> None:
-        """Write the outcome into the scope, in place: an outer layer that holds it must see what routers add."""
-        user = outcome.user
-        scope[USER] = user
-        scope[ERROR] = outcome.error
-        scope[VERDICT] = outcome
+    def _fill_state(self, scope: MutableMapping[str, Any], user: User | None) -> None:
+        """Write the user where Starlette, FastAPI and others look, in place: outer layers may hold the scope."""
         key = self._config.state_key
         if key is not None:
             state = scope.get("state")
             if state is None:
                 scope["state"] = {key: user}
             elif isinstance(state, MutableMapping):
-                if key in state:  # some servers hand one dict to all requests: no second user must show through it
+                if key in state:  # some servers hand one dict to all requests; another user must not show through it
                     state = scope["state"] = {**state}
                 state[key] = user
         if self._config.request_user:
@@ -151,9 +144,9 @@ class StackAuthASGIMiddleware:
         Nothing is awaited that the app does not await: there are drivers, Falcon's test client among
         them, that lose their word for shutdown on whoever does not listen for it at once.
         """
-        from ._async import beside
+        from ._io.async_runner import beside
 
-        async with beside(self._warm_up) as (start, give_up):
+        async with beside(self._prefetch_keys) as (start, give_up):
 
             async def receiving() -> Any:
                 message = await receive()
@@ -163,16 +156,16 @@ class StackAuthASGIMiddleware:
 
             async def sending(message: Any) -> None:
                 if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-                    await self._edge.aclose()
+                    await self._runner.aclose()
                 await send(message)
-                if message["type"] == "lifespan.startup.complete" and self._config.warm_up:
+                if message["type"] == "lifespan.startup.complete" and self._config.prefetch_keys:
                     start()
 
             await self.app(scope, receiving, sending)
 
-    async def _warm_up(self) -> None:
+    async def _prefetch_keys(self) -> None:
         try:
-            await self._edge.run(self._flow.keys.warm_up(clocks()))
+            await self._runner.run(self._flow.keys.prefetch_keys(clocks()))
         except Exception:
             logger.exception("the keys could not be fetched early; the first request will ask for them")
 
@@ -201,33 +194,6 @@ def _takes(app: Any, count: int) -> bool:
     except ValueError:
         return True  # written in C, without a signature to be had
     return True
-
-
-def _inbound(scope: Any, setting: str, stated: str) -> Inbound:
-    headers: dict[str, str] = {}
-    pairs = scope.get("headers")
-    if type(pairs) is not list and isinstance(pairs, Iterator):
-        pairs = scope["headers"] = [tuple(pair) for pair in pairs]  # can be read once, and the app is to
-    if length_hint(pairs or ()) > MAX_HEADERS:
-        pairs, headers = (), dict(UNSEARCHED)
-    repeated: set[str] = set()
-    for name, value in pairs or ():
-        wanted = _WANTED.get(name)
-        if wanted is not None:
-            if wanted in headers:
-                repeated.add(wanted)
-            else:
-                headers[wanted] = value.decode("latin-1")
-    for wanted in repeated:
-        headers[wanted] += ","
-    websocket = scope["type"] == "websocket"
-    if websocket and scope.get("subprotocols"):
-        headers["sec-websocket-protocol"] = ",".join(scope["subprotocols"])
-    method = WEBSOCKET if websocket else scope.get("method") or "GET"
-    if not isinstance(method, str):
-        raise TypeError("a method that is no text")
-    path, root_path = of_scope(scope, setting, stated)
-    return Inbound(method, path, root_path, headers, websocket=websocket)
 
 
 def _offered(scope: Any) -> list[str]:

@@ -162,7 +162,7 @@ class AuthServerError(StackAuthError):
         return f"{self.code.value}: {self.detail or self.code.message}"
 
 
-def forget_locals(error: BaseException) -> None:
+def clear_frame_locals(error: BaseException) -> None:
     """Clear the variables of the frames that `error` has passed and left, and drop what it came of inside.
 
     Error trackers and debuggers render tracebacks with the variables of every frame. Those of ours,

@@ -6,27 +6,23 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ._config import StackAuthConfig, config_of
-from ._credentials import vary_names
-from ._door import ERROR, HEADER_NAMES, USER, VERDICT
-from ._edge import clocks
-from ._flow import Flow
-from ._headers import preflight_headers, private_headers
-from ._paths import of_environ
-from ._sealed import Sealed
-from ._upstream import Script
-from ._verdict import Outcome, Refused
-from ._wire import Inbound
+from ._adapters import publish, request_from_environ
+from ._core.config import StackAuthConfig, config_of
+from ._core.credentials import vary_names
+from ._core.flow import Flow
+from ._core.headers import preflight_headers, private_headers
+from ._core.outcome import Outcome, Refused
+from ._core.sealed import Sealed
+from ._core.upstream import Script
+from ._io.network import clocks
 from .errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ._config import Settings
+    from ._core.config import Settings
 
 __all__ = ["StackAuthWSGIMiddleware"]
-
-_WANTED = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in sorted(HEADER_NAMES))
 
 
 class StackAuthWSGIMiddleware:
@@ -53,39 +49,37 @@ class StackAuthWSGIMiddleware:
         config: StackAuthConfig | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        from ._sync import SyncEdge
+        from ._io.sync_runner import SyncRunner
 
         self.app = _checked(app)
         self._config = config_of(config, settings)
-        self._flow = self._config.own(Flow)
-        self._edge = self._config.own(SyncEdge)
-        self._vary = vary_names(self._config.carriers) if self._config.private_responses else ()
+        self._flow = self._config.get_or_create(Flow)
+        self._runner = self._config.get_or_create(SyncRunner)
+        self._vary = vary_names(self._config.token_sources) if self._config.private_responses else ()
 
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Sealed(environ)
         del environ  # error trackers write out the variables of this frame where a hook fails
-        step = self._gate(request)
-        outcome = step if isinstance(step, Outcome) else self._edge.run(step)
+        step = self._authorize(request)
+        outcome = step if isinstance(step, Outcome) else self._runner.run(step)
         if isinstance(outcome, Refused):
             response = outcome.response
             start_response(response.status_line, list(response.headers))
             return [response.body]
         environ = request.value
-        environ[USER] = outcome.user
-        environ[ERROR] = outcome.error
-        environ[VERDICT] = outcome
+        publish(environ, outcome)
         if outcome.is_preflight:
             return _relayed_preflight(self.app, environ, start_response)
         if outcome.per_user and self._vary:
             start_response = _making_private(start_response, self._vary)
         return self.app(environ, start_response)
 
-    def _gate(self, request: Sealed) -> Outcome | Script[Outcome]:
+    def _authorize(self, request: Sealed) -> Outcome | Script[Outcome]:
         try:
-            inbound = _inbound(request.value, self._config.root_path)
+            record = request_from_environ(request.value, self._config.root_path)
         except Exception:  # any: what is no environ can fail in any way
             return self._flow.unreadable()
-        return self._flow.gate(inbound, clocks(), defer_refresh=False, in_event_loop=False)
+        return self._flow.authorize(record, clocks(), defer_refresh=False, in_event_loop=False)
 
 
 def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
@@ -137,18 +131,3 @@ def _making_private(start_response: Callable[..., Any], vary: tuple[str, ...]) -
         return start_response(status, private_headers(headers, vary), *exc_info)
 
     return starting
-
-
-def _inbound(environ: Any, setting: str) -> Inbound:
-    headers: dict[str, str] = {}
-    for key, name in _WANTED:
-        if key in environ:
-            headers[name] = value = environ[key]
-            if not isinstance(value, str):
-                raise TypeError("a header that is no text")
-    method, path = environ.get("REQUEST_METHOD") or "GET", environ.get("PATH_INFO") or "/"
-    if not (isinstance(method, str) and isinstance(path, str)):
-        raise TypeError("a method or path that is no text")
-    if not path.isascii():
-        path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-    return Inbound(method, path, of_environ(environ.get("SCRIPT_NAME") or "", setting), headers)

@@ -8,10 +8,10 @@ from functools import cache
 
 import pytest
 
-from stackauth_middleware import _edge
+from stackauth_middleware._io import network
 from tests import shared
 
-_made_anew = _edge.tls_context
+_made_anew = network.tls_context
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     shared.settle(config.getoption("--shared-root"))
-    _edge.tls_context = _tls_context
+    network.tls_context = _tls_context
 
 
 def _tls_context() -> ssl.SSLContext:

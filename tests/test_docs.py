@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from stackauth_middleware import _cors, _notices
-from stackauth_middleware._origins import Origins
+from stackauth_middleware._core import cors, rate_limited_log
+from stackauth_middleware._core.origins import Origins
 from tests.test_readme import PROJECT, asked
 
 ROOT = Path(__file__).parents[1]
@@ -167,7 +167,7 @@ def test_table_of_origins_is_what_the_pattern_matches() -> None:
 
 
 def test_figures_are_those_of_the_code() -> None:
-    assert f"Access-Control-Max-Age: {_cors.MAX_AGE}" in CORS
-    assert f"at most {_cors._MAX_METHOD}" in CORS
-    assert f"(at most {_cors._MAX_HEADERS})" in CORS
-    assert f"for at most {_notices.MAX_VALUES} origins a minute" in CORS.replace("\n", " ")
+    assert f"Access-Control-Max-Age: {cors.MAX_AGE}" in CORS
+    assert f"at most {cors._MAX_METHOD}" in CORS
+    assert f"(at most {cors._MAX_HEADERS})" in CORS
+    assert f"for at most {rate_limited_log.MAX_VALUES} origins a minute" in CORS.replace("\n", " ")

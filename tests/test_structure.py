@@ -10,6 +10,7 @@ import sys
 import typing
 from collections.abc import Iterator
 from dataclasses import fields
+from graphlib import TopologicalSorter
 from importlib import metadata
 from itertools import product
 from pathlib import Path
@@ -18,8 +19,8 @@ import pytest
 
 import stackauth_middleware
 from stackauth_middleware import asgi, errors, wsgi
-from stackauth_middleware._config import Settings, StackAuthConfig
-from stackauth_middleware._keyset import ACTIONS, Action, Age
+from stackauth_middleware._core.config import Settings, StackAuthConfig
+from stackauth_middleware._core.key_sets import ACTIONS, Action, Age
 
 PACKAGE = Path(stackauth_middleware.__file__).parent
 """The package as it is installed, which may be far from the checkout."""
@@ -30,26 +31,11 @@ TESTS = Path(__file__).parent
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(layer.split())
     for layer in (
-        "errors _frozen _headers _version",
-        "_sealed",
-        "_user_profile",
-        "_wire",
-        "_upstream",
-        "_memory _paths _user",
-        "_rules _credentials _origins",
-        "_valid",
-        "_config",
-        "_tokens _verdict _cors",
-        "_keyset",
-        "_responses _notices",
-        "_flow_keys _lookup",
-        "_profiles",
-        "_flow",
-        "_edge",
-        "_attempt",
-        "_transport",
-        "_sync _async",
-        "_door _verifiers",
+        "errors _version",
+        "_core",
+        "_io",
+        "_adapters",
+        "_handler_api _verifiers",
         "asgi wsgi",
         "__init__",
         "contrib testing",
@@ -57,13 +43,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "__main__",
     )
 )
-"""From the ground up. A module may import those of the layers below its own, and of its own none."""
-
-PURE = frozenset().union(*LAYERS[: LAYERS.index(frozenset({"_flow"})) + 1])
-"""What does its work without a socket, thread, coroutine, clock or event loop."""
+"""From the ground up: the folders and top-level modules. Each imports only from the layers below its own."""
 
 IMPURE = {
-    "threading": {"_memory", "_config"},
+    "threading": {"cache", "config"},
     "time": set(),
     "socket": set(),
     "select": set(),
@@ -81,33 +64,47 @@ IMPURE = {
     "requests": set(),
     "urllib3": set(),
     "httpx": set(),
+    "redis": set(),
     "http.client": set(),
     "urllib.request": set(),
 }
-"""What no pure module imports, but for those named: they guard their swaps with a lock."""
+"""What no module of `_core` imports, but for those named, which guard their swaps with a lock."""
 
-OWNED = {
-    "requests": {"_sync", "_transport"},
-    "urllib3": {"_sync", "_transport"},
-    "httpx": {"_async"},
-    "anyio": {"_async", "_door"},
+OWNERS = {
+    "requests": {"_io/sync_runner", "_io/deadline_adapter"},
+    "urllib3": {"_io/sync_runner", "_io/deadline_adapter"},
+    "httpx": {"_io/async_runner"},
+    "anyio": {"_io/async_runner", "_handler_api"},
     "asgiref": {"asgi"},
-    "jwt": {"_tokens", "_keyset"},
-    "cryptography": {"_tokens", "_keyset"},
-    "certifi": {"_edge"},
-    "pydantic_core": {"_sealed"},
-    "typing_extensions": {"_config", "_verdict", "_verifiers", "asgi", "wsgi"},
+    "jwt": {"_core/tokens", "_core/key_sets"},
+    "cryptography": {"_core/tokens", "_core/key_sets"},
+    "certifi": {"_io/network"},
+    "pydantic_core": {"_core/sealed"},
+    "typing_extensions": {"_core/config", "_core/outcome", "_verifiers", "asgi", "wsgi"},
 }
-"""Every distribution that the core may import, and the modules that may."""
+"""Every distribution that the package itself may import, and the modules that may."""
+
+OUTER = ("contrib", "testing", "_cli")
+"""Folders with tests of their own kind: what they import is their own affair."""
+
+
+def python_files() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 
 
 def core_modules() -> list[Path]:
-    return sorted(PACKAGE.glob("*.py"))
+    """Return the files of the package outside `OUTER`."""
+    return [path for path in python_files() if name_of(path) not in OUTER]
 
 
 def name_of(path: Path) -> str:
-    """Return the name in `LAYERS` of a file of the package: a sub-package goes by its own name."""
+    """Return the name in `LAYERS` of a file of the package: that of its folder, or its own."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def module_of(path: Path) -> str:
+    """Return the path of a module below the package, without its suffix."""
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -148,11 +145,7 @@ def layer_of(name: str) -> int:
     return next(at for at, layer in enumerate(LAYERS) if name in layer)
 
 
-def python_files() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
-
-
-def test_every_module_has_a_layer_and_every_layer_is_there() -> None:
+def test_every_folder_and_module_has_a_layer() -> None:
     found = {name_of(path) for path in python_files()}
     assert found == frozenset().union(*LAYERS)
     assert sum(map(len, LAYERS)) == len(found)
@@ -166,24 +159,42 @@ def test_a_module_imports_from_the_layers_below_alone(path: Path) -> None:
     assert inner(path) - allowed - within == set()
 
 
-@pytest.mark.parametrize("name", sorted(PURE))
-def test_what_is_below_the_flow_is_pure(name: str) -> None:
-    """No socket, thread, coroutine, clock: so every test of it is a plain call."""
-    path = PACKAGE / f"{name}.py"
+def test_modules_of_the_core_import_each_other_in_one_direction() -> None:
+    """A cycle would mean that neither of two modules can be understood without the other."""
+    names = {path.stem: path for path in (PACKAGE / "_core").glob("*.py")}
+    graph = {
+        name: {
+            parts[2]
+            for parts in (each.split(".") for each in imports(path))
+            if parts[:2] == ["stackauth_middleware", "_core"] and parts[2] in names
+        }
+        for name, path in names.items()
+    }
+    assert len(list(TopologicalSorter(graph).static_order())) == len(graph)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "_core").glob("*.py")), ids=lambda path: path.stem)
+def test_the_core_is_pure(path: Path) -> None:
+    """No socket, thread, coroutine or clock: so every test of it is a plain call."""
     broken = {
-        each for each in outer(path) for module, free in IMPURE.items() if is_within(each, module) and name not in free
+        each
+        for each in outer(path)
+        for module, allowed in IMPURE.items()
+        if is_within(each, module) and path.stem not in allowed
     }
     assert broken == set()
-    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
     assert not [
         node for node in nodes if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor)
     ]
+    environment = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")]
+    assert not environment or path.stem == "environment"
 
 
-def test_only_the_flow_makes_generators_of_effects() -> None:
+def test_only_the_core_makes_generators_of_effects() -> None:
     """The order of steps is written in one place: nothing else yields a `Call` or a `Share`."""
     makers = {
-        name_of(path)
+        module_of(path)
         for path in core_modules()
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef)
@@ -193,14 +204,28 @@ def test_only_the_flow_makes_generators_of_effects() -> None:
         )
         and any(isinstance(each, ast.Yield | ast.YieldFrom) for each in ast.walk(node))
     }
-    assert makers == {"_flow", "_flow_keys", "_lookup", "_upstream"}
+    assert makers == {"_core/flow", "_core/key_set_cache", "_core/lookup", "_core/upstream"}
 
 
-@pytest.mark.parametrize("path", core_modules(), ids=lambda path: path.name)
-def test_each_distribution_is_the_business_of_few(path: Path) -> None:
+@pytest.mark.parametrize("path", core_modules(), ids=module_of)
+def test_each_distribution_is_the_business_of_few_modules(path: Path) -> None:
     """Each HTTP client is one file's business; its exceptions are mapped there and nowhere else."""
     foreign = {name.split(".")[0] for name in outer(path)} - sys.stdlib_module_names
-    assert {name for name in foreign if path.stem not in OWNED.get(name, ())} == set()
+    assert {name for name in foreign if module_of(path) not in OWNERS.get(name, ())} == set()
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_imports_a_private_name_of_another(path: Path) -> None:
+    names = [name for name in imports(path) if is_within(name, "stackauth_middleware")]
+    private = [
+        name
+        for name in names
+        if name.rpartition(".")[2].startswith("_")
+        and not name.endswith("__")
+        and not (PACKAGE.parent / name.replace(".", "/")).with_suffix(".py").exists()
+        and not (PACKAGE.parent / name.replace(".", "/")).is_dir()
+    ]
+    assert private == []
 
 
 def test_every_distribution_that_is_imported_is_a_declared_dependency() -> None:
@@ -208,7 +233,7 @@ def test_every_distribution_that_is_imported_is_a_declared_dependency() -> None:
     declared = [each for each in metadata.requires("stackauth-middleware") or () if "extra ==" not in each]
     names = {re.split(r"[^\w.-]", each)[0].lower() for each in declared}
     assert names == {"pyjwt", "requests", "httpx", "anyio", "asgiref"}
-    assert set(OWNED) == {
+    assert set(OWNERS) == {
         *("jwt", *names - {"pyjwt"}),
         *("urllib3", "certifi", "cryptography", "typing_extensions", "pydantic_core"),
     }
@@ -232,22 +257,23 @@ def test_typing_extensions_is_for_type_checkers_alone() -> None:
 def test_the_walk_sees_every_form_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the guards above would guard nothing."""
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
-    module = tmp_path / "_tokens.py"
+    (tmp_path / "_core").mkdir()
+    module = tmp_path / "_core" / "tokens.py"
     module.write_text(
         "import httpx, os.path as p\n"
-        "from ._flow import Flow\n"
-        "from . import _edge, errors as e\n"
-        "def f():\n    from urllib.request import urlopen\n    import stackauth_middleware._sync\n"
+        "from .flow import Flow\n"
+        "from .. import _io, errors as e\n"
+        "def f():\n    from urllib.request import urlopen\n    import stackauth_middleware._adapters\n"
         "if TYPE_CHECKING:\n    from stackauth_middleware import User\n",
         "utf-8",
     )
-    assert inner(module) == {"_flow", "_edge", "errors", "_sync", "__init__"}
+    assert inner(module) == {"_core", "_io", "errors", "_adapters", "__init__"}
     assert outer(module) == {"httpx", "os.path", "urllib.request.urlopen"}
     (tmp_path / "contrib").mkdir()
     (tmp_path / "contrib" / "x.py").write_text(
-        "from .._door import USER\nfrom .y import z\nfrom .. import User\n", "utf-8"
+        "from .._adapters import USER\nfrom .y import z\nfrom .. import User\n", "utf-8"
     )
-    assert inner(tmp_path / "contrib" / "x.py") == {"_door", "contrib", "__init__"}
+    assert inner(tmp_path / "contrib" / "x.py") == {"_adapters", "contrib", "__init__"}
 
 
 # -- exports ------------------------------------------------------------------------------------------
@@ -385,23 +411,30 @@ NO_CODE = {"__init__", "_version"}
 """Modules that hold imports and constants alone: this file looks at them."""
 
 
-@pytest.mark.parametrize("path", core_modules(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", core_modules(), ids=module_of)
 def test_every_module_has_a_test_file_of_its_own(path: Path) -> None:
     """`tests/one_file_coverage.py` demands that it covers the module wholly; here, that there is one."""
     code = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     if path.stem in NO_CODE:
         assert not [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, code)]
         return
-    name = f"test_{path.stem.strip('_')}.py"
-    subpackages = {each.name.strip("_") for each in PACKAGE.iterdir() if (each / "__init__.py").is_file()}
-    found = [each for each in TESTS.rglob(name) if each.relative_to(TESTS).parts[0] not in subpackages]
-    assert len(found) == 1, f"{len(found)} files are named {name}"
+    assert test_file_of(path).is_file()
 
 
-def test_every_test_file_of_the_core_is_of_a_module() -> None:
-    """A module that is renamed takes its test file along."""
-    names = {path.stem.strip("_") for path in core_modules()}
-    assert {path.stem.removeprefix("test_") for path in (TESTS / "core").glob("test_*.py")} - names == set()
+def test_every_unit_test_file_is_of_a_module() -> None:
+    """A module that is renamed or deleted takes its test file along."""
+    expected = {test_file_of(path) for path in core_modules()}
+    found = {path for folder in ("", "core", "io") for path in (TESTS / "unit" / folder).glob("test_*.py")}
+    assert found - expected == set()
+
+
+def test_file_of(path: Path) -> Path:
+    """Return where the tests of a module are: tests/unit mirrors the package."""
+    *folders, name = path.relative_to(PACKAGE).with_suffix("").parts
+    return TESTS.joinpath("unit", *(folder.strip("_") for folder in folders), f"test_{name.strip('_')}.py")
+
+
+test_file_of.__test__ = False  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))

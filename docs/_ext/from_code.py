@@ -31,7 +31,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import stackauth_middleware
 from stackauth_middleware import ErrorCode, StackAuthConfig
-from stackauth_middleware._keyset import ACTIONS  # the one place that knows where the table of key sets is
+from stackauth_middleware._core.key_sets import ACTIONS  # the one place that knows where the table of key sets is
 
 logger = logging.getLogger(__name__)
 

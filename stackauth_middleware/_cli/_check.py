@@ -7,14 +7,14 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from .. import _keyset
-from .._config import StackAuthConfig
-from .._edge import clocks
-from .._keyset import Document
-from .._sync import SyncEdge
-from .._upstream import Answer, Failure, Reply, fetch
-from .._user import UserType
-from .._wire import Clocks
+from .._core import key_sets
+from .._core.config import StackAuthConfig
+from .._core.key_sets import Document
+from .._core.records import Clocks
+from .._core.upstream import Answer, Failure, Reply, fetch
+from .._core.users import UserType
+from .._io.network import clocks
+from .._io.sync_runner import SyncRunner
 from ..errors import ErrorCode
 from ._report import Finding, add_settings, bare, config_from, fails, holds, span, unseen
 
@@ -47,12 +47,12 @@ def run(options: argparse.Namespace) -> int:
     config = config_from(options)
     for name, value in _settings(config):
         print(f"{name:<17} {value}")
-    edge = config.own(SyncEdge)
+    runner = config.get_or_create(SyncRunner)
     try:
         all_hold = True
         smaller, asked = Document({}), []
         for user_type in UserType:
-            asked.append(_asked(edge, config, user_type))
+            asked.append(_asked(runner, config, user_type))
             finding, document = _key_set(user_type, asked[-1], smaller)
             smaller = document or smaller
             print(finding, flush=True)
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         print(clock)
         return 0 if all_hold and clock.holds is not False else 1
     finally:
-        edge.close()
+        runner.close()
 
 
 def _settings(config: StackAuthConfig) -> list[tuple[str, str]]:
@@ -77,10 +77,10 @@ def _settings(config: StackAuthConfig) -> list[tuple[str, str]]:
     ]
 
 
-def _asked(edge: SyncEdge, config: StackAuthConfig, user_type: UserType) -> _Asked:
+def _asked(runner: SyncRunner, config: StackAuthConfig, user_type: UserType) -> _Asked:
     before = clocks()
-    tick = edge.run(fetch(_keyset.call(config.key_set_url, user_type, past_caches=True)))
-    return _Asked(tick.answer, before, tick.clocks)
+    resume = runner.run(fetch(key_sets.call(config.key_set_url, user_type, past_caches=True)))
+    return _Asked(resume.answer, before, resume.clocks)
 
 
 def _key_set(user_type: UserType, asked: _Asked, smaller: Document) -> tuple[Finding, Document | None]:
@@ -92,9 +92,9 @@ def _key_set(user_type: UserType, asked: _Asked, smaller: Document) -> tuple[Fin
         smaller: the document that holds the keys of the types before.
     """
     name = user_type.value
-    if user_type is UserType.RESTRICTED and _keyset.is_unsupported(asked.answer):
+    if user_type is UserType.RESTRICTED and key_sets.is_unsupported(asked.answer):
         return holds(name, "not known to this older server: it has no restricted users"), None
-    document = _keyset.read(asked.answer, asked.after)
+    document = key_sets.read(asked.answer, asked.after)
     own = document if isinstance(document, Failure) else document.less(smaller)
     if isinstance(own, Failure):
         return fails(name, f"{own.detail}{_advice(own)}"), None

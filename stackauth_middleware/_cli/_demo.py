@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from .._config import StackAuthConfig
+from .._core.config import StackAuthConfig
 from ._demo_apps import RULES, Case, bottle_app, cases, starlette_app
 from ._report import CommandError
 from ._serve import serving_asgi, serving_wsgi

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import Rule, StackAuthASGIMiddleware, StackAuthConfig, StackAuthWSGIMiddleware, require_user
-from .._user import User
+from .._core.users import User
 
 STAFF = "staff@example.com"
 

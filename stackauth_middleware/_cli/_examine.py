@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .. import _tokens
-from .._config import StackAuthConfig
-from .._credentials import MAX_OCTETS
-from .._edge import clocks
-from .._flow import Flow
-from .._keyset import Key
-from .._sync import SyncEdge
-from .._user import User, UserType
+from .._core import tokens
+from .._core.config import StackAuthConfig
+from .._core.credentials import MAX_BYTES
+from .._core.flow import Flow
+from .._core.key_sets import Key
+from .._core.users import User, UserType
+from .._io.network import clocks
+from .._io.sync_runner import SyncRunner
 from ..errors import AuthServerError, ErrorCode, RefusedError
 from ._report import Finding, bare, fails, holds, shown, span, unseen
 
@@ -54,24 +54,24 @@ def examined(config: StackAuthConfig, token: str) -> Iterator[Finding]:
 def _form(token: str) -> tuple[Finding, Mapping[str, Any] | None]:
     """Judge the compact form and return the claims."""
     try:
-        if not token.isascii() or len(token) > MAX_OCTETS:
+        if not token.isascii() or len(token) > MAX_BYTES:
             return fails("form", "over 8 KiB, or not ASCII"), None
         parts = token.split(".")
         if len(parts) != 3:
             return fails("form", f"not a JWT: it has {len(parts)} parts and not 3"), None
-        claims = _tokens._json_object(_tokens._decode(parts[1]))
-        _tokens._json_object(_tokens._decode(parts[0]))
-        _tokens._decode(parts[2])
+        claims = tokens._json_object(tokens._decode(parts[1]))
+        tokens._json_object(tokens._decode(parts[0]))
+        tokens._decode(parts[2])
     except RefusedError as error:
         return fails("form", error.detail), None
-    if len(parts[2]) != _tokens._SIGNATURE_CHARACTERS:
+    if len(parts[2]) != tokens._SIGNATURE_CHARACTERS:
         return fails("form", "the signature is not one of ES256, which has 64 octets"), claims
     return holds("form", f"a JWT of {len(token)} characters"), claims
 
 
 def _header(token: str) -> Finding:
     try:
-        kid = _tokens._kid(token.partition(".")[0])
+        kid = tokens._kid(token.partition(".")[0])
     except RefusedError as error:
         return fails("header", error.detail)
     return holds("header", f"alg ES256, kid {bare(kid)}")
@@ -109,18 +109,18 @@ def _audience(config: StackAuthConfig, claimed: _Claimed) -> Finding:
     return fails("audience", f"{shown(aud)} is not of this project, whose id is {config.project_id}")
 
 
-def _parsed(token: str, claimed: _Claimed) -> _tokens.Token | None:
+def _parsed(token: str, claimed: _Claimed) -> tokens.Token | None:
     """Return the token in parts, its audience and issuer taken for accepted; None where its form forbids it."""
     aud, iss, user_type = claimed.claims.get("aud"), claimed.claims.get("iss"), claimed.user_type
     if not isinstance(aud, str) or not isinstance(iss, str) or user_type is None:
         return None
     try:
-        return _tokens.parse(token, {aud: user_type}, {iss: user_type})
+        return tokens.parse(token, {aud: user_type}, {iss: user_type})
     except RefusedError:
         return None
 
 
-def _key_and_signature(config: StackAuthConfig, parsed: _tokens.Token | None, *, ours: bool) -> Iterator[Finding]:
+def _key_and_signature(config: StackAuthConfig, parsed: tokens.Token | None, *, ours: bool) -> Iterator[Finding]:
     if parsed is None or not ours:
         why = "a token of this form is signed by no key" if ours else "not looked up for another project's token"
         yield unseen("key", why)
@@ -132,19 +132,19 @@ def _key_and_signature(config: StackAuthConfig, parsed: _tokens.Token | None, *,
         yield unseen("signature", "needs the key")
         return
     try:
-        _tokens.check_signature(parsed, key.public)
+        tokens.check_signature(parsed, key.public)
     except RefusedError as error:
         yield fails("signature", error.detail)
     else:
         yield holds("signature", "holds")
 
 
-def _key(config: StackAuthConfig, parsed: _tokens.Token) -> tuple[Finding, Key | None]:
+def _key(config: StackAuthConfig, parsed: tokens.Token) -> tuple[Finding, Key | None]:
     """Look the key up as the flow does, which fetches the key set of the user type."""
-    ring = config.own(Flow).keys
+    ring = config.get_or_create(Flow).keys
     kind = parsed.user_type.value
     try:
-        key, _, _ = config.own(SyncEdge).run(ring.key_for(parsed, clocks(), defer_refresh=False))
+        key, _, _ = config.get_or_create(SyncRunner).run(ring.key_for(parsed, clocks(), defer_refresh=False))
     except RefusedError as error:
         published = ", ".join(bare(kid) for kid in ring.record(parsed.user_type).keys) or "none"
         return fails("key", f"{error.detail}; those for {kind} users: {published}"), None
@@ -161,10 +161,10 @@ def _times(config: StackAuthConfig, claimed: _Claimed) -> Finding:
     """Judge the times of `claimed`, everything else being as it should be."""
     now = clocks().wall
     times = {name: claimed.claims[name] for name in ("exp", "nbf", "iat") if name in claimed.claims}
-    if not _tokens._is_time(times.get("exp")):
+    if not tokens._is_time(times.get("exp")):
         return fails("times", f"exp is {shown(times.get('exp'))}, not a time")
     told = f"expires in {span(times['exp'] - now)}" if times["exp"] > now else f"expired {span(now - times['exp'])} ago"
-    if _tokens._is_time(times.get("iat")):
+    if tokens._is_time(times.get("iat")):
         told += f", issued {span(now - times['iat'])} ago" if times["iat"] <= now else ", issued in the future"
     try:
         _user(config, {"sub": _ANYBODY, "branch_id": "main", **times}, UserType.NORMAL, now)
@@ -190,7 +190,7 @@ def _flags(config: StackAuthConfig, claimed: _Claimed) -> Finding:
 
 
 def _user(config: StackAuthConfig, claims: Mapping[str, Any], user_type: UserType, now: float) -> User:
-    return _tokens.user_of(_tokens.Token("", user_type, claims, b"{}", b"", b""), now, config.leeway)
+    return tokens.user_of(tokens.Token("", user_type, claims, b"{}", b"", b""), now, config.leeway)
 
 
 def _a(user_type: UserType) -> str:

@@ -7,7 +7,7 @@ import math
 import re
 from typing import NamedTuple
 
-from .._config import StackAuthConfig
+from .._core.config import StackAuthConfig
 
 
 class CommandError(Exception):

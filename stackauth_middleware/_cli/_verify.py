@@ -11,9 +11,10 @@ import re
 import sys
 from collections.abc import Mapping
 
-from .._config import StackAuthConfig
-from .._credentials import CARRIERS, HEADERS, extract
-from .._verifiers import Verifier, _inbound
+from .._adapters import request_from_headers
+from .._core.config import StackAuthConfig
+from .._core.credentials import HEADERS, TOKEN_SOURCES, extract
+from .._verifiers import Verifier
 from ..errors import AuthServerError, ErrorCode, RefusedError
 from ._examine import STEPS, examined
 from ._report import CommandError, Finding, add_settings, config_from, fails, holds, unseen
@@ -52,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
     """
     config = config_from(options, allow_restricted=options.allow_restricted, allow_anonymous=options.allow_anonymous)
     given = " ".join(options.token)
-    carrier, token = _carrier(config, _headers(_from_stdin() if given in ("", "-") else given))
-    print(carrier)
+    token_source, token = _carrier(config, _headers(_from_stdin() if given in ("", "-") else given))
+    print(token_source)
     if token is None:
         for step in STEPS:
             print(unseen(step, "there is no token to look at"))
@@ -80,7 +81,7 @@ def _headers(text: str) -> Mapping[str, str]:
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1].strip()
-    return _inbound(_pairs(text)).headers
+    return request_from_headers(_pairs(text)).headers
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
@@ -108,15 +109,15 @@ def _carrier(config: StackAuthConfig, headers: Mapping[str, str]) -> tuple[Findi
     """Return the finding on the carrier, and the token in it."""
     names = ", ".join(sorted(headers)) if any(headers.values()) else "an empty input"
     try:
-        token = extract(headers, config.carriers)
+        token = extract(headers, config.token_sources)
         if token is not None:
-            return holds("carrier", names), token
-        token = extract(headers, CARRIERS)
+            return holds("token_source", names), token
+        token = extract(headers, TOKEN_SOURCES)
     except RefusedError as error:
-        return fails("carrier", f"{error.code.status} {error}"), None
+        return fails("token_source", f"{error.code.status} {error}"), None
     if token is None:
-        return fails("carrier", f"no token in {names}; cookies and other schemes are not read"), None
-    return holds("carrier", f"{names}, which is read only where the setting `carriers` names it"), token
+        return fails("token_source", f"no token in {names}; cookies and other schemes are not read"), None
+    return holds("token_source", f"{names}, which is read only where the setting `carriers` names it"), token
 
 
 def _verdict(config: StackAuthConfig, token: str, *, all_hold: bool) -> bool:
@@ -129,10 +130,10 @@ def _verdict(config: StackAuthConfig, token: str, *, all_hold: bool) -> bool:
         with Verifier(config) as verifier:
             user = verifier.verify(token)
     except (RefusedError, AuthServerError) as error:
-        print(fails("verdict", f"refused: {error.code.status} {error}"))
+        print(fails("outcome", f"refused: {error.code.status} {error}"))
         accepted, agrees = False, not all_hold or error.code not in (ErrorCode.INVALID_TOKEN, ErrorCode.EXPIRED_TOKEN)
     else:
-        print(holds("verdict", f"accepted: user {user.user_id}"))
+        print(holds("outcome", f"accepted: user {user.user_id}"))
         accepted, agrees = True, all_hold
     if not agrees:
         raise CommandError("the steps and the verifier disagree about this token; please report it")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, cast
 
-from .._config import StackAuthConfig
-from .._door import aload_profile, load_profile, outcome_of, require_user
-from .._responses import Responder, close_code_of, default_body
-from .._user import User, with_profile
-from .._wire import Response
+from .._core.config import StackAuthConfig
+from .._core.records import Response
+from .._core.responses import Responder, close_code_of, default_body
+from .._core.users import User, with_profile
+from .._handler_api import aload_profile, load_profile, outcome_of, require_user
 from ..errors import AuthServerError, RefusalInfo, RefusedError
 
 
@@ -56,9 +56,9 @@ def respond_to(request: Any, error: RefusedError | AuthServerError) -> Response:
     outcome = outcome_of(request)
     if outcome is None:
         return _by_default(error, "GET", "/", "")
-    inbound = outcome.inbound
-    respond = outcome.config.own(Responder)
-    return respond(error, inbound.method, inbound.path, inbound.headers.get("origin", ""))
+    record = outcome.request
+    respond = outcome.config.get_or_create(Responder)
+    return respond(error, record.method, record.path, record.headers.get("origin", ""))
 
 
 _by_default = Responder(cast("StackAuthConfig", StackAuthConfig))

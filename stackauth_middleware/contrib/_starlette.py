@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from .. import _wire
+from .._core import records
 
 
-def response_of(response: _wire.Response) -> Response:
+def response_of(response: records.Response) -> Response:
     """Return `response` as Starlette's."""
     made = Response(response.body, response.status)
     made.raw_headers = list(response.raw_headers)

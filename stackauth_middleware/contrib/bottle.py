@@ -19,8 +19,8 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from bottle import HTTPError, HTTPResponse, request
 
-from .._door import require_user
-from .._user import User
+from .._core.users import User
+from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
 from ._shared import refusal_of, user_with_profile
 

@@ -18,8 +18,8 @@ from typing import Any
 import falcon
 import falcon.asgi
 
-from .._door import require_user
-from .._wire import Response
+from .._core.records import Response
+from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
 from ._shared import auser_with_profile, refusal_of, user_with_profile
 

@@ -24,8 +24,8 @@ from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from .. import _door
-from .._user import User, UserProfile
+from .. import _handler_api
+from .._core.users import User, UserProfile
 from ..errors import AuthServerError, RefusedError
 from ._shared import Refusal, can_respond, refusal_of
 from ._starlette import response_of
@@ -65,14 +65,14 @@ async def current_user(request: HTTPConnection, _signed: _Signed = None) -> User
         ConfigError: no Stack Auth middleware saw this request.
     """
     try:
-        return _door.require_user(request)
+        return _handler_api.require_user(request)
     except (RefusedError, AuthServerError) as error:
         raise _exception(request, error) from error
 
 
 async def optional_user(request: HTTPConnection, _signed: _Signed = None) -> User | None:
     """Return the user, or None where the rules let requests through as nobody and nobody is there."""
-    return _door.get_user(request)
+    return _handler_api.get_user(request)
 
 
 async def current_profile(request: HTTPConnection, _signed: _Signed = None) -> UserProfile:
@@ -83,7 +83,7 @@ async def current_profile(request: HTTPConnection, _signed: _Signed = None) -> U
         ConfigError: no key is set to ask with, or no Stack Auth middleware saw this request.
     """
     try:
-        return await _door.aload_profile(request)
+        return await _handler_api.aload_profile(request)
     except (RefusedError, AuthServerError) as error:
         raise _exception(request, error) from error
 

@@ -21,8 +21,8 @@ from flask import current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from .._door import require_user
-from .._user import User
+from .._core.users import User
+from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
 from ._shared import auser_with_profile, user_with_profile
 from ._werkzeug import exception_of

@@ -34,8 +34,8 @@ from litestar.exceptions import (
 from litestar.handlers import BaseRouteHandler
 from litestar.utils.scope.state import ScopeState
 
-from .._door import require_user
-from .._user import Permissions, User
+from .._core.users import Permissions, User
+from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
 from ._shared import refusal_of, respond_to
 

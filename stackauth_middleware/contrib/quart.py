@@ -20,8 +20,8 @@ from quart import current_app, has_request_context, request, websocket
 from quart.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from .._door import require_user
-from .._user import User
+from .._core.users import User
+from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
 from ._shared import auser_with_profile
 from ._werkzeug import exception_of

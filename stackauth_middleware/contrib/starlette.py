@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketState
 
-from .._user import User
+from .._core.users import User
 from ..errors import AuthServerError, RefusedError
 from ._shared import can_respond, refusal_of
 from ._starlette import response_of

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict
 
-from .._user import UserType
+from .._core.users import UserType
 
 LONG_AGO_MILLIS = 1_735_689_600_000
 """When accounts have signed up that do not say when: the start of 2025."""

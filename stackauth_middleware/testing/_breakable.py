@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .. import _memory
+from .._core import cache
 from ._faults import Fault, Faults, Kind, failed, throttled
 
 
@@ -19,12 +19,12 @@ class Breakable:
     def __init__(self) -> None:
         self._faults = Faults()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Have the verifiers of this process forget keys, tokens, profiles and failures."""
-        _memory.forget_all()
+        cache.reset_all()
 
     @contextmanager
-    def down(self, *, cold: bool = False, only: Kind | None = None, forget: bool = True) -> Iterator[None]:
+    def down(self, *, cold: bool = False, only: Kind | None = None, reset: bool = True) -> Iterator[None]:
         """Refuse connections for the length of the context. Served over HTTP, answer 502.
 
         Args:
@@ -33,19 +33,19 @@ class Breakable:
             forget: have verifiers forget the failure on the way out.
         """
         if cold:
-            self.forget()
-        with self._during(Fault(only=only, down=True), forget=forget):
+            self.reset()
+        with self._during(Fault(only=only, down=True), reset=reset):
             yield
 
     @contextmanager
-    def delay(self, seconds: float, *, only: Kind | None = None, forget: bool = True) -> Iterator[None]:
+    def delay(self, seconds: float, *, only: Kind | None = None, reset: bool = True) -> Iterator[None]:
         """Answer later by `seconds`; delays add up. `only` and `forget` as for `down`."""
-        with self._during(Fault(only=only, seconds=seconds), forget=forget):
+        with self._during(Fault(only=only, seconds=seconds), reset=reset):
             yield
 
     @contextmanager
     def throttle(
-        self, retry_after: float | str | None = None, *, only: Kind | None = None, forget: bool = True
+        self, retry_after: float | str | None = None, *, only: Kind | None = None, reset: bool = True
     ) -> Iterator[None]:
         """Answer 429.
 
@@ -55,26 +55,26 @@ class Breakable:
             forget: as for `down`.
         """
         told = None if retry_after is None else str(retry_after)
-        with self._during(Fault(only=only, answer=throttled(told)), forget=forget):
+        with self._during(Fault(only=only, answer=throttled(told)), reset=reset):
             yield
 
     @contextmanager
-    def fail(self, status: int = 500, *, only: Kind | None = None, forget: bool = True) -> Iterator[None]:
+    def fail(self, status: int = 500, *, only: Kind | None = None, reset: bool = True) -> Iterator[None]:
         """Answer `status` to everything, a 500 in the server's own words. `only` and `forget` as for `down`."""
-        with self._during(Fault(only=only, answer=failed(status)), forget=forget):
+        with self._during(Fault(only=only, answer=failed(status)), reset=reset):
             yield
 
     @contextmanager
-    def database_down(self, *, forget: bool = True) -> Iterator[None]:
+    def database_down(self, *, reset: bool = True) -> Iterator[None]:
         """Answer as the server does without its database: a bad token gets its 401, all else a 500."""
-        with self._during(Fault(database_down=True), forget=forget):
+        with self._during(Fault(database_down=True), reset=reset):
             yield
 
     @contextmanager
-    def _during(self, fault: Fault, *, forget: bool) -> Iterator[None]:
+    def _during(self, fault: Fault, *, reset: bool) -> Iterator[None]:
         try:
             with self._faults.during(fault):
                 yield
         finally:
-            if forget:
-                self.forget()
+            if reset:
+                self.reset()

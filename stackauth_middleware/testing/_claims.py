@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from .._user import UserType
+from .._core.users import UserType
 from ._account import LONG_AGO_MILLIS, Account, team
 from ._accounts import Accounts
 from ._issuer import AUDIENCE_SUFFIXES, ISSUER_PATHS

@@ -8,7 +8,7 @@ from http.client import responses
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
-from .._upstream import Call, NoReply, NoReplyKind, Reply
+from .._core.upstream import Call, NoReply, NoReplyKind, Reply
 from ._answers import Answer, bare_answer
 
 

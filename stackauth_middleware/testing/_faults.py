@@ -64,7 +64,7 @@ class Faults:
                 self._faults = tuple(each for each in self._faults if each is not fault)
 
     def meeting(self, kind: Kind) -> Trouble:
-        """Return what a request of this kind meets: delays add up, and of several answers the youngest holds."""
+        """Return what a request of this kind meets: delays add up, and of several answers the newest_config holds."""
         faults = [each for each in self._faults if each.only in (None, kind)]
         answers = [each.answer for each in faults if each.answer is not None]
         return Trouble(

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from .._user import UserType
+from .._core.users import UserType
 
 SigningKey: TypeAlias = Literal["first", "second", "foreign", "normal", "restricted", "anonymous"]
 """Which key signs: of the token's own user type the first or second, one never published, or another type's first."""

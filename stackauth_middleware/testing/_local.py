@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .. import _config, _edge
-from .._user import UserType
-from .._valid import from_environment
+from .._core import config as config_module
+from .._core.environment import from_environment
+from .._core.users import UserType
+from .._io import network
 from ._account import Account
 from ._accounts import Accounts, Session
 from ._answers import Answer
@@ -48,10 +49,10 @@ class LocalStackAuth(Breakable):
     place of the network for every verifier of this process.
 
     Args:
-        project_id: the project that tokens are for by default; else that of the youngest living
+        project_id: the project that tokens are for by default; else that of the newest_config living
             `StackAuthConfig`, else the environment's ``STACK_PROJECT_ID``, else a fixed one.
         api_url: base URL that issuers are made of; else, where `project_id` is not given either, that
-            of an issuer which the youngest config accepts; else the hosted service's. May be set
+            of an issuer which the newest_config config accepts; else the hosted service's. May be set
             later, once a port is known.
         secret_server_key: the only one that `project_id` takes; else any that is not empty.
         publishable_client_key: likewise.
@@ -114,7 +115,7 @@ class LocalStackAuth(Breakable):
         """The project that tokens are for by default, as of now."""
         if self._project_id is not None:
             return self._project_id
-        config = _config.youngest()
+        config = config_module.newest_config()
         return config.project_id if config else from_environment("project_id") or SOME_PROJECT
 
     @property
@@ -122,7 +123,7 @@ class LocalStackAuth(Breakable):
         """The base URL of the issuers, as of now: only scheme and host, as the real one has it."""
         if self.api_url is not None:
             return origin(self.api_url)
-        config = _config.youngest() if self._project_id is None else None
+        config = config_module.newest_config() if self._project_id is None else None
         if config is None:
             return _HOSTED[0]
         return next(origin(issuer) for issuer, kind in config.issuers.items() if kind is UserType.NORMAL)
@@ -243,7 +244,7 @@ class LocalStackAuth(Breakable):
         """End a session. Its access tokens are good until they expire, as with the real one."""
         self.users.end_session(signed_in.session_id)
 
-    def rotate(self, project_id: str | None = None, *, keep_old: bool = False, forget: bool = True) -> None:
+    def rotate(self, project_id: str | None = None, *, keep_old: bool = False, reset: bool = True) -> None:
         """Replace the keys of a project, or of all.
 
         Args:
@@ -253,8 +254,8 @@ class LocalStackAuth(Breakable):
                 out as they would in production.
         """
         self.issuer.rotate(project_id, keep_old=keep_old)
-        if forget:
-            self.forget()
+        if reset:
+            self.reset()
 
     def answer(self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
         """Answer a request as if nothing were wrong, and without a word in `requests`.
@@ -273,13 +274,13 @@ class LocalStackAuth(Breakable):
 
         The verifiers forget everything on the way in and on the way out.
         """
-        before, _edge.stand_in = _edge.stand_in, self._in_process
-        self.forget()
+        before, network.transport_override = network.transport_override, self._in_process
+        self.reset()
         try:
             yield self
         finally:
-            _edge.stand_in = before
-            self.forget()
+            network.transport_override = before
+            self.reset()
 
     def _ask(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Outcome:
         kind = kind_of(target)

@@ -87,7 +87,7 @@ class Client:
         ran = self._ran()
         self.runs += len(ran)
         for run in ran:
-            self._judge(run)
+            self._verify_locally(run)
         return ran
 
     def _octets(self, site: str, attack: Attack, number: str) -> bytes:
@@ -134,7 +134,7 @@ class Client:
         self._read += len(octets)
         return [table.Run(*json.loads(line)) for line in octets.splitlines()]
 
-    def _judge(self, run: table.Run) -> None:
+    def _verify_locally(self, run: table.Run) -> None:
         """Judge a handler by the caller of the request that it names; of no known request it is nobody's."""
         site, attack = self._attacks.get(run.request, ("?", Attack("?")))
         problem = table.trespass(run, attack.caller)

@@ -41,10 +41,10 @@ class Peer(NamedTuple):
         good = self.token()
         self.verify(self.prepare(good))
         try:
-            verdict = self.verify(self.prepare(tampered(good)))
+            outcome = self.verify(self.prepare(tampered(good)))
         except Exception:
             return
-        raise AssertionError(f"{self.name} accepts a tampered token: {verdict!r}")
+        raise AssertionError(f"{self.name} accepts a tampered token: {outcome!r}")
 
 
 def done(coroutine: Any) -> Any:

@@ -36,7 +36,7 @@ def memory(pace: Pace) -> Row:
     row.at_most("at most 1.5 KiB per remembered token", each, 1.5, "KiB")
     grown = (resident[distinct] - resident[2 * BOUND]) / KIB
     row.at_most(f"flat after the bound: MiB grown from {2 * BOUND:,} to {distinct:,} tokens", grown, 2, "MiB")
-    row.notes.append(f"token_memory is {BOUND:,}. Everything that stays allocated is counted, the tables included.")
+    row.notes.append(f"token_cache_size is {BOUND:,}. Everything that stays allocated is counted, the tables included.")
     row.notes.append("For the resident set the signature check, and nothing else, is left out.")
     return row
 
@@ -46,7 +46,7 @@ def _per_token(count: int, times: int) -> list[float]:
     taken = []
     for _ in range(times):
         with site() as stack:
-            verifier = Verifier(stack.config(token_memory=count))
+            verifier = Verifier(stack.config(token_cache_size=count))
             verifier.verify(stack.token())
             supply, verify = _tokens(stack), verifier.verify
             with _unchecked():
@@ -67,7 +67,7 @@ def _resident(checkpoints: tuple[int, ...]) -> dict[int, float]:
     """Return the KiB of the process after so many distinct tokens."""
     found: dict[int, float] = {}
     with site() as stack:
-        verifier = Verifier(stack.config(token_memory=BOUND))
+        verifier = Verifier(stack.config(token_cache_size=BOUND))
         verifier.verify(stack.token())
         supply = _tokens(stack)
         with _unchecked():

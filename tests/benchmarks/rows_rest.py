@@ -124,14 +124,14 @@ SNIPPET_APP = "the documented snippet, raw ASGI"
 async def _longest_stall(asgi: Asgi, app: Any, scope: dict[str, Any]) -> float:
     longest = 0.0
 
-    async def tick() -> None:
+    async def resume() -> None:
         nonlocal longest
         while True:
             start = time.perf_counter()
             await asyncio.sleep(0.001)
             longest = max(longest, time.perf_counter() - start - 0.001)
 
-    ticking = asyncio.ensure_future(tick())
+    ticking = asyncio.ensure_future(resume())
     await asyncio.sleep(0.02)
     longest = 0.0
     await app({**scope, "state": {}}, None, asgi._send)

@@ -31,8 +31,8 @@ def first_sight(pace: Pace) -> Row:
         contenders = [_timed(peer, tokens) for peer in present(PEERS, stack, row.notes)]
         for peer in present(RSA_PEERS, stack, row.notes):
             contenders.append(_timed(peer, [peer.token() for _ in range(64)]))
-        for name, memory in ((OURS, MEMORY), (f"{OURS}, token_memory=0", 0)):
-            verifier = Verifier(stack.config(token_memory=memory))
+        for name, memory in ((OURS, MEMORY), (f"{OURS}, token_cache_size=0", 0)):
+            verifier = Verifier(stack.config(token_cache_size=memory))
             Peer(name, verifier.verify, stack.token).prove()
             contenders.append(Contender(name, over(tokens, verifier.verify), ours=True))
         row.figures = interleaved("first sight", contenders, pace)
@@ -50,7 +50,7 @@ def seen_before(pace: Pace) -> Row:
     with site() as stack:
         token = stack.token()
         verifier, averifier, snippet = Verifier(stack.config()), AsyncVerifier(stack.config()), Snippet(stack.jwks_url)
-        asyncio.run(averifier.warm_up())
+        asyncio.run(averifier.prefetch_keys())
         contenders = [
             Contender(OURS, over([token], verifier.verify), ours=True),
             Contender("AsyncVerifier.verify", over([token], lambda each: done(averifier.verify(each))), ours=True),
@@ -105,7 +105,7 @@ def users(pace: Pace) -> Row:
     row = Row("g", "Several users' tokens, several requests each")
     with site() as stack:
         tokens = stack.tokens(POOL)
-        verifier, snippet = Verifier(stack.config(token_memory=MEMORY)), Snippet(stack.jwks_url)
+        verifier, snippet = Verifier(stack.config(token_cache_size=MEMORY)), Snippet(stack.jwks_url)
         verifier.verify(tokens[0])
         snippet.required(tokens[0])
         supply = itertools.cycle(tokens)  # of all cases: anew from the first, tokens would still be remembered

@@ -30,8 +30,8 @@ from litestar.testing import create_test_client
 from pydantic import BaseModel, TypeAdapter
 
 from stackauth_middleware import ConfigError, User, UserProfile, UserType
-from stackauth_middleware._sealed import Sealed
-from stackauth_middleware._user import user_from_claims, with_profile
+from stackauth_middleware._core.sealed import Sealed
+from stackauth_middleware._core.users import user_from_claims, with_profile
 
 PROFILE = UserProfile.from_json({"id": "victim", "server_metadata": {"plan": "pro"}, "new": 1})
 VICTIM = User(

@@ -6,7 +6,7 @@ import base64
 import json
 from pathlib import Path
 
-from tests.core.helpers import NORMAL, SIGNERS, USER_ID, document
+from tests.unit.core.helpers import NORMAL, SIGNERS, USER_ID, document
 
 from .targets import HONEST, SEPARATOR, TARGETS, TOKENS
 
@@ -23,7 +23,7 @@ def request(*parts: bytes) -> bytes:
 SEEDS: dict[str, list[bytes]] = {
     "token": [b"", b"a.b.c", b"!" + HEADER + b"\n" + PLAIN, *(text.encode() for text in TOKENS.values())],
     "extra_claims": [b"{}", b'{"scope": ["a", {"b": 1.5}], "azp": null, "nonce": "\\ud800"}'],
-    "carriers": [
+    "token_sources": [
         request(TOKENS[b"$N"].encode()),
         request(b"", b"Bearer stackauth_" + WRAPPED),
         request(b"", b"", b'{"accessToken": "a.b.c"}'),

@@ -13,17 +13,18 @@ from typing import Any
 import jwt
 
 from stackauth_middleware import ErrorCode, RefusedError, Rule, StackAuthConfig, UserProfile
-from stackauth_middleware._credentials import CARRIERS, MAX_OCTETS, extract
-from stackauth_middleware._keyset import FRESH, FRESH_AT_LEAST, Document, Failure, read
-from stackauth_middleware._profiles import Failure as NoVerdict
-from stackauth_middleware._profiles import Refusal
-from stackauth_middleware._profiles import read as read_profile
-from stackauth_middleware._tokens import check_signature, parse, user_of
-from stackauth_middleware._upstream import Reply
-from stackauth_middleware._user import with_profile
+from stackauth_middleware._core.credentials import MAX_BYTES, TOKEN_SOURCES, extract
+from stackauth_middleware._core.key_sets import FRESH, MIN_FRESH_FOR, Document, Failure, read
+from stackauth_middleware._core.profiles import Failure as NoVerdict
+from stackauth_middleware._core.profiles import Refusal
+from stackauth_middleware._core.profiles import read as read_profile
+from stackauth_middleware._core.tokens import check_signature, parse, user_of
+from stackauth_middleware._core.upstream import Reply
+from stackauth_middleware._core.users import with_profile
 from stackauth_middleware.asgi import StackAuthASGIMiddleware
 from stackauth_middleware.wsgi import StackAuthWSGIMiddleware
-from tests.core.helpers import (
+from tests.security.issuer import issuer_in_place
+from tests.unit.core.helpers import (
     ANONYMOUS,
     AUDIENCES,
     ISSUERS,
@@ -36,7 +37,6 @@ from tests.core.helpers import (
     USER_ID,
     claims,
 )
-from tests.security.issuer import issuer_in_place
 
 FOREVER = 4_102_444_800
 """When the tokens made here expire: a seed must mean the same on every day."""
@@ -92,14 +92,14 @@ def extra_claims(data: bytes) -> None:
     if not isinstance(more, dict) or DECISIVE & more.keys() or data.count(b"[") + data.count(b"{") > 32:
         return
     text = SIGNERS[NORMAL][0].token({**more, **HONEST})
-    if len(text) > MAX_OCTETS:
+    if len(text) > MAX_BYTES:
         return
     parsed = parse(text, AUDIENCES, ISSUERS)
     check_signature(parsed, SIGNERS[NORMAL][0].public)
     assert user_of(parsed, time.time(), 5).user_id == USER_ID
 
 
-def carriers(data: bytes) -> None:
+def token_sources(data: bytes) -> None:
     """Any header values: a token or none or a refusal, and the same in either brand."""
     parts = data.split(SEPARATOR)
     names = ("x-stack-access-token", "authorization", "x-stack-auth", "sec-websocket-protocol")
@@ -112,7 +112,7 @@ def carriers(data: bytes) -> None:
 
 def _extracted(headers: dict[str, str]) -> str | ErrorCode | None:
     try:
-        return extract(headers, CARRIERS)
+        return extract(headers, TOKEN_SOURCES)
     except RefusedError as error:
         assert error.code is ErrorCode.INVALID_REQUEST  # noqa: PT017
         return error.code
@@ -136,7 +136,7 @@ class _Doors:
         self.loop = asyncio.new_event_loop()
         self.reached: list[Any] = []
         self.sent: list[Any] = []
-        settings: dict[str, Any] = {"project_id": PROJECT, "rules": RULES, "carriers": CARRIERS}
+        settings: dict[str, Any] = {"project_id": PROJECT, "rules": RULES, "token_sources": TOKEN_SOURCES}
         self.asgi = StackAuthASGIMiddleware(self._asgi_app, StackAuthConfig(**settings))
         self.wsgi = StackAuthWSGIMiddleware(self._wsgi_app, StackAuthConfig(**settings))
 
@@ -233,7 +233,7 @@ def keyset(data: bytes) -> None:
         return
     assert isinstance(found, Document)
     assert found.points
-    assert FRESH_AT_LEAST <= found.fresh_for <= FRESH
+    assert MIN_FRESH_FOR <= found.fresh_for <= FRESH
     published = json.loads(body)["keys"]
     for kid, (x, y) in found.points.items():
         assert len(x) == len(y) == 32
@@ -272,4 +272,4 @@ def _never(name: str) -> Any:
     raise ValueError(name)
 
 
-TARGETS = {each.__name__: each for each in (token, extra_claims, carriers, doors, keyset, profile)}
+TARGETS = {each.__name__: each for each in (token, extra_claims, token_sources, doors, keyset, profile)}

@@ -98,7 +98,7 @@ def played(whose, at):
     settings = dict(project_id=PROJECT, api_url=local.api_url, secret_server_key="ssk_test", mode={mode!r}, timeout=20)
     verifier = Verifier(StackAuthConfig(**settings))
     if counted == "users/me":
-        verifier.warm_up()
+        verifier.prefetch_keys()
     asked = local.requests.count(counted)
     switches, killed, jobs = [], [], []
 

@@ -28,7 +28,7 @@ RULES = [
 
 def config(**settings: Any) -> StackAuthConfig:
     """Return the settings of the apps under test. No early fetch: it would race with what a test takes down."""
-    given = {"project_id": PROJECT, "secret_server_key": "ssk_for_tests", "rules": RULES, "warm_up": False}
+    given = {"project_id": PROJECT, "secret_server_key": "ssk_for_tests", "rules": RULES, "prefetch_keys": False}
     return StackAuthConfig(**given | settings)
 
 
@@ -138,7 +138,7 @@ def unreachable(stackauth: LocalStackAuth) -> AbstractContextManager[None]:
 @contextmanager
 def _no_project(stackauth: LocalStackAuth) -> Any:
     stackauth.remove_project(PROJECT)
-    stackauth.forget()
+    stackauth.reset()
     yield
     stackauth.add_project(PROJECT)
 

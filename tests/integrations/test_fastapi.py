@@ -96,7 +96,9 @@ def test_the_documented_snippet_needs_another_import(stackauth: LocalStackAuth) 
     from stackauth_middleware.contrib.fastapi import current_user as get_current_user
 
     app = FastAPI()
-    app.add_middleware(StackAuthASGIMiddleware, project_id=cases.PROJECT, default_access="optional", warm_up=False)
+    app.add_middleware(
+        StackAuthASGIMiddleware, project_id=cases.PROJECT, default_access="optional", prefetch_keys=False
+    )
 
     @app.get("/api/users/me")
     async def read_current_user(user: User = Depends(get_current_user)) -> dict[str, Any]:  # noqa: B008

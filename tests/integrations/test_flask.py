@@ -78,7 +78,7 @@ def test_refuse_answers_for_a_view_that_asks_itself(own: bool, stackauth: LocalS
         assert (refusal.status, refusal.body) == (401, {"oops": "Access token required"})
     else:
         assert refusal == cases.REFUSED["missing"].answer(form)
-    stackauth.forget()
+    stackauth.reset()
     with stackauth.down(only="users/me"):
         refusal = answered(http.post("/optional/item", headers={**headers, **origin}))
     assert refusal == cases.NO_PROFILE["unreachable"].answer(form)

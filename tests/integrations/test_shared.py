@@ -16,9 +16,9 @@ from stackauth_middleware import (
     StackAuthWSGIMiddleware,
     User,
 )
-from stackauth_middleware._responses import Responder
-from stackauth_middleware._verdict import Unauthenticated
-from stackauth_middleware._wire import Inbound
+from stackauth_middleware._core.outcome import Unauthenticated
+from stackauth_middleware._core.records import RequestRecord
+from stackauth_middleware._core.responses import Responder
 from stackauth_middleware.contrib._shared import auser_with_profile, can_respond, refusal_of, user_with_profile
 from stackauth_middleware.testing import LocalStackAuth
 
@@ -34,7 +34,7 @@ def error_of(row: ErrorCode) -> RefusedError | AuthServerError:
 
 
 def scope_of(outcome: Any) -> dict[str, Any]:
-    return {"stackauth.user": None, "stackauth.error": None, "stackauth.verdict": outcome}
+    return {"stackauth.user": None, "stackauth.error": None, "stackauth.outcome": outcome}
 
 
 @pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
@@ -42,8 +42,8 @@ def test_refusal_is_the_middlewares_own(row: ErrorCode) -> None:
     """By the settings and the request that the outcome leads back to; what a framework's form needs goes along."""
     error, origin = error_of(row), "https://app.example.com"
     config = cases.config(realm="shop", cors_origins=[origin], error_body=lambda code, info: [code.value, info.path])
-    inbound = Inbound("GET", "/x", "", {"origin": origin})
-    refusal = refusal_of(scope_of(Unauthenticated(config, inbound)), error)
+    request = RequestRecord("GET", "/x", "", {"origin": origin})
+    refusal = refusal_of(scope_of(Unauthenticated(config, request)), error)
     assert refusal.response == Responder(config)(error, "GET", "/x", origin)
     assert json.loads(refusal.response.body) == [row.value, "/x"]
     assert (refusal.status, refusal.message) == (row.status, row.message)

@@ -19,14 +19,8 @@ from typing import Any
 import httpcore
 import urllib3
 
-from stackauth_middleware import (
-    Rule,
-    StackAuthASGIMiddleware,
-    StackAuthConfig,
-    StackAuthWSGIMiddleware,
-    _memory,
-    get_user,
-)
+from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthConfig, StackAuthWSGIMiddleware, get_user
+from stackauth_middleware._core import cache
 from stackauth_middleware.errors import Event
 
 from .broken import BROKEN
@@ -39,15 +33,15 @@ _detail: ContextVar[str] = ContextVar("detail", default="")
 """Why the door refused this request, by its own account."""
 
 
-def _observe(event: Event) -> None:
+def _report(event: Event) -> None:
     _detail.set(event.detail)
 
 
 _settings: dict[str, Any] = {
-    "observers": [_observe],
+    "observers": [_report],
     "secret_server_key": SECRET,
-    "token_memory": MEMORY,
-    "profile_memory": MEMORY,
+    "token_cache_size": MEMORY,
+    "profile_cache_size": MEMORY,
     "profile_ttl": PROFILE_TTL,
 }
 _local = StackAuthConfig(
@@ -101,7 +95,7 @@ def _told(obj: Any) -> bytes:
 def _debug(tasks: int) -> bytes:
     gc.collect()
     objects = gc.get_objects()
-    memories = [len(each) for each in objects if isinstance(each, _memory.Memory)]
+    memories = [len(each) for each in objects if isinstance(each, cache.LRUCache)]
     held = {
         "pid": os.getpid(),
         "tasks": tasks,

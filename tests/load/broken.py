@@ -12,17 +12,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stackauth_middleware import (
-    ErrorCode,
-    RefusedError,
-    StackAuthASGIMiddleware,
-    StackAuthWSGIMiddleware,
-    _async,
-    _flow,
-    _keyset,
-    _profiles,
-    _sync,
-)
+from stackauth_middleware import ErrorCode, RefusedError, StackAuthASGIMiddleware, StackAuthWSGIMiddleware
+from stackauth_middleware._core import flow, key_sets, profiles
+from stackauth_middleware._io import async_runner, sync_runner
 from stackauth_middleware.errors import AuthServerError
 
 _kept: list[Any] = []
@@ -35,72 +27,72 @@ def _exchange(owner: Any, name: str, new: Any) -> None:
 
 
 def _expired_is_good() -> None:
-    real = _flow.user_of
-    _exchange(_flow, "user_of", lambda token, wall, leeway: real(token, wall, leeway + 3600))
+    real = flow.user_of
+    _exchange(flow, "user_of", lambda token, wall, leeway: real(token, wall, leeway + 3600))
 
 
 def _signature_is_not_checked() -> None:
-    _exchange(_flow, "check_signature", lambda *_: None)
+    _exchange(flow, "check_signature", lambda *_: None)
 
 
 def _nobody_is_refused() -> None:
-    _exchange(_flow, "admit", lambda *_: None)
+    _exchange(flow, "enforce", lambda *_: None)
 
 
 def _outage_is_401() -> None:
-    real = _flow.Flow._refuse
+    real = flow.Flow._refuse
 
-    def refuse(self: Any, inbound: Any, error: Exception) -> Any:
+    def refuse(self: Any, request: Any, error: Exception) -> Any:
         cannot_tell = isinstance(error, AuthServerError)
-        return real(self, inbound, RefusedError(ErrorCode.INVALID_TOKEN, "") if cannot_tell else error)
+        return real(self, request, RefusedError(ErrorCode.INVALID_TOKEN, "") if cannot_tell else error)
 
-    _exchange(_flow.Flow, "_refuse", refuse)
+    _exchange(flow.Flow, "_refuse", refuse)
 
 
 def _bad_token_is_503() -> None:
-    real = _flow.Flow._refuse
+    real = flow.Flow._refuse
 
-    def refuse(self: Any, inbound: Any, error: Exception) -> Any:
+    def refuse(self: Any, request: Any, error: Exception) -> Any:
         unlucky = isinstance(error, RefusedError) and random.random() < 0.01
-        return real(self, inbound, AuthServerError(ErrorCode.SERVER_ERROR, 1, "") if unlucky else error)
+        return real(self, request, AuthServerError(ErrorCode.SERVER_ERROR, 1, "") if unlucky else error)
 
-    _exchange(_flow.Flow, "_refuse", refuse)
+    _exchange(flow.Flow, "_refuse", refuse)
 
 
 def _profile_of_another() -> None:
-    real = _profiles.ProfileDesk._known
+    real = profiles.ProfileLookup._known
 
     def known(self: Any, *arguments: Any, **more: Any) -> Any:
         kept = next(iter(self._kept._values.values()), None) if random.random() < 0.01 else None
         return kept.profile if kept and kept.profile else real(self, *arguments, **more)
 
-    _exchange(_profiles.ProfileDesk, "_known", known)
+    _exchange(profiles.ProfileLookup, "_known", known)
 
 
 def _profile_lasts_for_ever() -> None:
-    _exchange(_profiles.ProfileDesk, "_lasts", lambda *_: True)
+    _exchange(profiles.ProfileLookup, "_lasts", lambda *_: True)
 
 
 def _withdrawn_key_stays() -> None:
-    real = _keyset.Document.keys
-    _exchange(_keyset.Document, "keys", lambda self, known: {**known, **real(self, known)})
+    real = key_sets.Document.keys
+    _exchange(key_sets.Document, "keys", lambda self, known: {**known, **real(self, known)})
 
 
 def _keys_are_asked_for_at_once() -> None:
-    _exchange(_keyset.KeySet, "may_refresh", lambda self, mono: mono - self.asked_at >= 0.1)
+    _exchange(key_sets.KeySet, "may_refresh", lambda self, mono: mono - self.asked_at >= 0.1)
 
 
 def _pool_for_each_call() -> None:
     def transport(self: Any, url: str) -> Any:
-        _kept.append(_async.httpx.AsyncHTTPTransport(trust_env=False))
+        _kept.append(async_runner.httpx.AsyncHTTPTransport(trust_env=False))
         return _kept[-1]
 
     def pool(self: Any) -> Any:
-        _kept.append(_sync.Transport(pool_connections=4, pool_maxsize=32))
+        _kept.append(sync_runner.Transport(pool_connections=4, pool_maxsize=32))
         return _kept[-1]
 
-    _exchange(_async.AsyncEdge, "_transport", transport)
-    _exchange(_sync.SyncEdge, "_pool", pool)
+    _exchange(async_runner.AsyncRunner, "_transport", transport)
+    _exchange(sync_runner.SyncRunner, "_pool", pool)
 
 
 def _of_each(what: Callable[[Any], None], *, task: Callable[[], Any] | None = None, chance: float = 1.0) -> None:

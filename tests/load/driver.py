@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .model import NOBODY, OK, Answer, Model, Shot
+from .model import OK, UNAUTHENTICATED, Answer, Model, Shot
 from .settings import STALL
 from .traffic import Traffic
 
@@ -66,8 +66,8 @@ class Connection:
     def reset(self) -> None:
         """Leave as one does whose cable was cut."""
         with contextlib.suppress(OSError, AttributeError):
-            linger = struct.pack("ii", 1, 0)
-            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            cancel_grace = struct.pack("ii", 1, 0)
+            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, cancel_grace)
         self._writer.transport.abort()
 
     def close(self) -> None:
@@ -222,7 +222,7 @@ def read(began: float, ended: float, status: int, headers: Mapping[str, str], bo
     if "x-app" in headers:
         if status != 200 or "www-authenticate" in headers:
             raise MalformedAnswer("an answer of the app that was meddled with")
-        return Answer(began, ended, pid, NOBODY if told["id"] is None else OK, told["id"], told["name"])
+        return Answer(began, ended, pid, UNAUTHENTICATED if told["id"] is None else OK, told["id"], told["name"])
     code = told["code"]
     if headers.get("www-authenticate") != CHALLENGES[code]:
         raise MalformedAnswer("a refusal with the wrong challenge")

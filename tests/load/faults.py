@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from .model import APART, MISCONFIGURED, SLACK, TIMEOUT, UNAVAILABLE, Window
+from .model import MIN_FETCH_INTERVAL, MISCONFIGURED, SLACK, TIMEOUT, UNAVAILABLE, Window
 from .settings import PROJECT
 from .traffic import Traffic
 from .upstream import Upstream
@@ -43,23 +43,23 @@ def _refusing(upstream: Upstream) -> Iterator[None]:
 
 
 FAULTS: Mapping[str, Fault] = {
-    "502": Fault(lambda up: up.local.down(forget=False)),
+    "502": Fault(lambda up: up.local.down(reset=False)),
     "refused": Fault(_refusing),
     "reset": Fault(lambda up: up.meddling("reset")),
-    "500": Fault(lambda up: up.local.fail(500, forget=False)),
-    "throttled": Fault(lambda up: up.local.throttle(3, forget=False)),
-    "late": Fault(lambda up: up.local.delay(TIMEOUT + 1, forget=False), late=True),
+    "500": Fault(lambda up: up.local.fail(500, reset=False)),
+    "throttled": Fault(lambda up: up.local.throttle(3, reset=False)),
+    "late": Fault(lambda up: up.local.delay(TIMEOUT + 1, reset=False), late=True),
     "hang": Fault(lambda up: up.meddling("hang"), late=True),
     "drip": Fault(lambda up: up.meddling("drip"), late=True),
     "truncated": Fault(lambda up: up.meddling("truncated")),
     "garbage": Fault(lambda up: up.meddling("garbage")),
     "no keys": Fault(lambda up: up.meddling("empty")),
-    "database": Fault(lambda up: up.local.database_down(forget=False)),
-    "keys down": Fault(lambda up: up.local.down(only="jwks", forget=False), _KEYS),
-    "keys 404": Fault(lambda up: up.local.fail(404, only="jwks", forget=False), _KEYS, frozenset({MISCONFIGURED})),
-    "profiles down": Fault(lambda up: up.local.down(only="users/me", forget=False), _PROFILES),
-    "profiles 503": Fault(lambda up: up.local.fail(503, only="users/me", forget=False), _PROFILES),
-    "slow": Fault(lambda up: up.local.delay(0.15, forget=False), frozenset()),
+    "database": Fault(lambda up: up.local.database_down(reset=False)),
+    "keys down": Fault(lambda up: up.local.down(only="jwks", reset=False), _KEYS),
+    "keys 404": Fault(lambda up: up.local.fail(404, only="jwks", reset=False), _KEYS, frozenset({MISCONFIGURED})),
+    "profiles down": Fault(lambda up: up.local.down(only="users/me", reset=False), _PROFILES),
+    "profiles 503": Fault(lambda up: up.local.fail(503, only="users/me", reset=False), _PROFILES),
+    "slow": Fault(lambda up: up.local.delay(0.15, reset=False), frozenset()),
     "closing": Fault(lambda up: up.meddling("closing"), frozenset()),
 }
 """The last two excuse nothing: every request must be answered as if nothing were wrong."""
@@ -110,7 +110,7 @@ class Faults:
     async def _inject(self, name: str, seconds: float) -> None:
         fault = FAULTS[name]
         self.injected[name] += 1
-        settle = APART + SLACK + (TIMEOUT if fault.late else 0)
+        settle = MIN_FETCH_INTERVAL + SLACK + (TIMEOUT if fault.late else 0)
         window = Window(time.time(), fault.kinds, fault.outcomes, settle, fault.whole)
         self._windows.append(window)
         self.now = name
@@ -141,7 +141,7 @@ class Faults:
             self._upstream.drop()
         elif "rotation" in name:
             now = time.time()
-            self._upstream.local.rotate(PROJECT, keep_old=name.startswith("soft"), forget=False)
+            self._upstream.local.rotate(PROJECT, keep_old=name.startswith("soft"), reset=False)
             self._traffic.publish()
             self._traffic.rotated()
             # Two documents of which one is from before and one from after do not fit each other.

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-APART = 10.0
+MIN_FETCH_INTERVAL = 10.0
 """Seconds between two fetches of a key set: for so long a new key may be met by a refusal."""
 FRESH = 60.0
 """Seconds for which the served key sets are fresh."""
@@ -65,9 +65,9 @@ class Keys:
         held = shown[-1] if shown else -1
         withdrawn = self._withdrawn(kid)
         if withdrawn is not None and withdrawn <= ended:
-            overdue = began - withdrawn > FRESH + APART + LATE and not excused
+            overdue = began - withdrawn > FRESH + MIN_FETCH_INTERVAL + LATE and not excused
             return not (overdue or self._is_past(kid, held)), True
-        new = first > 0 and began - self._times[first] <= APART + LATE
+        new = first > 0 and began - self._times[first] <= MIN_FETCH_INTERVAL + LATE
         return True, held < first and (excused or new)
 
     def _is_past(self, kid: str, edition: int) -> bool:

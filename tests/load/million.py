@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stackauth_middleware import StackAuthConfig, UserType, Verifier, _memory
+from stackauth_middleware import StackAuthConfig, UserType, Verifier
+from stackauth_middleware._core import cache
 from stackauth_middleware.testing import LocalStackAuth
 from stackauth_middleware.testing._claims import default_account, full_claims
 from stackauth_middleware.testing._issuer import compact
@@ -88,14 +89,14 @@ class _Run:
         local = LocalStackAuth(PROJECT, api_url=API_URL)
         self._tokens = _tokens(local, figures)
         with local.in_process():
-            config = StackAuthConfig(project_id=PROJECT, api_url=API_URL, token_memory=bound)
+            config = StackAuthConfig(project_id=PROJECT, api_url=API_URL, token_cache_size=bound)
             with Verifier(config) as verifier:
                 self._verifier = verifier
                 started = time.monotonic()
                 self._all(count, bound)
                 figures.seconds = time.monotonic() - started
         figures.upstream_calls = local.requests.count()
-        self._judge()
+        self._verify_locally()
 
     def _all(self, count: int, bound: int) -> None:
         figures = self.figures
@@ -134,7 +135,7 @@ class _Run:
             self.figures.rss[self._verified] = rss_of()
             self._say(f"{self._verified:,} tokens, RSS {rss_of():,} KiB")
 
-    def _judge(self) -> None:
+    def _verify_locally(self) -> None:
         figures = self.figures
         if figures.wrong_users:
             figures.failures.append("tokens were taken for somebody else's")
@@ -192,4 +193,4 @@ def _objects() -> int:
 
 
 def _memories() -> list[int]:
-    return [len(each) for each in gc.get_objects() if isinstance(each, _memory.Memory)] or [0]
+    return [len(each) for each in gc.get_objects() if isinstance(each, cache.LRUCache)] or [0]

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .keys import APART, Keys
+from .keys import MIN_FETCH_INTERVAL, Keys
 
 LEEWAY = 5.0
 TIMEOUT = 5.0
 SLACK = 5.0
 """Seconds on top of what the design says of recovery: both sides share a busy machine."""
 
-OK, NOBODY = "200", "200 as nobody"
+OK, UNAUTHENTICATED = "200", "200 as nobody"
 MISSING, AMBIGUOUS, INVALID = "401 missing_token", "400 invalid_request", "401 invalid_token"
 EXPIRED, ANONYMOUS = "401 expired_token", "401 anonymous_not_allowed"
 RESTRICTED, DELETED = "403 restricted_not_allowed", "401 invalid_token"
@@ -95,7 +95,7 @@ class Window:
     began: float
     kinds: frozenset[str]
     outcomes: frozenset[str] = frozenset({UNAVAILABLE})
-    settle: float = APART + SLACK
+    settle: float = MIN_FETCH_INTERVAL + SLACK
     whole: bool = True
     ended: float = math.inf
 
@@ -166,14 +166,14 @@ class Model:
         """Return every outcome that was right at a moment of the request."""
         route, credential = ROUTES[shot.path], shot.credential
         if route.access == "public":
-            return {NOBODY}
+            return {UNAUTHENTICATED}
         if credential.kind == "none":
-            return {NOBODY if route.access == "optional" else MISSING}
+            return {UNAUTHENTICATED if route.access == "optional" else MISSING}
         if credential.kind != "token":
             return {AMBIGUOUS if credential.kind == "ambiguous" else INVALID}
         outcomes = self._judged(route, credential, answer)
         if route.access == "optional" and outcomes & CANNOT_TELL:
-            return (outcomes - CANNOT_TELL) | {NOBODY}
+            return (outcomes - CANNOT_TELL) | {UNAUTHENTICATED}
         return outcomes
 
     def _judged(self, route: Route, credential: Credential, answer: Answer) -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .driver import Connection, Driver
 from .faults import Faults, Pace
-from .keys import APART
+from .keys import MIN_FETCH_INTERVAL
 from .model import Model
 from .report import Report, Snapshot
 from .servers import Served, serving
@@ -113,7 +113,7 @@ class Soak:
             await asyncio.gather(breaking, watching, return_exceptions=True)
         upstream.drop()
         report.snapshots["end"] = await self._snapshot(driver, report)
-        flights = 1 + int((time.monotonic() - self._began) / APART)
+        flights = 1 + int((time.monotonic() - self._began) / MIN_FETCH_INTERVAL)
         report.may_call(jwks=flights * DOCUMENTS * len(report.snapshots["end"]), users_me=driver.tally.asking)
 
     async def _first_answers(self, driver: Driver) -> None:

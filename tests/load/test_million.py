@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stackauth_middleware import _memory
+from stackauth_middleware._core import cache
 
 from . import million
 
@@ -43,6 +43,6 @@ kept: list[Any] = []
     ],
 )
 def test_few_tokens_show_what_is_broken(monkeypatch: pytest.MonkeyPatch, name: str, broken: Any, failure: str) -> None:
-    monkeypatch.setattr(_memory.Memory, name, broken)
+    monkeypatch.setattr(cache.LRUCache, name, broken)
     assert failure in million.run(250, 50).failures
     kept.clear()

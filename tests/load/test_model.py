@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from .keys import APART, FRESH, LATE, Keys
+from .keys import FRESH, LATE, MIN_FETCH_INTERVAL, Keys
 from .model import (
     ANONYMOUS,
     EXPIRED,
     INVALID,
     MISSING,
-    NOBODY,
     OK,
     RESTRICTED,
+    UNAUTHENTICATED,
     UNAVAILABLE,
     Answer,
     Credential,
@@ -51,9 +51,9 @@ def test_only_the_users_own_identity_is_right() -> None:
 @pytest.mark.parametrize(
     ("path", "more", "right"),
     [
-        ("/jwt/public", {}, {NOBODY}),
+        ("/jwt/public", {}, {UNAUTHENTICATED}),
         ("/jwt/me", {"kind": "none"}, {MISSING}),
-        ("/jwt/open", {"kind": "none"}, {NOBODY}),
+        ("/jwt/open", {"kind": "none"}, {UNAUTHENTICATED}),
         ("/jwt/open", {"kind": "unreadable"}, {INVALID}),
         ("/jwt/me", {"forged": True}, {INVALID}),
         ("/jwt/me", {"kid": "never published"}, {INVALID}),
@@ -77,7 +77,7 @@ def test_an_outage_excuses_only_those_who_need_stack_auth() -> None:
     made.windows.append(Window(90.0, frozenset({"jwks", "users/me"}), ended=99.0))
     assert made.allowed(shot(), answer()) == {OK}
     assert made.allowed(shot(kid="never published"), answer()) == {INVALID, UNAVAILABLE}
-    assert made.allowed(shot("/rest/open"), answer(at=100.0)) == {OK, INVALID, NOBODY}
+    assert made.allowed(shot("/rest/open"), answer(at=100.0)) == {OK, INVALID, UNAUTHENTICATED}
     assert made.allowed(shot(kid="never published"), answer(at=200.0)) == {INVALID}
 
 
@@ -123,7 +123,7 @@ def test_a_new_key_may_be_unknown_only_for_a_while() -> None:
     keys = Keys()
     keys.publish(frozenset({"old"}), 0.0)
     keys.publish(frozenset({"old", "new"}), 50.0)
-    late = 50.0 + APART + LATE + 1
+    late = 50.0 + MIN_FETCH_INTERVAL + LATE + 1
     assert keys.possible(HOLDER, "new", 51.0, 51.1, excused=False) == (True, True)
     assert keys.possible(HOLDER, "new", late, late, excused=False) == (True, False)
     assert keys.possible(HOLDER, "new", late, late, excused=True) == (True, True)
@@ -133,7 +133,7 @@ def test_a_withdrawn_key_is_over_once_every_key_set_must_have_gone_stale() -> No
     keys = Keys()
     keys.publish(frozenset({"old"}), 0.0)
     keys.publish(frozenset({"new"}), 50.0)
-    late = 50.0 + FRESH + APART + LATE + 1
+    late = 50.0 + FRESH + MIN_FETCH_INTERVAL + LATE + 1
     assert keys.possible(HOLDER, "old", late - 2, late, excused=False) == (True, True)
     assert keys.possible(HOLDER, "old", late, late, excused=False) == (False, True)
     assert keys.possible(HOLDER, "old", late, late, excused=True) == (True, True)

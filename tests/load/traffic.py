@@ -58,7 +58,7 @@ class Traffic:
         }
         kinds: list[tuple[int, Callable[[], tuple[Any, _Made, str]]]] = [
             (46, self._repeated),
-            (10, self._first_sight),
+            (10, self._verify_signature),
             (7, self._brief),
             (6, self._withdrawn),
             (4, lambda: self._typed(UserType.RESTRICTED)),
@@ -153,7 +153,7 @@ class Traffic:
 
     # -- good ones -----------------------------------------------------------------------------------
 
-    def _first_sight(self) -> tuple[Any, _Made, str]:
+    def _verify_signature(self) -> tuple[Any, _Made, str]:
         key = "second" if self._draw.random() < 0.1 else "first"
         made = self._signed(self._draw.choice(self.users), key=key)
         self._fresh.append(made)
@@ -161,7 +161,7 @@ class Traffic:
 
     def _repeated(self) -> tuple[Any, _Made, str]:
         if not self._fresh:
-            return self._first_sight()
+            return self._verify_signature()
         made = self._draw.choice(self._fresh)
         if made[1].expires_at - time.time() < 60:
             self._fresh.remove(made)
@@ -177,7 +177,7 @@ class Traffic:
         return None, made, "brief"
 
     def _withdrawn(self) -> tuple[Any, _Made, str]:
-        return (None, self._draw.choice(self._old), "old") if self._old else self._first_sight()
+        return (None, self._draw.choice(self._old), "old") if self._old else self._verify_signature()
 
     def _typed(self, kind: UserType) -> tuple[Any, _Made, str]:
         return None, self._signed(self._draw.choice(self._unchanging[kind]), kind), kind.value
@@ -188,7 +188,7 @@ class Traffic:
         return (("cookie", "a=b"),), ("", Credential("none")), "nothing"
 
     def _garbage(self) -> tuple[Any, _Made, str]:
-        token, _ = self._first_sight()[1]
+        token, _ = self._verify_signature()[1]
         bent = self._draw.choice(("undefined", "a.b.c", token[:-1], f"{token}.{token}", token.replace(".", "", 1)))
         return (("x-stack-access-token", bent),), ("", Credential("unreadable")), "garbage"
 
@@ -217,7 +217,7 @@ class Traffic:
         return None, self._never_sent(token, Credential("unreadable")), "unsigned"
 
     def _ambiguous(self) -> tuple[Any, _Made, str]:
-        token = self._first_sight()[1][0]
+        token = self._verify_signature()[1][0]
         twice = (("x-stack-access-token", token), ("x-stack-access-token", token))
         return twice, ("", Credential("ambiguous")), "ambiguous"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from stackauth_middleware import StackAuthConfig
-from tests.core.helpers import PROJECT, Clock
-from tests.rest.conftest import CLOCK_READERS, Attempts, attempts_counted
-from tests.rest.upstream import Upstream, upstream_serving
+from tests.network.conftest import CLOCK_READERS, Attempts, attempts_counted
+from tests.network.upstream import Upstream, upstream_serving
 from tests.shared import shared_path
+from tests.unit.core.helpers import PROJECT, Clock
 
 from .issuer import CountingIssuer, issuer_in_place
 from .published import Published, published

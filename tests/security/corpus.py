@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from stackauth_middleware import ErrorCode
-from tests.core import helpers
-from tests.core.helpers import (
+from tests.unit.core import helpers
+from tests.unit.core.helpers import (
     ANONYMOUS,
     LEFT_OUT,
     NORMAL,

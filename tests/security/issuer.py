@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from stackauth_middleware import _edge, _memory
-from stackauth_middleware._upstream import Call, NoReply, Reply
-from tests.core.helpers import StackAuth
+from stackauth_middleware._core import cache
+from stackauth_middleware._core.upstream import Call, NoReply, Reply
+from stackauth_middleware._io import network
+from tests.unit.core.helpers import StackAuth
 
 
 class CountingIssuer(StackAuth):
@@ -25,11 +26,11 @@ class CountingIssuer(StackAuth):
 @contextmanager
 def issuer_in_place() -> Iterator[CountingIssuer]:
     issuer = CountingIssuer()
-    before = _edge.stand_in
-    _edge.stand_in = issuer
-    _memory.forget_all()
+    before = network.transport_override
+    network.transport_override = issuer
+    cache.reset_all()
     try:
         yield issuer
     finally:
-        _edge.stand_in = before
-        _memory.forget_all()
+        network.transport_override = before
+        cache.reset_all()

@@ -12,9 +12,9 @@ import pytest
 
 from stackauth_middleware import AsyncVerifier, AuthServerError, RefusedError, StackAuthConfig, Verifier
 from stackauth_middleware.errors import ErrorCode
-from tests.core.helpers import WALL, Signer, claims
-from tests.edges.loopback import Exchange, Issuer, Loopback, config_for
-from tests.rest.sites import Answer, Ask, Site
+from tests.network.sites import Answer, Ask, Site
+from tests.unit.core.helpers import WALL, Signer, claims
+from tests.unit.io.loopback import Exchange, Issuer, Loopback, config_for
 
 Way = Literal["wsgi", "asyncio", "verifier", "async verifier"]
 WAYS: tuple[Way, ...] = ("wsgi", "asyncio", "verifier", "async verifier")

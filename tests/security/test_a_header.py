@@ -17,9 +17,9 @@ import pytest
 from jwt.algorithms import ECAlgorithm
 
 from stackauth_middleware import StackAuthConfig, Verifier
-from stackauth_middleware._credentials import MAX_OCTETS
-from stackauth_middleware._memory import forget_all
-from tests.core.helpers import NORMAL, SIGNERS
+from stackauth_middleware._core.cache import reset_all
+from stackauth_middleware._core.credentials import MAX_BYTES
+from tests.unit.core.helpers import NORMAL, SIGNERS
 
 from .corpus import cases, claims, signed
 from .issuer import CountingIssuer
@@ -54,12 +54,12 @@ def only_guard() -> Guard:
 @pytest.fixture
 def leaving(only_guard: Guard) -> Iterator[list[tuple[str, Any]]]:
     """Return what tried to leave, with nothing in place of the network."""
-    forget_all()
+    reset_all()
     only_guard.seen = []
     yield only_guard.seen
     only_guard.seen = None
     only_guard.files = False
-    forget_all()
+    reset_all()
 
 
 def by_new_loop(config: StackAuthConfig, token: str) -> str:
@@ -126,7 +126,7 @@ def test_a7_a_kid_is_no_line_of_the_log(
     ]
     with caplog.at_level(logging.DEBUG):
         for token in [case.token for case in CASES.values() if case.threat in ("A7", "A8")] + marked:
-            assert WAYS[way](config, token) == ("invalid_token" if len(token) <= MAX_OCTETS else too_long)
+            assert WAYS[way](config, token) == ("invalid_token" if len(token) <= MAX_BYTES else too_long)
     messages = [record.getMessage() for record in caplog.records]
     assert not [message for message in messages if not message.isprintable()]
     for word in ("canary", "forged", "passwd", "or 1=1"):

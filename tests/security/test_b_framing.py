@@ -11,7 +11,7 @@ import pytest
 from jwt.algorithms import ECAlgorithm
 
 from stackauth_middleware import RefusedError, StackAuthConfig, Verifier
-from tests.core.helpers import PROJECT
+from tests.unit.core.helpers import PROJECT
 
 from .corpus import cases, signed
 from .issuer import CountingIssuer
@@ -29,7 +29,7 @@ class Work:
     read: list[int] = field(default_factory=list)
     checked: int = 0
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self.decoded, self.read, self.checked = [], [], 0
 
 
@@ -65,7 +65,7 @@ def ask(way: str, config: StackAuthConfig, name: str, work: Work) -> None:
     case = CASES[name] if way == "verifier" else at_a_door(CASES[name])
     ask_by = WAYS[way]
     outcome_body_read = 0 if way == "verifier" else 1  # the test's own reading of the answer
-    work.forget()
+    work.reset()
     assert ask_by(config, case.token) == case.code.value, name
     if outcome_body_read:
         work.read.pop()
@@ -105,7 +105,7 @@ def test_no_token_makes_us_decode_more_than_the_cap(
     """Whatever the corpus holds: each part once, none above 8 KiB, at most one signature check."""
     judged = 0
     for name, case in CASES.items():
-        work.forget()
+        work.reset()
         issuer.calls.clear()
         by_verifier(config, case.token)
         assert work.checked <= 1, name
@@ -119,12 +119,12 @@ def test_no_token_makes_us_decode_more_than_the_cap(
 
 def test_b5_both_spellings_of_a_signature_are_one_user_and_two_memories(issuer: CountingIssuer, work: Work) -> None:
     """High-s is honest by RFC 7518. So a token has two texts, and what is remembered by text must be bounded."""
-    verifier = Verifier(StackAuthConfig(project_id=PROJECT, token_memory=1))
+    verifier = Verifier(StackAuthConfig(project_id=PROJECT, token_cache_size=1))
     low, high = CASES["ok-sig-low-s"].token, CASES["ok-sig-high-s"].token
     assert low.rpartition(".")[0] == high.rpartition(".")[0]
     assert low != high
     for token, checks in ((low, 1), (low, 0), (high, 1), (high, 0), (low, 1)):
-        work.forget()
+        work.reset()
         verifier.verify(token)
         assert work.checked == checks
     assert verifier.verify(low) == verifier.verify(high)

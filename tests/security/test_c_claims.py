@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stackauth_middleware import RefusedError, StackAuthConfig, Verifier
-from tests.core.helpers import (
+from tests.unit.core.helpers import (
     ANONYMOUS,
     NORMAL,
     PATHS,
@@ -22,8 +22,8 @@ from tests.core.helpers import (
     USER_ID,
     reply,
 )
-from tests.core.helpers import API as HOSTED
-from tests.doors.drive import asgi, environ_of, http_scope, wsgi
+from tests.unit.core.helpers import API as HOSTED
+from tests.unit.middleware.drive import asgi, environ_of, http_scope, wsgi
 
 from .corpus import cases, claims, signed
 from .issuer import CountingIssuer

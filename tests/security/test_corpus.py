@@ -22,10 +22,10 @@ from stackauth_middleware import (
     StackAuthWSGIMiddleware,
     Verifier,
 )
-from stackauth_middleware._memory import forget_all
-from tests.core.helpers import PROJECT
+from stackauth_middleware._core.cache import reset_all
 from tests.security.corpus import Case, cases
 from tests.security.issuer import CountingIssuer, issuer_in_place
+from tests.unit.core.helpers import PROJECT
 
 CASES = list(cases())
 SAMPLE = CASES if os.environ.get("STACKAUTH_ALL_CASES") else CASES[:: max(1, len(CASES) // 100)][:100]
@@ -200,5 +200,5 @@ def test_refusals_look_alike(door: Any, config: StackAuthConfig, issuer: Countin
     """H9: an unknown key id, a bad signature and bad claims get the same row: nothing tells them apart."""
     chosen = {"hdr-kid-unknown", "sig-stranger", "sub-missing", "sta-branch-other"}
     outcomes = {door(config, case.token) for case in CASES if case.name in chosen}
-    forget_all()
+    reset_all()
     assert outcomes == {"invalid_token"}

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from stackauth_middleware import _profiles
-from stackauth_middleware._credentials import HEADERS, MAX_HEADERS
-from stackauth_middleware._lookup import size_of
-from stackauth_middleware._upstream import Reply
-from stackauth_middleware._verifiers import _inbound as inbound_of_headers
-from stackauth_middleware._wire import Inbound
-from stackauth_middleware.asgi import _inbound
+from stackauth_middleware._adapters import request_from_scope
+from stackauth_middleware._adapters import request_from_scope as request_from_headers
+from stackauth_middleware._core import profiles as profiles_module
+from stackauth_middleware._core.credentials import HEADERS, MAX_HEADERS
+from stackauth_middleware._core.lookup import size_of
+from stackauth_middleware._core.records import RequestRecord
+from stackauth_middleware._core.upstream import Reply
 from stackauth_middleware.testing import LocalStackAuth
-from tests.core.helpers import NOW, USER_ID
-from tests.doors.drive import asgi, http_scope
-from tests.doors.test_asgi import signed
+from tests.unit.core.helpers import NOW, USER_ID
+from tests.unit.middleware.drive import asgi, http_scope
+from tests.unit.middleware.test_asgi import signed
 
 BLOCK = 4 * 1024 * 1024
 
@@ -42,7 +42,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 def test_header_block_of_four_megabytes_is_read_within_30_milliseconds(name: bytes, value: bytes) -> None:
     count = BLOCK // (len(name) + len(value) + 4)
     scope = http_scope(headers=[(bytes(bytearray(name)), bytes(bytearray(value))) for _ in range(count)])
-    assert milliseconds(lambda: _inbound(scope, None)) < 30
+    assert milliseconds(lambda: request_from_scope(scope, None)) < 30
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_verifier_joins_only_headers_that_are_lists() -> None:
         ("Sec-WebSocket-Protocol", "a"),
         (b"sec-websocket-protocol", b"b"),
     ]
-    made: Inbound = inbound_of_headers(pairs)  # type: ignore[arg-type]
+    made: RequestRecord = request_from_headers(pairs)  # type: ignore[arg-type]
     assert dict(made.headers) == {"authorization": "x,", "sec-websocket-protocol": "a,b"}
 
 
@@ -126,7 +126,7 @@ def test_memory_of_a_profile_is_never_estimated_too_low(shape: str, ascii_only: 
     body = {"id": USER_ID, "client_metadata": METADATA[shape]}
     reply = Reply(200, {}, json.dumps(body, separators=(",", ":"), ensure_ascii=ascii_only).encode())
     before, _ = tracemalloc.get_traced_memory()
-    profile: Any = _profiles.read(reply, USER_ID, NOW)
+    profile: Any = profiles_module.read(reply, USER_ID, NOW)
     gc.collect()
     taken = tracemalloc.get_traced_memory()[0] - before
     assert profile.id == USER_ID
@@ -138,7 +138,7 @@ def test_memory_of_a_common_profile_is_not_estimated_many_times_too_high(stackau
     body = json.dumps(stackauth.users.create(display_name="Jane Doe").read()).encode()
     gc.collect()
     tracemalloc.start()
-    profiles = [_profiles.read(Reply(200, {}, body), json.loads(body)["id"], NOW) for _ in range(100)]
+    profiles = [profiles_module.read(Reply(200, {}, body), json.loads(body)["id"], NOW) for _ in range(100)]
     taken = tracemalloc.get_traced_memory()[0] / len(profiles)
     tracemalloc.stop()
     assert size_of(body) < 10 * taken

@@ -21,18 +21,8 @@ from stackauth_middleware import (
     StackAuthWSGIMiddleware,
     Verifier,
 )
-from tests.core.helpers import (
-    ANONYMOUS,
-    LEFT_OUT,
-    NORMAL,
-    PROJECT,
-    RESTRICTED,
-    SIGNERS,
-    Signer,
-    b64url,
-    reply,
-)
-from tests.doors.drive import Seen, asgi, environ_of, http_scope, wsgi
+from tests.unit.core.helpers import ANONYMOUS, LEFT_OUT, NORMAL, PROJECT, RESTRICTED, SIGNERS, Signer, b64url, reply
+from tests.unit.middleware.drive import Seen, asgi, environ_of, http_scope, wsgi
 
 from .corpus import cases, claims, signed
 from .issuer import CountingIssuer
@@ -78,7 +68,7 @@ SECRETS = {
     "api key": "stack_user_22222222222222222222222222222222222222",
     "three parts": "ssk_3333333333.33333333333333333333.3333333333333",
 }
-CARRIERS: dict[str, Any] = {
+TOKEN_SOURCES: dict[str, Any] = {
     "x-stack-access-token": lambda secret: [("x-stack-access-token", secret)],
     "x-hexclave-access-token": lambda secret: [("x-hexclave-access-token", secret)],
     "bearer": lambda secret: [("authorization", f"Bearer {secret}")],
@@ -105,14 +95,14 @@ def test_d7_a_secret_in_place_of_a_token_is_never_written_down(
     core = max(secret.replace('"', ",").split(","), key=len)
     written: list[str] = []
     with caplog.at_level(logging.DEBUG):
-        for carrier, headers_of in CARRIERS.items():
+        for token_source, headers_of in TOKEN_SOURCES.items():
             headers = headers_of(secret)
             octets = [(key.encode(), value.encode()) for key, value in headers]
             answers: list[Seen] = [asgi(http_scope(headers=octets), config=config)]
             answers.append(wsgi(environ_of("/", dict(headers)), config=config))
             assert answers[0].same() == answers[1].same()
-            let_in = carrier == "beside a token"
-            assert [answer.status == 200 for answer in answers] == [let_in] * 2, carrier
+            let_in = token_source == "beside a token"
+            assert [answer.status == 200 for answer in answers] == [let_in] * 2, token_source
             written += [str(answer.headers) + answer.body.decode() for answer in answers]
             for answer in answers:
                 for scope in answer.reached:

@@ -17,9 +17,9 @@ from stackauth_middleware import (
     StackAuthWSGIMiddleware,
     get_user,
 )
-from stackauth_middleware._verdict import Unauthenticated
-from tests.core.helpers import ANONYMOUS, PROJECT, RESTRICTED, SIGNERS, USER_ID, reply
-from tests.doors.drive import Seen, asgi, environ_of, http_scope, wsgi
+from stackauth_middleware._core.outcome import Unauthenticated
+from tests.unit.core.helpers import ANONYMOUS, PROJECT, RESTRICTED, SIGNERS, USER_ID, reply
+from tests.unit.middleware.drive import Seen, asgi, environ_of, http_scope, wsgi
 
 from .corpus import signed
 from .issuer import CountingIssuer
@@ -191,7 +191,7 @@ def test_e6_an_underscore_is_the_servers_to_tell_under_wsgi(config: StackAuthCon
 
 
 LOOK_ALIKE = ("remote-user", "stackauth-user", "stackauth.user", "x-stack-user", "x-stack-user-id", "x-user", "user")
-PLANTED = {"stackauth.user": "root", "stackauth.error": "planted", "stackauth.verdict": "planted"}
+PLANTED = {"stackauth.user": "root", "stackauth.error": "planted", "stackauth.outcome": "planted"}
 PREFLIGHT = [("origin", "https://a.example"), ("access-control-request-method", "PUT")]
 OPEN: dict[str, tuple[str, str, Headers]] = {
     "public": ("/public", "GET", []),
@@ -224,7 +224,7 @@ def test_e6_and_e7_nobody_can_be_planted(opened: str, issuer: CountingIssuer) ->
     for written in (scope, environ):
         assert get_user(written) is None
         assert [written[name] for name in ("stackauth.user", "stackauth.error")] == [None, None]
-        assert isinstance(written["stackauth.verdict"], Unauthenticated)
+        assert isinstance(written["stackauth.outcome"], Unauthenticated)
     assert scope["state"] == {"user": None, "db": 1}
     assert not scope["user"]
     assert scope["auth"].scopes == []

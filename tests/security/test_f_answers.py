@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.core.helpers import NORMAL, RESTRICTED, WALL, Clock, document, token
-from tests.core.test_keyset import BODIES
-from tests.edges import hostile
-from tests.edges.loopback import Exchange, Loopback
-from tests.rest.conftest import Attempts
+from tests.network.conftest import Attempts
+from tests.unit.core.helpers import NORMAL, RESTRICTED, WALL, Clock, document, token
+from tests.unit.core.test_key_sets import BODIES
+from tests.unit.io import hostile
+from tests.unit.io.loopback import Exchange, Loopback
 
 from .published import LASTING, LET_IN, OURS, Published, Said, Way, answering, both_doors, down, junk
 

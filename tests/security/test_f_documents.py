@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.helpers import LEFT_OUT, NORMAL, SIGNERS, WALL, Clock, Signer, b64url, token
-from tests.core.test_keyset import OFF, UNUSABLE
-from tests.edges import authority
-from tests.edges.loopback import Issuer, Loopback, config_for, live_token
+from tests.unit.core.helpers import LEFT_OUT, NORMAL, SIGNERS, WALL, Clock, Signer, b64url, token
+from tests.unit.core.test_key_sets import OFF, UNUSABLE
+from tests.unit.io import authority
+from tests.unit.io.loopback import Issuer, Loopback, config_for, live_token
 
 from .published import EXPIRED, INVALID, LET_IN, Asker, Published, Way, both_doors, down, every_way
 

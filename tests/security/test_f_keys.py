@@ -12,12 +12,13 @@ from collections.abc import Callable
 
 import pytest
 
-from stackauth_middleware import ErrorCode, _flow_keys
+from stackauth_middleware import ErrorCode
+from stackauth_middleware._core import key_set_cache
 from stackauth_middleware.errors import Event
-from tests.core.helpers import ANONYMOUS, NORMAL, RESTRICTED, SIGNERS, Clock, Signer, claims, token
-from tests.edges import hostile
-from tests.edges.loopback import Exchange, closed_port, config_for
-from tests.rest.conftest import Attempts
+from tests.network.conftest import Attempts
+from tests.unit.core.helpers import ANONYMOUS, NORMAL, RESTRICTED, SIGNERS, Clock, Signer, claims, token
+from tests.unit.io import hostile
+from tests.unit.io.loopback import Exchange, closed_port, config_for
 
 from .published import INVALID, LASTING, LET_IN, Asker, Published, Way, answering, both_doors, down, every_way, junk
 
@@ -39,7 +40,7 @@ troubles = pytest.mark.parametrize("trouble", TROUBLES)
 def patient(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Let a busy machine take its time, unless it would be taken in vain: the one second is no subject here."""
     in_vain = request.node.callspec.params.get("trouble") == "hanging"
-    monkeypatch.setattr(_flow_keys, "REFRESH_BUDGET", 0.1 if in_vain else 30.0)
+    monkeypatch.setattr(key_set_cache, "REFRESH_BUDGET", 0.1 if in_vain else 30.0)
 
 
 # -- floods -------------------------------------------------------------------------------------------

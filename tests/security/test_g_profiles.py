@@ -1,4 +1,4 @@
-"""Threats G1 to G12 through real sockets, where tests/rest does not hold them already: what users/me may answer."""
+"""Threats G1 to G12 through real sockets, where tests/network does not hold them already: what users/me may answer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from stackauth_middleware import Rule, StackAuthConfig
-from stackauth_middleware._flow import Flow
-from tests.core.helpers import LEFT_OUT, without
-from tests.edges.loopback import Exchange, Loopback
-from tests.rest.conftest import Attempts
-from tests.rest.sites import Kind, Site, both_doors
-from tests.rest.upstream import SECRET, USERS_ME, Upstream
+from stackauth_middleware._core.flow import Flow
+from tests.network.conftest import Attempts
+from tests.network.sites import Kind, Site, both_doors
+from tests.network.upstream import SECRET, USERS_ME, Upstream
+from tests.unit.core.helpers import LEFT_OUT, without
+from tests.unit.io.loopback import Exchange, Loopback
 
 from .published import EXPIRED, INVALID, LET_IN, OURS, Said, down, said
 
@@ -245,7 +245,7 @@ def test_g10_bad_tokens_leave_nothing_behind(up: Upstream) -> None:
         grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert len(site.reached) == 1
-    flow = config.own(Flow)
+    flow = config.get_or_create(Flow)
     desk = flow._profiles
     kept = [len(each._values) for each in (flow._tokens, desk._kept, desk._failed, desk._refused)]
     assert kept == [1, 1, 0, 0]
@@ -275,7 +275,7 @@ CONDUCTS: dict[str, Callable[[Exchange], None]] = {
 def test_g12_no_secret_goes_where_keys_are_asked_for(
     conduct: str, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nor comes into a log or an answer when that fails; tests/rest/test_canaries.py looks everywhere else."""
+    """Nor comes into a log or an answer when that fails; tests/network/test_canaries.py looks everywhere else."""
     caplog.set_level(logging.DEBUG)
     token = up.token()
     up.server.answer = CONDUCTS[conduct]

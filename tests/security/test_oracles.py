@@ -16,10 +16,10 @@ from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
 from stackauth_middleware import RefusedError, StackAuthConfig, User, Verifier
-from stackauth_middleware._tokens import check_signature, parse, user_of
-from tests.core.helpers import AUDIENCES, ISSUERS, NORMAL, PROJECT, SIGNERS, b64url, bounded
+from stackauth_middleware._core.tokens import check_signature, parse, user_of
 from tests.security.corpus import HEADER, SIGNER, claims, raw, signed
 from tests.security.issuer import issuer_in_place
+from tests.unit.core.helpers import AUDIENCES, ISSUERS, NORMAL, PROJECT, SIGNERS, b64url, bounded
 
 KEY = SIGNER.public
 LENIENT = JWSRegistry(algorithms=["ES256"], strict_check_header=False)

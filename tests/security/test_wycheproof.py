@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from stackauth_middleware import RefusedError, StackAuthConfig, Verifier
-from stackauth_middleware._keyset import Document, Failure, read
-from stackauth_middleware._tokens import ES256, jws
-from stackauth_middleware._upstream import Reply
-from stackauth_middleware._wire import Clocks
-from tests.core.helpers import NORMAL, PROJECT, b64url, reply
+from stackauth_middleware._core.key_sets import Document, Failure, read
+from stackauth_middleware._core.records import Clocks
+from stackauth_middleware._core.tokens import ES256, jws
+from stackauth_middleware._core.upstream import Reply
 from tests.security.corpus import HEADER, SIGNER, claims
 from tests.security.issuer import issuer_in_place
 from tests.security.p256 import recover
+from tests.unit.core.helpers import NORMAL, PROJECT, b64url, reply
 
 
 def vectors(root: Path, name: str) -> dict[str, Any]:
@@ -42,8 +42,8 @@ def test_every_raw_vector_at_the_primitive(wycheproof: Path) -> None:
         key = load_der_public_key(
             bytes.fromhex(group["publicKey"] if isinstance(group["publicKey"], str) else group["publicKeyDer"])
         )
-        verdict = holds(bytes.fromhex(test["msg"]), key, bytes.fromhex(test["sig"]))
-        verdicts[test["result"], verdict] += 1
+        outcome = holds(bytes.fromhex(test["msg"]), key, bytes.fromhex(test["sig"]))
+        verdicts[test["result"], outcome] += 1
     assert verdicts == {("valid", True): 173, ("invalid", False): 89}
 
 
@@ -81,8 +81,8 @@ def test_b14_every_raw_signature_wrapped_on_an_own_token(wycheproof: Path) -> No
         implied = recover(message.encode(), r, s) if len(signature) == 64 else None
         own = load_der_public_key(bytes.fromhex(group["publicKeyDer"]))
         assert isinstance(own, ec.EllipticCurvePublicKey)
-        verdict = wrapped(implied or own, message, signature)
-        verdicts["possible" if implied else "impossible", verdict] += 1
+        outcome = wrapped(implied or own, message, signature)
+        verdicts["possible" if implied else "impossible", outcome] += 1
     assert set(verdicts) == {("possible", "accept"), ("impossible", "invalid_token")}
     assert sum(verdicts.values()) == 262
     assert verdicts["possible", "accept"] > 170

@@ -13,7 +13,7 @@ from typing import Any
 from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthConfig, StackAuthWSGIMiddleware, get_user
 
 RULES = [Rule("/healthz", "public"), Rule("/hello", "optional")]
-CARRIERS: Any = ("x-stack-access-token", "bearer", "x-stack-auth", "websocket")
+TOKEN_SOURCES: Any = ("x-stack-access-token", "bearer", "x-stack-auth", "websocket")
 
 auth = StackAuthConfig(rules=RULES)
 
@@ -72,8 +72,8 @@ _guarded = StackAuthASGIMiddleware(_app, auth)
 _doors: dict[str, Any] = {
     "unguarded": _app,
     "bare": _without_extension(_guarded),
-    "accepting": StackAuthASGIMiddleware(_app, websocket_refusal="accept", carriers=CARRIERS),
-    "carrier": StackAuthASGIMiddleware(_app, carriers=CARRIERS),
+    "accepting": StackAuthASGIMiddleware(_app, websocket_refusal="accept", token_sources=TOKEN_SOURCES),
+    "token_source": StackAuthASGIMiddleware(_app, token_sources=TOKEN_SOURCES),
     "unavailable": StackAuthASGIMiddleware(_app, **_nowhere),
     "unavailable-accepting": StackAuthASGIMiddleware(_app, websocket_refusal="accept", **_nowhere),
 }

@@ -61,10 +61,10 @@ auth = StackAuthConfig(
     leeway=2.5,
     timeout=3,
     profile_ttl=60,
-    token_memory=100,
-    profile_memory=100,
+    token_cache_size=100,
+    profile_cache_size=100,
     profile_cache_bytes=1_000_000,
-    carriers=("bearer", "websocket"),
+    token_sources=("bearer", "websocket"),
     trust_env_proxies=True,
     rules=rules,
     default_access="optional",
@@ -76,13 +76,13 @@ auth = StackAuthConfig(
     state_key=None,
     request_user=True,
     realm="api",
-    warm_up=False,
+    prefetch_keys=False,
     root_path="/api/v2",
     websocket_refusal="accept",
     observers=[observe, print],
 )
 StackAuthConfig(error_body="problem", issuer_url="https://auth.example.com", state_key="account", root_path="scope")
-StackAuthConfig(error_body={401: {"detail": "Unauthorized"}, ErrorCode.FORBIDDEN: "no"}, carriers={"x-stack-auth"})
+StackAuthConfig(error_body={401: {"detail": "Unauthorized"}, ErrorCode.FORBIDDEN: "no"}, token_sources={"x-stack-auth"})
 
 
 async def asgi_app(scope: Any, receive: Any, send: Any) -> None: ...
@@ -108,10 +108,10 @@ StackAuthASGIMiddleware(
     leeway=2.5,
     timeout=3,
     profile_ttl=60,
-    token_memory=100,
-    profile_memory=100,
+    token_cache_size=100,
+    profile_cache_size=100,
     profile_cache_bytes=1_000_000,
-    carriers=("bearer", "websocket"),
+    token_sources=("bearer", "websocket"),
     trust_env_proxies=True,
     rules=tuple(rules),
     default_access="public",
@@ -123,7 +123,7 @@ StackAuthASGIMiddleware(
     state_key="account",
     request_user=True,
     realm="api",
-    warm_up=False,
+    prefetch_keys=False,
     root_path="/api/v2",
     websocket_refusal="close",
     observers=(observe,),

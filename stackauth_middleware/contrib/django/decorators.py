@@ -10,10 +10,11 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from ..._credentials import vary_names
-from ..._door import VERDICT, require_user
-from ..._headers import private_headers
-from ..._verdict import Authenticated
+from ..._adapters import OUTCOME
+from ..._core.credentials import vary_names
+from ..._core.headers import private_headers
+from ..._core.outcome import Authenticated
+from ..._handler_api import require_user
 from .._shared import auser_with_profile, user_with_profile
 from .middleware import SignedInRequest, set_headers
 
@@ -70,7 +71,7 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
 
 def _private(request: HttpRequest, response: Any) -> Any:
     """Mark `response` as one user's: ``@cache_page`` above the view would store it before the middleware does."""
-    admitted = request.META.get(VERDICT)
-    if isinstance(response, HttpResponseBase) and isinstance(admitted, Authenticated):
-        set_headers(response, private_headers(response.items(), vary_names(admitted.config.carriers)))
+    authenticated = request.META.get(OUTCOME)
+    if isinstance(response, HttpResponseBase) and isinstance(authenticated, Authenticated):
+        set_headers(response, private_headers(response.items(), vary_names(authenticated.config.token_sources)))
     return response

@@ -16,9 +16,9 @@ from typing import Any
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from ..._door import get_user
-from ..._responses import challenge_of
-from ..._user import User
+from ..._core.responses import challenge_of
+from ..._core.users import User
+from ..._handler_api import get_user
 from ...errors import ErrorCode
 from .middleware import stack_auth_config
 

@@ -16,20 +16,18 @@ from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from ..._config import StackAuthConfig, config_of
-from ..._credentials import vary_names
-from ..._door import ERROR, USER, VERDICT
-from ..._edge import clocks, in_event_loop
-from ..._flow import Flow
-from ..._headers import preflight_headers, private_headers
-from ..._paths import of_environ
-from ..._upstream import Script
-from ..._user import User, UserType
-from ..._verdict import Outcome, Refused
-from ..._wire import Inbound, Response
-from ...asgi import _inbound as inbound_of_scope
+from ..._adapters import publish, request_from_environ, request_from_scope
+from ..._core.config import StackAuthConfig, config_of
+from ..._core.credentials import vary_names
+from ..._core.flow import Flow
+from ..._core.headers import preflight_headers, private_headers
+from ..._core.outcome import Outcome, Refused
+from ..._core.paths import of_environ
+from ..._core.records import RequestRecord, Response
+from ..._core.upstream import Script
+from ..._core.users import User, UserType
+from ..._io.network import clocks, in_event_loop
 from ...errors import AuthServerError, ConfigError, RefusedError
-from ...wsgi import _inbound as inbound_of_environ
 from .._shared import respond_to
 
 _NO_OCTETS_OF_UTF8 = re.compile("%[89A-F][0-9A-F]")
@@ -96,44 +94,44 @@ class StackAuthMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        from ..._sync import SyncEdge
+        from ..._io.sync_runner import SyncRunner
 
         self._get_response = get_response
         self._config = stack_auth_config()
-        self._flow = self._config.own(Flow)
-        self._edge = self._config.own(SyncEdge)
-        self._vary = vary_names(self._config.carriers)
+        self._flow = self._config.get_or_create(Flow)
+        self._runner = self._config.get_or_create(SyncRunner)
+        self._vary = vary_names(self._config.token_sources)
         self._stale: frozenset[UserType] = frozenset()
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
-            from ..._async import AsyncEdge
+            from ..._io.async_runner import AsyncRunner
 
             markcoroutinefunction(self)
-            self._async_edge = self._config.own(AsyncEdge)
+            self._async_runner = self._config.get_or_create(AsyncRunner)
             request_finished.connect(self._refresh)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
             return self._acall(request)
-        step = self._gate(request, under_asgi=False)
-        outcome = step if isinstance(step, Outcome) else self._edge.run(step)
+        step = self._authorize(request, under_asgi=False)
+        outcome = step if isinstance(step, Outcome) else self._runner.run(step)
         if isinstance(outcome, Refused):
             return _http_response(outcome.response)
-        _tell(request, outcome)
+        _publish(request, outcome)
         return self._finished(outcome, self._get_response(request))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         under_asgi = hasattr(request, "scope")
-        step = self._gate(request, under_asgi=under_asgi)
+        step = self._authorize(request, under_asgi=under_asgi)
         if isinstance(step, Outcome):
             outcome = step
         elif under_asgi:
-            outcome = await self._async_edge.run(step)
+            outcome = await self._async_runner.run(step)
         else:  # each request has an event loop of its own, which no connection could outlive
-            outcome = await sync_to_async(partial(self._edge.run, step), thread_sensitive=False)()
+            outcome = await sync_to_async(partial(self._runner.run, step), thread_sensitive=False)()
         if isinstance(outcome, Refused):
             return _http_response(outcome.response)
-        _tell(request, outcome)
+        _publish(request, outcome)
         response = self._finished(outcome, await self._get_response(request))
         if outcome.refresh is not None:
             self._stale |= {outcome.refresh}
@@ -153,41 +151,39 @@ class StackAuthMiddleware:
             return None
         return _http_response(respond_to(request, exception))
 
-    def _gate(self, request: HttpRequest, *, under_asgi: bool) -> Outcome | Script[Outcome]:
+    def _authorize(self, request: HttpRequest, *, under_asgi: bool) -> Outcome | Script[Outcome]:
         try:
-            inbound = self._inbound(request)
+            record = self._request_record(request)
         except Exception:  # any: what is no environ can fail in any way
             return self._flow.unreadable()
-        return self._flow.gate(inbound, clocks(), defer_refresh=under_asgi, in_event_loop=under_asgi)
+        return self._flow.authorize(record, clocks(), defer_refresh=under_asgi, in_event_loop=under_asgi)
 
-    def _inbound(self, request: HttpRequest) -> Inbound:
+    def _request_record(self, request: HttpRequest) -> RequestRecord:
         """Return what the other middlewares would see, with the path that Django routes on.
 
         Django takes the root path off itself, under ASGI too, so what a scope claims cannot mislead.
         """
         scope, path = getattr(request, "scope", None), request.path_info
         if scope is None:
-            inbound = inbound_of_environ(request.META, "")
+            record = request_from_environ(request.META, "")
             path = _NO_OCTETS_OF_UTF8.sub("\ufffd", path)
         else:
-            inbound = inbound_of_scope(scope, "", "")
+            record = request_from_scope(scope, "", "")
         root_path = of_environ(request.META.get("SCRIPT_NAME") or "", self._config.root_path)
-        return Inbound(inbound.method, path or "/", root_path, inbound.headers)
+        return RequestRecord(record.method, path or "/", root_path, record.headers)
 
     def _refresh(self, **signal: Any) -> None:
         """Refresh stale key sets in the thread that has closed a response, when nobody waits for it."""
         if self._stale and not in_event_loop():
             stale, self._stale = self._stale, frozenset()
             for user_type in stale:
-                self._edge.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
+                self._runner.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
 
 
-def _tell(request: HttpRequest, outcome: Outcome) -> None:
+def _publish(request: HttpRequest, outcome: Outcome) -> None:
     """Leave what the doors leave, where they leave it, and the user on the request."""
     for written in (request.META, getattr(request, "scope", request.META)):
-        written[USER] = outcome.user
-        written[ERROR] = outcome.error
-        written[VERDICT] = outcome
+        publish(written, outcome)
     cast("StackAuthRequest", request).stack_user = outcome.user
 
 

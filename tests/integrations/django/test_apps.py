@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
-from stackauth_middleware import _config
+from stackauth_middleware._core import config
 from stackauth_middleware.contrib.django import StackAuthMiddleware
 from stackauth_middleware.contrib.django.apps import check_middleware
 
@@ -128,9 +128,9 @@ def test_the_app_makes_the_config_early() -> None:
     """So that the pytest fixture knows the project before a test client has sent anything."""
     with installed():
         apps.get_app_config("stackauth").ready()
-        youngest = _config.youngest()
-    assert youngest is not None
-    assert youngest.project_id == PROJECT
+        newest_config = config.newest_config()
+    assert newest_config is not None
+    assert newest_config.project_id == PROJECT
 
 
 def test_wrong_settings_do_not_keep_the_check_from_running() -> None:

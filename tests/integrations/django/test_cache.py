@@ -113,7 +113,7 @@ def test_answers_are_private_on_streams_too(route: str, asgi: bool, stackauth: L
 
 
 def test_vary_names_the_enabled_sources_alone_and_public_stands(asgi: bool, stackauth: LocalStackAuth) -> None:
-    with installed(OURS, CARRIERS=["bearer"]):
+    with installed(OURS, TOKEN_SOURCES=["bearer"]):
         site = Site(asgi=asgi)
         headers = {"authorization": f"Bearer {stackauth.token()}"}
         assert site.get("/own", headers)["Vary"] == "Authorization"

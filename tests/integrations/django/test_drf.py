@@ -117,7 +117,7 @@ def test_a_view_loads_the_profile_or_is_answered_for(asgi: bool, stackauth: Loca
     site, headers = Site(asgi=asgi), stackauth.headers()
     assert site.answer("/profile", headers).body["primary_email"] == JANE["email"]
     case = cases.NO_PROFILE["unreachable"]
-    stackauth.forget()
+    stackauth.reset()
     with case.trouble(stackauth):
         assert site.answer("/profile", headers) == case.answer()
 

@@ -18,14 +18,8 @@ from django.urls import re_path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stackauth_middleware import (
-    ConfigError,
-    Rule,
-    StackAuthASGIMiddleware,
-    StackAuthConfig,
-    StackAuthWSGIMiddleware,
-    _edge,
-)
+from stackauth_middleware import ConfigError, Rule, StackAuthASGIMiddleware, StackAuthConfig, StackAuthWSGIMiddleware
+from stackauth_middleware._io import network
 from stackauth_middleware.contrib.django import StackAuthMiddleware, stack_auth_config
 from stackauth_middleware.testing import LocalStackAuth
 from tests.frameworks.ask import Ask, Loop, ask_wsgi
@@ -45,7 +39,7 @@ def test_what_the_doors_leave_is_left(site: Site, stackauth: LocalStackAuth) -> 
     for written in (request.META, *([request.scope] if site.is_asgi else [])):
         assert written["stackauth.user"] is request.stack_user
         assert written["stackauth.error"] is None
-        assert written["stackauth.verdict"] is not None
+        assert written["stackauth.outcome"] is not None
 
 
 def test_djangos_own_user_is_left_alone(site: Site, stackauth: LocalStackAuth) -> None:
@@ -100,7 +94,7 @@ def test_a_refusal_that_a_view_meets_is_answered(name: str, site: Site, stackaut
     case = cases.NO_PROFILE[name]
     headers = case.send(stackauth)
     for path in ("/optional/load", "/optional/async/load"):
-        stackauth.forget()
+        stackauth.reset()
         with case.trouble(stackauth):
             assert site.answer(path, headers) == case.answer()
         if name == "deleted since":
@@ -134,7 +128,7 @@ def test_djangos_page_about_an_exception_shows_no_token(asgi: bool, stackauth: L
         site = Site(asgi=asgi)
         token = stackauth.token()
         page = site.get("/buy", {"x-stack-access-token": token}).content.decode()
-    assert "stackauth.verdict" in page
+    assert "stackauth.outcome" in page
     assert token not in page
     assert token.split(".")[2] not in page
 
@@ -189,8 +183,8 @@ def test_a_browser_elsewhere_can_read_a_refusal(
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The clock of the ages, to be set forward."""
     moved = SimpleNamespace(by=0.0)
-    stand_in = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + moved.by)
-    monkeypatch.setattr(_edge, "time", stand_in)
+    transport_override = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + moved.by)
+    monkeypatch.setattr(network, "time", transport_override)
     return moved
 
 

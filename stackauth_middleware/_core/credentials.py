@@ -1,0 +1,175 @@
+"""Carriers: where in a request an access token stands. Judges form only, never the token.
+
+What Stack Auth's SDKs and its documentation send to a user's own back end (contract.md section 4),
+each in the old brand and the new, in the order in which they are looked at:
+
+1. ``x-stack-access-token: <jwt>``
+2. ``Authorization: Bearer stackauth_<base64 of {"accessToken": …, "refreshToken": …}>``
+3. ``x-stack-auth: {"accessToken": …, "refreshToken": …}``
+4. ``Authorization: Bearer <jwt>``
+5. the WebSocket sub-protocols ``stackauth, <jwt>``, for browsers, which can set no header there
+
+The first that is present decides. The refresh token in 2 and 3 is dropped here and goes nowhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Container, Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+from ..errors import ErrorCode, RefusedError
+
+TokenSource: TypeAlias = Literal["x-stack-access-token", "bearer", "x-stack-auth", "websocket"]
+TOKEN_SOURCES: tuple[TokenSource, ...] = get_args(TokenSource)
+
+SUBPROTOCOL = "stackauth"
+MAX_BYTES = 8192
+
+_TOKEN_HEADERS = ("x-stack-access-token", "x-hexclave-access-token")
+_JSON_HEADERS = ("x-stack-auth", "x-hexclave-auth")
+_PREFIXES = ("stackauth_", "hexclave_")
+HEADERS = frozenset((*_TOKEN_HEADERS, *_JSON_HEADERS, "authorization", "sec-websocket-protocol"))
+"""The header names, in lower case, that a door must hand over."""
+
+_SOURCE_HEADERS: dict[TokenSource, tuple[str, ...]] = {
+    "x-stack-access-token": ("X-Stack-Access-Token", "X-Hexclave-Access-Token"),
+    "bearer": ("Authorization",),
+    "x-stack-auth": ("X-Stack-Auth", "X-Hexclave-Auth"),
+    "websocket": (),  # no response to a WebSocket handshake is cached
+}
+MAX_HEADERS = 2000
+"""Header fields of a request that are searched for credentials, as many as Node.js takes."""
+UNSEARCHED = {**dict.fromkeys(HEADERS, ","), "authorization": "bearer stackauth_,"}
+"""What stands for the headers of a request that has more than `MAX_HEADERS`: malformed, so that nothing is skipped."""
+
+_BEARER = re.compile(r"bearer +([^ ].*)", re.IGNORECASE | re.DOTALL)
+_JWT_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
+
+
+def extract(headers: Mapping[str, str], token_sources: Container[TokenSource]) -> str | None:
+    """Return the token that the first present carrier holds, or None where nothing is presented.
+
+    Args:
+        headers: names in lower case, values as latin-1 text. Of a header that is there more than once the
+            first value with a comma behind it will do; WSGI servers join all of them by commas.
+        carriers: those that are looked at.
+
+    Raises:
+        RefusedError: INVALID_REQUEST for a carrier that is repeated, malformed or over 8 KiB.
+    """
+    if "x-stack-access-token" in token_sources:
+        value = _one_of(headers, _TOKEN_HEADERS)
+        if value is not None:
+            return _plain(value)
+    bearer = _bearer(headers) if "bearer" in token_sources else None
+    if bearer is not None and bearer.startswith(_PREFIXES):
+        return _wrapped(_once(bearer).partition("_")[2])
+    if "x-stack-auth" in token_sources:
+        value = _one_of(headers, _JSON_HEADERS)
+        if value is not None:
+            return _member(value)
+    if bearer is not None and _JWT_FORM.fullmatch(_once(bearer)):
+        return bearer
+    if "websocket" in token_sources and "sec-websocket-protocol" in headers:
+        return _subprotocol(headers["sec-websocket-protocol"])
+    return None
+
+
+def vary_names(sources: Container[TokenSource]) -> tuple[str, ...]:
+    """Return the names of the request headers that the enabled token sources read, for ``Vary``."""
+    return tuple(name for source in TOKEN_SOURCES if source in sources for name in _SOURCE_HEADERS[source])
+
+
+def split_subprotocols(value: str) -> list[str]:
+    """Return the sub-protocols that a ``Sec-WebSocket-Protocol`` header offers."""
+    return [each.strip(" \t") for each in value.split(",")]
+
+
+def _one_of(headers: Mapping[str, str], names: tuple[str, str]) -> str | None:
+    """Return the value of the header that is there and not empty; both brands at once are ambiguous."""
+    old, new = headers.get(names[0], "").strip(" \t"), headers.get(names[1], "").strip(" \t")
+    if old and new:
+        raise _malformed("one carrier in both brands")
+    if len(old or new) > MAX_BYTES:
+        raise _malformed("a carrier over 8 KiB")
+    return old or new or None
+
+
+def _plain(value: str) -> str:
+    if "," in value:
+        raise _malformed("an access token header twice")
+    return value
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    """Return what follows ``Bearer``; None for other schemes, which are the app's own business."""
+    value = headers.get("authorization")
+    if value is None:
+        return None
+    match = _BEARER.fullmatch(value.strip(" \t"))
+    if match is None:
+        return None
+    bearer = match[1]
+    return bearer if bearer.startswith(_PREFIXES) or _JWT_FORM.match(bearer, 0, 2 * MAX_BYTES) else None
+
+
+def _once(bearer: str) -> str:
+    if len(bearer) > MAX_BYTES:
+        raise _malformed("a carrier over 8 KiB")
+    if "," in bearer:
+        raise _malformed("an authorization header twice")
+    return bearer
+
+
+def _wrapped(value: str) -> str | None:
+    """Read the base64 JSON of `getAuthorizationHeader()`, standard alphabet with padding."""
+    try:
+        text = base64.b64decode(value.encode("ascii"), validate=True).decode("utf-8")
+    except (ValueError, binascii.Error):
+        raise _malformed("no base64 behind the bearer prefix") from None
+    return _member(text)
+
+
+def _member(text: str) -> str | None:
+    """Return the member ``accessToken`` of a JSON carrier; the refresh token beside it is dropped."""
+    try:
+        carried = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise _malformed("a carrier that is not one JSON object") from None
+    if not isinstance(carried, dict):
+        raise _malformed("a carrier that is not one JSON object")
+    token = carried.get("accessToken")
+    if not isinstance(token, str | None):
+        raise _malformed("an access token that is not a string")
+    return token or None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name twice")
+    return members
+
+
+def _subprotocol(value: str) -> str | None:
+    """Read ``stackauth, <jwt>`` among the offered sub-protocols, in this order and once."""
+    if len(value) > 2 * MAX_BYTES:
+        raise _malformed("sub-protocols over 16 KiB")
+    offered = split_subprotocols(value)
+    if SUBPROTOCOL not in offered:
+        return None
+    at = offered.index(SUBPROTOCOL)
+    if offered.count(SUBPROTOCOL) > 1 or at + 1 == len(offered):
+        raise _malformed("the sub-protocol carrier without one token")
+    token = offered[at + 1]
+    if len(token) > MAX_BYTES:
+        raise _malformed("a carrier over 8 KiB")
+    return token or None
+
+
+def _malformed(detail: str) -> RefusedError:
+    return RefusedError(ErrorCode.INVALID_REQUEST, detail)

@@ -1,0 +1,173 @@
+"""Profiles of users: the users/me call, how its answer is read, and the lookup that keeps what was read.
+
+What Stack Auth answers (contract.md section 3): a status says little. A deleted user is a 400, a bad
+secret key of ours a 401 like a bad token of theirs, and an odd token a 500. So an answer is read by
+the ``code`` in its body; only where there is none does the status count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from .._version import __version__
+from ..errors import ErrorCode
+from .config import StackAuthConfig
+from .lookup import Lookup, parts_of
+from .records import Clocks
+from .upstream import Answer, Call, Failure, NoReply, NoReplyKind, Refusal, Reply, Script
+from .user_profile import UserProfile, profile_from_json
+from .users import User
+
+MAX_BYTES = 1024 * 1024
+MAX_PARTS = 32 * 1024
+"""Commas, lists and objects of an answer: what reading it costs. Metadata is the user's own to write."""
+MAX_REASON = 128
+"""Characters of a reason for a restriction, beyond which it is dropped: refusals are kept by the thousand."""
+
+_JUDGED = {
+    "UNPARSABLE_ACCESS_TOKEN": ErrorCode.INVALID_TOKEN,
+    "ACCESS_TOKEN_EXPIRED": ErrorCode.EXPIRED_TOKEN,
+    "INVALID_PROJECT_FOR_ACCESS_TOKEN": ErrorCode.INVALID_TOKEN,
+    "CANNOT_GET_OWN_USER_WITHOUT_USER": ErrorCode.INVALID_TOKEN,  # the account was deleted
+    "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED": ErrorCode.ANONYMOUS_NOT_ALLOWED,
+    "RESTRICTED_USER_NOT_ALLOWED": ErrorCode.RESTRICTED_NOT_ALLOWED,
+}
+_OUR_FAULT = frozenset(
+    {
+        "INVALID_SECRET_SERVER_KEY",
+        "SERVER_AUTHENTICATION_REQUIRED",
+        "INVALID_PUBLISHABLE_CLIENT_KEY",
+        "PUBLISHABLE_CLIENT_KEY_REQUIRED_FOR_PROJECT",
+        "INSUFFICIENT_ACCESS_TYPE",
+        "CURRENT_PROJECT_NOT_FOUND",
+        "BRANCH_DOES_NOT_EXIST",
+        "ACCESS_TYPE_REQUIRED",
+        "ACCESS_TYPE_WITHOUT_PROJECT_ID",
+        "PROJECT_KEY_WITHOUT_ACCESS_TYPE",
+        "INVALID_ACCESS_TYPE",
+        "SCHEMA_ERROR",
+    }
+)
+
+
+Reading: TypeAlias = UserProfile | Refusal | Failure
+
+
+class ProfileLookup(Lookup[str, UserProfile]):
+    """The profiles of one config by user id. Refusals are kept by token: a user may have several."""
+
+    def __init__(self, config: StackAuthConfig) -> None:
+        super().__init__(
+            config,
+            "profile",
+            config.users_me_url,
+            read,
+            ttl=config.profile_ttl,
+            max_entries=config.profile_cache_size,
+            max_bytes=config.profile_cache_bytes,
+        )
+        self.config = config
+
+    def profile(
+        self, user: User, token: str, digest: bytes, now: Clocks, *, fresh: bool = False
+    ) -> Script[UserProfile]:
+        """Return the profile of `user`, asking users/me where what is kept will not do.
+
+        Args:
+            user: of a token that passed the local check.
+            token: that token.
+            digest: of that token.
+            now: both clocks.
+            fresh: whether only what is asked for from now on will do.
+
+        Raises:
+            RefusedError: Stack Auth refuses the token.
+            AuthServerError: Stack Auth cannot be asked, or refuses our key.
+        """
+
+        def ask() -> Call:
+            return call(self.config, token, __version__)
+
+        return self.get(user.user_id, ask, now, credential=digest, until=user.expires_at, fresh=fresh)
+
+
+def call(config: StackAuthConfig, token: str, version: str) -> Call:
+    """Return the call that asks for the user of `token`, a token that passed the local check.
+
+    Anonymous and restricted users are always asked for; whom to let in is decided here, so that a
+    mode does not change who is who (contract.md section 11).
+    """
+    if config.secret_server_key:
+        access = {"x-stack-access-type": "server", "x-stack-secret-server-key": config.secret_server_key}
+    else:
+        access = {"x-stack-access-type": "client", "x-stack-publishable-client-key": config.publishable_client_key}
+    headers = {
+        "accept": "application/json",
+        "x-stack-project-id": config.project_id,
+        "x-stack-access-token": token,
+        "x-stack-allow-anonymous-user": "true",
+        "x-stack-client-version": f"python @stackauth/middleware@{version}",
+        **access,
+    }
+    return Call("GET", config.users_me_url, headers, max_bytes=MAX_BYTES)
+
+
+def read(answer: Answer, key: str, clocks: Clocks) -> Reading:
+    """Return what `answer` says of the user whose id is `key`."""
+    if isinstance(answer, NoReply) and answer.kind is NoReplyKind.TOO_LARGE:
+        return _too_large(answer.reason)
+    if not isinstance(answer, Reply):
+        return Failure(ErrorCode.SERVER_ERROR, str(answer))
+    status, body = answer.meant_status, _object(answer.body)
+    if isinstance(body, Failure):
+        if status == 200:
+            return body
+        body = {}
+    code = body.get("code")
+    if isinstance(code, str) and (code in _JUDGED or code in _OUR_FAULT):
+        return _by_code(code, body)
+    if status == 200:
+        return _by_body(body, key)
+    retry_after = answer.retry_after(clocks.wall)
+    odd = status >= 500 or isinstance(code, str)
+    return Failure(ErrorCode.SERVER_ERROR, f"status {status}", retry_after, key_only=odd and not retry_after)
+
+
+def _too_large(detail: str) -> Failure:
+    return Failure(ErrorCode.SERVER_ERROR, detail, key_only=True, too_large=True)
+
+
+def _object(body: bytes) -> Mapping[str, Any] | Failure:
+    """Return the object that `body` is, an empty one where it is none, or why it is not read as a profile."""
+    if parts_of(body) > MAX_PARTS:
+        return _too_large("a profile of too many parts")
+    try:
+        value = json.loads(body.decode("utf-8"))
+    except ValueError:
+        return {}
+    except RecursionError:
+        return _too_large("a profile nested too deeply")
+    return value if isinstance(value, dict) else {}
+
+
+def _by_code(code: str, body: Mapping[str, Any]) -> Refusal | Failure:
+    if code in _OUR_FAULT:
+        return Failure(ErrorCode.MISCONFIGURED, f"users/me says {code}")
+    details = body.get("details")
+    reason = details.get("restricted_reason") if isinstance(details, dict) else None
+    kind = reason.get("type") if isinstance(reason, dict) else None
+    known = isinstance(kind, str) and len(kind) <= MAX_REASON
+    return Refusal(_JUDGED[code], f"users/me says {code}", kind if known else None)
+
+
+def _by_body(body: Mapping[str, Any], user_id: str) -> UserProfile | Failure:
+    if body.get("id") != user_id:
+        return Failure(ErrorCode.SERVER_ERROR, "a 200 that is not the profile of this user", key_only=True)
+    try:
+        return profile_from_json(body)
+    except ValueError:
+        return Failure(ErrorCode.SERVER_ERROR, "a profile whose flags are no booleans", key_only=True)
+    except RecursionError:
+        return _too_large("a profile nested too deeply")

@@ -1,0 +1,1 @@
+"""Runners and HTTP clients: perform the I/O that the core asks for."""

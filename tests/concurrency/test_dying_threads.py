@@ -1,0 +1,276 @@
+"""Threads that die while others wait for what they carry: by a signal, or by what another thread throws at them (H1).
+
+Python lets such an exception out where a function begins, among others; so one is raised at the
+beginning of each function of ours that a carrier goes through, and in each of its calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import stackauth_middleware
+from stackauth_middleware import StackAuthConfig, Verifier
+from stackauth_middleware._core import cache
+from stackauth_middleware._core.key_sets import MIN_FETCH_INTERVAL
+from stackauth_middleware._core.upstream import Call, NoReply, Reply
+from stackauth_middleware._io import network
+from tests.unit.core.helpers import NORMAL, PROJECT, RESTRICTED, SIGNERS, USER_ID, Signer, reply
+from tests.unit.io.loopback import Skew, live_token
+
+from ..security.issuer import CountingIssuer
+
+NEW = Signer(77_777, "rotated")
+NEVER = 4_000_000_000
+PACKAGE = str(Path(stackauth_middleware.__file__).parent)
+FOLLOWERS = 2
+
+
+class HoldingIssuer(CountingIssuer):
+    """Lets the first call wait until it is let go, and then has `end` do away with its thread.
+
+    Attributes:
+        number: the call in which the carrier is done away with, from 1; 0 for none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.profile = reply({"id": USER_ID, "display_name": "Jane"})
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.number = 0
+        self.end: Callable[[], None] = lambda: None
+
+    def send(self, call: Call, seconds: float) -> Reply | NoReply:
+        answer = super().send(call, seconds)
+        if len(self.calls) == max(1, self.number):
+            sys.settrace(None) if self.number else None
+            self.begun.set()
+            assert self.go.wait(10)
+            if self.number:
+                self.end()
+        return answer
+
+
+@pytest.fixture
+def put_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[], HoldingIssuer]:
+    """Return what puts a new issuer in place of the network."""
+
+    def put_in() -> HoldingIssuer:
+        issuer = HoldingIssuer()
+        monkeypatch.setattr(network, "transport_override", issuer)
+        return issuer
+
+    return put_in
+
+
+@pytest.fixture
+def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
+    skew = Skew()
+    for module in ("_sync", "_verifiers"):
+        monkeypatch.setattr(f"stackauth_middleware.{module}.clocks", skew)
+    return skew
+
+
+# -- the scene -------------------------------------------------------------------------------------
+
+PutIn = Callable[[], HoldingIssuer]
+Stage = Callable[[HoldingIssuer, Skew], tuple[Verifier, list[str]]]
+
+
+def tokens_of(kind: Any = NORMAL, **changes: Any) -> list[str]:
+    return [live_token(kind, refresh_token_id=f"session {at}", exp=NEVER, **changes) for at in range(FOLLOWERS + 2)]
+
+
+TOKENS = {kind: tokens_of(kind) for kind in (NORMAL, RESTRICTED)}
+NEW_TOKENS = tokens_of(signer=NEW)
+
+
+def verifier_of(**settings: Any) -> Verifier:
+    return Verifier(StackAuthConfig(project_id=PROJECT, secret_server_key="ssk", allow_restricted=True, **settings))
+
+
+def warmed_up(issuer: HoldingIssuer, verifier: Verifier) -> Verifier:
+    issuer.go.set()
+    verifier.prefetch_keys()
+    issuer.go.clear()
+    issuer.begun.clear()
+    issuer.calls.clear()
+    return verifier
+
+
+def cold_keys(issuer: HoldingIssuer, skew: Skew) -> tuple[Verifier, list[str]]:
+    return verifier_of(), TOKENS[NORMAL]
+
+
+def two_documents(issuer: HoldingIssuer, skew: Skew) -> tuple[Verifier, list[str]]:
+    return verifier_of(), TOKENS[RESTRICTED]
+
+
+def a_new_key(issuer: HoldingIssuer, skew: Skew) -> tuple[Verifier, list[str]]:
+    skew.seconds, issuer.signers = 0, dict(SIGNERS)
+    verifier = warmed_up(issuer, verifier_of())
+    skew.seconds, issuer.signers = MIN_FETCH_INTERVAL, {**SIGNERS, NORMAL: (*SIGNERS[NORMAL], NEW)}
+    return verifier, NEW_TOKENS
+
+
+def users_me(issuer: HoldingIssuer, skew: Skew) -> tuple[Verifier, list[str]]:
+    return warmed_up(issuer, verifier_of(mode="rest")), TOKENS[NORMAL]
+
+
+SCENES: list[tuple[Stage, int]] = [(cold_keys, 1), (two_documents, 2), (a_new_key, 1), (users_me, 1)]
+in_each_scene = pytest.mark.parametrize(("stage", "calls"), SCENES, ids=[stage.__name__ for stage, _ in SCENES])
+
+
+class Asker(threading.Thread):
+    """A thread that verifies one token, and keeps what came of it."""
+
+    def __init__(self, verifier: Verifier, token: str, tracer: Any = None) -> None:
+        super().__init__(daemon=True)  # one that hangs is found by its test
+        self.verifier, self.token, self.tracer = verifier, token, tracer
+        self.outcome: Any = None
+        self.start()
+
+    def run(self) -> None:
+        sys.settrace(self.tracer)
+        try:
+            self.outcome = self.verifier.verify(self.token).session_id
+        except BaseException as error:
+            self.outcome = error
+        finally:
+            sys.settrace(None)
+
+    def raise_in(self, kind: type[BaseException]) -> None:
+        """Have `kind` raised in this thread, wherever it is, as soon as it runs."""
+        assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident or 0), ctypes.py_object(kind)) == 1
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end, "another thread did not get there"
+        time.sleep(0.0005)
+
+
+def waiting(verifier: Verifier) -> int:
+    return sum(each.waiters for each in list(verifier.network._flights.values()))
+
+
+def joined(askers: list[Asker]) -> list[Any]:
+    for each in askers:
+        each.join(10)
+        assert not each.is_alive(), "a thread hangs"
+    return [each.outcome for each in askers]
+
+
+def all_is_in_order(verifier: Verifier, issuer: HoldingIssuer, token: str, left: int = 0) -> None:
+    """The next request gets its user, by `left` calls at most; with nothing remembered, its flight lands, too."""
+    issuer.calls.clear()
+    assert verifier.verify(token).session_id == f"session {FOLLOWERS + 1}"
+    assert len(issuer.calls) <= left
+    cache.reset_all()
+    assert verifier.verify(token).session_id == f"session {FOLLOWERS + 1}"
+    assert verifier.network._flights == {}
+    assert waiting(verifier) == 0
+
+
+# -- the deaths ------------------------------------------------------------------------------------
+
+
+@in_each_scene
+@pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, "thrown"])
+def test_h1_a_carrier_dies_in_a_call(death: Any, stage: Stage, calls: int, put_in: PutIn, skew: Skew) -> None:
+    """In each call of its flight, with others waiting: one of them takes over."""
+    for number in range(1, calls + 1):
+        holding = put_in()
+        verifier, tokens = stage(holding, skew)
+        holding.number = number
+
+        def end(kind: Any = death) -> None:
+            holding.number = 0  # noqa: B023
+            if kind == "thrown":
+                token_source.raise_in(SystemExit)  # noqa: B023
+                while True:
+                    time.sleep(0.001)
+            raise kind
+
+        holding.end = end
+        token_source = Asker(verifier, tokens[0])
+        until(holding.begun.is_set)
+        followers = [Asker(verifier, each) for each in tokens[1 : FOLLOWERS + 1]]
+        until(lambda: waiting(verifier) == FOLLOWERS)  # noqa: B023
+        holding.go.set()
+        dead, *others = joined([token_source, *followers])
+        assert isinstance(dead, SystemExit if death == "thrown" else death)
+        assert others == [f"session {at}" for at in range(1, FOLLOWERS + 1)]
+        assert len(holding.calls) == number + calls
+        all_is_in_order(verifier, holding, tokens[-1])
+
+
+@in_each_scene
+def test_h1_a_waiter_dies(stage: Stage, calls: int, put_in: PutIn, skew: Skew) -> None:
+    """What is thrown at it while it waits strikes as it is let go; the carrier and the other waiter go on."""
+    holding = put_in()
+    verifier, tokens = stage(holding, skew)
+    token_source = Asker(verifier, tokens[0])
+    until(holding.begun.is_set)
+    followers = [Asker(verifier, each) for each in tokens[1 : FOLLOWERS + 1]]
+    until(lambda: waiting(verifier) == FOLLOWERS)
+    followers[0].raise_in(SystemExit)
+    holding.go.set()
+    first, dead, last = joined([token_source, *followers])
+    assert isinstance(dead, SystemExit)
+    assert [first, last] == ["session 0", "session 2"]
+    assert len(holding.calls) == calls
+    all_is_in_order(verifier, holding, tokens[-1])
+
+
+@in_each_scene
+def test_h1_a_carrier_dies_at_the_beginning_of_any_function(
+    stage: Stage, calls: int, put_in: PutIn, skew: Skew
+) -> None:
+    """Nobody waits for a flight that nobody carries, not even who comes later; one more call at most."""
+    points = 0
+    while True:
+        holding = put_in()
+        verifier, tokens = stage(holding, skew)
+        struck: list[str] = []
+        token_source = Asker(verifier, tokens[0], _raising_at(points + 1, struck))
+        until(lambda: holding.begun.is_set() or not token_source.is_alive())  # noqa: B023
+        followers = [Asker(verifier, each) for each in tokens[1 : FOLLOWERS + 1]]
+        until(lambda: waiting(verifier) == FOLLOWERS or not token_source.is_alive())  # noqa: B023
+        holding.go.set()
+        dead, *others = joined([token_source, *followers])
+        assert others == [f"session {at}" for at in range(1, FOLLOWERS + 1)], struck
+        if not struck:
+            break
+        points += 1
+        assert isinstance(dead, KeyboardInterrupt), struck
+        assert len(holding.calls) <= 2 * calls, struck
+        all_is_in_order(verifier, holding, tokens[-1], left=2 * calls - len(holding.calls))
+    print(f"died at {points} points")
+    assert points > 30
+
+
+def _raising_at(number: int, struck: list[str]) -> Any:
+    """Return what raises KeyboardInterrupt at the beginning of the `number`-th function of ours, and says which."""
+    entered = 0
+
+    def tracer(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal entered
+        if frame.f_code.co_filename.startswith((PACKAGE, contextlib.__file__)):
+            entered += 1
+            if entered == number:
+                struck.append(frame.f_code.co_qualname if sys.version_info >= (3, 11) else frame.f_code.co_name)
+                sys.settrace(None)
+                raise KeyboardInterrupt
+
+    return tracer

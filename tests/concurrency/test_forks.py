@@ -1,0 +1,147 @@
+"""Forks at any moment: by the one who carries a flight, and while others fetch over real sockets (H3).
+
+That a child verifies after a first use, and while another thread has a flight and every lock, is
+told in tests/unit/io; under ``gunicorn --preload`` in tests/servers.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+from stackauth_middleware import StackAuthConfig, Verifier
+from stackauth_middleware._core import cache
+from stackauth_middleware._core.upstream import Call, NoReply, Reply
+from stackauth_middleware._io import network
+from tests.unit.core.helpers import ANONYMOUS, PROJECT, USER_ID
+from tests.unit.io.loopback import Issuer, Loopback, config_for, live_token
+from tests.unit.io.test_sync_runner import forking, in_a_child, until, with_threads
+
+from ..security.issuer import CountingIssuer
+
+FORKS = 40
+
+
+class ForkingIssuer(CountingIssuer):
+    """Forks in the first call.
+
+    Attributes:
+        child: the process id of the child; 0 in the child.
+        aboard: set once others wait for the flight.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.child: int | None = None
+        self.aboard = threading.Event()
+
+    def send(self, call: Call, seconds: float) -> Reply | NoReply:
+        answer = super().send(call, seconds)
+        if self.child is None:
+            assert self.aboard.wait(10)
+            self.child = os.fork()
+            if self.child == 0:
+                signal.alarm(20)
+        return answer
+
+
+@forking
+@with_threads
+@pytest.mark.parametrize("then", ["goes on with the flight", "starts one of its own"])
+def test_h3_the_carrier_forks_in_its_call(then: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the child nobody carries anything: a flight begun there is its own, and what was carried comes to its end."""
+    issuer = ForkingIssuer()
+    monkeypatch.setattr(network, "transport_override", issuer)
+    verifier = Verifier(StackAuthConfig(project_id=PROJECT))
+    tokens = [live_token(refresh_token_id=f"session {at}") for at in range(3)]
+    told: list[str | None] = []
+
+    def follow(token: str) -> None:
+        told.append(verifier.verify(token).session_id)
+
+    def carry() -> bool:
+        if then == "starts one of its own":
+            send = issuer.send
+
+            def sending(call: Call, seconds: float) -> Reply | NoReply:
+                answer = send(call, seconds)
+                if issuer.child == 0 and len(issuer.calls) == 1:
+                    assert verifier.verify(tokens[1]).session_id == "session 1"
+                    assert len(issuer.calls) == 2
+                return answer
+
+            monkeypatch.setattr(issuer, "send", sending)
+        good = verifier.verify(tokens[0]).session_id == "session 0"
+        return good and verifier.network._flights == {}
+
+    def let_go() -> None:
+        until(lambda: sum(each.waiters for each in verifier.network._flights.values()) == 2)
+        issuer.aboard.set()
+
+    others = [threading.Thread(target=follow, args=(each,)) for each in tokens[1:]]
+    threads = [threading.Thread(target=let_go), *others]
+    status = 2
+    try:
+        starter = threading.Timer(0.01, lambda: [each.start() for each in others])
+        starter.start()
+        threads[0].start()
+        status = 0 if carry() else 1
+    finally:
+        if issuer.child == 0:
+            os._exit(status)
+    assert status == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(issuer.child or 0, 0)[1]) == 0
+    for each in (starter, *threads):
+        each.join(10)
+    assert sorted(map(str, told)) == ["session 1", "session 2"]
+    assert len(issuer.calls) == 1
+
+
+@forking
+@with_threads
+def test_h3_forks_at_random_moments() -> None:
+    """While threads of the parent verify by keys that they fetch again and again: each child fetches its own.
+
+    The children ask for other documents than the parent, which shows that no connection served both.
+    """
+    moments = random.Random(20)
+    issuer = Issuer()
+    issuer.hold = 0.002
+    token, anonymous = live_token(), live_token(ANONYMOUS)
+    done = threading.Event()
+    verified: list[str] = []
+
+    with Loopback(issuer) as server, Verifier(config_for(server.url, allow_anonymous=True)) as verifier:
+
+        def fetch_and_verify() -> None:
+            while not done.is_set():
+                verified.append(verifier.verify(token).user_id)
+                cache.reset_all()
+
+        def verifies() -> bool:
+            return verifier.verify(anonymous).is_anonymous
+
+        threads = [threading.Thread(target=fetch_and_verify) for _ in range(3)]
+        for each in threads:
+            each.start()
+        try:
+            until(lambda: len(server.requests) > 3)
+            for _ in range(FORKS):
+                time.sleep(moments.random() / 200)
+                assert in_a_child(verifies)
+        finally:
+            done.set()
+            for each in threads:
+                each.join(20)
+        assert not any(each.is_alive() for each in threads)
+        assert set(verified) == {USER_ID}
+        of_children = [each.connection for each in server.requests if "?" in each.target]
+        of_parent = {each.connection for each in server.requests if "?" not in each.target}
+    assert len(of_children) == 2 * FORKS
+    assert len(set(of_children)) == FORKS
+    assert of_parent.isdisjoint(of_children)

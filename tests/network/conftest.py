@@ -1,0 +1,111 @@
+"""What the tests of the profiles over a network share."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stackauth_middleware import _handler_api, _verifiers, asgi, wsgi
+from stackauth_middleware._core.records import Clocks
+from stackauth_middleware._core.upstream import Call
+from stackauth_middleware._io import async_runner, network, sync_runner
+from tests.unit.io import loopback
+
+from .upstream import Upstream, upstream_serving
+
+CLOCK_READERS = (async_runner, _handler_api, sync_runner, _verifiers, asgi, wsgi)
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the keys, proxies and certificates of the machine out of the tests."""
+    for name in list(os.environ):
+        if (
+            name.lower().endswith(("_proxy", "ssl_cert_file", "ssl_cert_dir"))
+            or "STACK_" in name
+            or "HEXCLAVE_" in name
+        ):
+            monkeypatch.delenv(name)
+
+
+def _quick_head(sock: socket.socket) -> bytes | None:
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        octets = sock.recv(65536)
+        if not octets:
+            return None
+        head += octets
+    return head[:-4]
+
+
+@pytest.fixture(autouse=True)
+def quick_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read requests by the piece: there are thousands here, without a body, and the next waits for its answer."""
+    monkeypatch.setattr(loopback, "_head", _quick_head)
+
+
+@pytest.fixture
+def up() -> Iterator[Upstream]:
+    with upstream_serving() as upstream:
+        yield upstream
+
+
+class Warp:
+    """Both clocks, as the package reads them, set forward by hand. Budgets of time are not."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def pass_by(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def __call__(self) -> Clocks:
+        wall, mono = network.clocks()
+        return Clocks(wall + self.seconds, mono + self.seconds)
+
+
+@pytest.fixture
+def warp(monkeypatch: pytest.MonkeyPatch) -> Warp:
+    warp = Warp()
+    for module in CLOCK_READERS:
+        monkeypatch.setattr(module, "clocks", warp)
+    return warp
+
+
+class Attempts:
+    """How often an edge set out to ask, whether anything was there or not."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def since(self) -> int:
+        """Return how many there were since this was last asked."""
+        count, self.count = self.count, 0
+        return count
+
+
+def attempts_counted(monkeypatch: pytest.MonkeyPatch, place: str = "/users/me") -> Attempts:
+    """Return the count of what both edges set out to ask of `place`."""
+    counted = Attempts()
+
+    def counting(runner: type, name: str) -> None:
+        send = getattr(runner, name)
+
+        def count(self: Any, call: Call, deadline: float) -> Any:
+            counted.count += place in call.url
+            return send(self, call, deadline)
+
+        monkeypatch.setattr(runner, name, count)
+
+    counting(sync_runner.SyncRunner, "_send")
+    counting(async_runner.AsyncRunner, "_send")
+    return counted
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    return attempts_counted(monkeypatch)

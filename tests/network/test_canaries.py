@@ -1,0 +1,577 @@
+"""Keys and tokens stay where they are: in no log record, exception, repr, or traceback that shows local variables."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+import logging
+import pprint
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import anyio
+import pytest
+
+import stackauth_middleware
+from stackauth_middleware import (
+    AsyncVerifier,
+    ConfigError,
+    Rule,
+    StackAuthASGIMiddleware,
+    StackAuthConfig,
+    StackAuthError,
+    StackAuthWSGIMiddleware,
+    Verifier,
+    aload_profile,
+    get_user,
+    load_profile,
+)
+from stackauth_middleware._core import flow as flow_module
+from stackauth_middleware._core import profiles
+from stackauth_middleware._core.flow import Flow
+from stackauth_middleware._core.outcome import Authenticated
+from stackauth_middleware._core.records import RequestRecord
+from stackauth_middleware._core.upstream import Call, Reply
+from stackauth_middleware._io import network
+from stackauth_middleware._io.async_runner import AsyncRunner
+from stackauth_middleware._io.sync_runner import SyncRunner
+from tests.unit.io.loopback import BACKENDS, Backend, Exchange
+
+from .sites import Answer, Kind, Site, both_doors, every_edge
+from .upstream import SECRET, Upstream
+
+OURS = str(Path(stackauth_middleware.__file__).parent)
+TESTS = str(Path(__file__).parents[1])
+REFRESH = "refresh-canary-0123456789abcdefghijklmnopqrst"
+
+
+class Canaries:
+    """What must not be seen, and a search for it."""
+
+    def __init__(self) -> None:
+        self.secrets = {SECRET, REFRESH}
+
+    def token(self, token: str) -> str:
+        """Have `token` be one of them: whole, in its telling parts, and decoded. What it says is no secret."""
+        signature = token.rpartition(".")[2]
+        octets = base64.urlsafe_b64decode(signature + "==")
+        self.secrets |= {token, signature, signature[:30], signature[-30:], repr(octets)[2:40], octets.hex()}
+        return token
+
+    def both(self, token: str) -> dict[str, str]:
+        """Return the carrier that holds the refresh token too."""
+        text = json.dumps({"accessToken": self.token(token), "refreshToken": REFRESH})
+        self.secrets.add(base64.b64encode(text.encode()).decode())
+        return {"x_stack_auth": text}
+
+    def absent(self, text: object, where: str = "") -> None:
+        text = str(text)
+        found = [text.index(each) for each in self.secrets if each in text]
+        assert not found, f"{where}: {text[max(0, found[0] - 1000) : found[0] + 20]}"
+
+    def absent_from_error(self, error: BaseException) -> None:
+        """Search an exception and whatever hangs on it, but for the variables of the tests themselves.
+
+        Nor for a scope or environ: it is the server's, and stands in frames further out with the client's headers.
+        """
+        for each in _chain(error):
+            self.absent(each, "str")
+            self.absent(repr(each), "repr")
+            self.absent(vars(each), "attributes")
+            rendered = traceback.TracebackException(type(each), each, _less(each.__traceback__), capture_locals=True)
+            for frame in rendered.stack:
+                for name, value in (frame.locals or {}).items():
+                    if name not in ("scope", "environ", "obj"):
+                        self.absent(value, f"{name} in {frame.name} of {frame.filename}")
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return `error` with every cause and context, suppressed ones too, and the members of groups."""
+    chain: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and each not in chain:
+            chain.append(each)
+            waiting += [each.__cause__, each.__context__, *getattr(each, "exceptions", ())]
+    return chain
+
+
+def _less(tb: TracebackType | None) -> TracebackType | None:
+    """Return the traceback without the frames of the tests, whose variables hold what they like."""
+    if tb is None:
+        return None
+    inner = _less(tb.tb_next)
+    if tb.tb_frame.f_code.co_filename.startswith(TESTS):
+        return inner
+    return TracebackType(inner, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
+
+
+@pytest.fixture
+def canaries(caplog: pytest.LogCaptureFixture) -> Iterator[Canaries]:
+    """Capture what every logger says at DEBUG, with the exceptions, and search it all at the end."""
+    planted = Canaries()
+    caplog.set_level(logging.DEBUG)
+    names = ("urllib3", "httpx", "httpcore", "asyncio", "stackauth_middleware", "requests", "hpack", "anyio")
+    before = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    yield planted
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+    records = caplog.get_records("call")
+    assert records
+    said = [f"{record.getMessage()} { ({**vars(record), 'exc_info': None}) }" for record in records]
+    planted.absent("\n".join(dict.fromkeys(said)), "log")
+    for record in records:
+        if record.exc_info and record.exc_info[1]:
+            planted.absent_from_error(record.exc_info[1])
+
+
+def tokens_of_every_kind(up: Upstream, canaries: Canaries) -> list[str]:
+    """Return a good token, and tokens that are refused, each at another step."""
+    user = up.local.users.create()
+    deleted = up.local.users.create()
+    made = [
+        up.token(user),
+        up.token(deleted),
+        up.token(user, key="foreign"),
+        up.token(user, kid="unknown"),
+        up.token(user, expires_in=-60),
+        up.token(user, project_id="11111111-2222-4333-8444-555555555555"),
+        up.token(user, branch_id="dev"),
+        up.token(user, is_restricted=True),
+        up.token(user, user_type="anonymous"),
+        up.token(user, user_type="restricted"),
+        up.token(user, header={"alg": "none"}),
+        up.token(user, header={"crit": ["x"]}),
+        up.token(user) + "AA",
+        "x" + up.token(user),
+    ]
+    up.local.users.delete(deleted.id)
+    return [canaries.token(token) for token in made]
+
+
+def malformed(canaries: Canaries, token: str) -> list[dict[str, str]]:
+    """Return headers in which a carrier is not as it must be, with what must not be seen in them."""
+    good = canaries.both(token)["x_stack_auth"]
+    return [
+        {"x_stack_auth": good[:-1]},
+        {"x_stack_auth": good + good},
+        {"x_stack_auth": good.replace("accessToken", "refreshToken")},
+        {"x_stack_auth": f'["{token}", "{REFRESH}"]'},
+        {"x_stack_auth": good.replace(f'"{token}"', "1")},
+        {"authorization": "Bearer stackauth_" + base64.b64encode(good.encode()).decode()[:-3]},
+        {"authorization": f"Bearer {token}, Bearer {token}"},
+        {"x_stack_access_token": f"{token},{token}"},
+        {"x_stack_access_token": token, "x_hexclave_access_token": token},
+        {"x_stack_access_token": REFRESH},
+        {"x_stack_access_token": SECRET},
+        {"x_stack_access_token": token + "é"},
+        {"x_stack_access_token": token * 20},
+    ]
+
+
+def no_http(exchange: Exchange) -> None:
+    exchange.send("SSH-2.0-OpenSSH\r\n\r\n")
+    exchange.close()
+
+
+def echo_with_a_code(exchange: Exchange) -> None:
+    exchange.reply({**exchange.headers, "code": exchange.headers["x-stack-access-token"]}, 401)
+
+
+TROUBLES: dict[str, Callable[[Exchange], None]] = {
+    "none": lambda exchange: None,
+    "500": lambda exchange: exchange.reply(exchange.headers["x-stack-access-token"].encode(), 500),
+    "reset": lambda exchange: exchange.reset(),
+    "no HTTP": no_http,
+    "an echo": lambda exchange: exchange.reply(exchange.headers),
+    "an echo with a code": echo_with_a_code,
+    "our key": lambda exchange: exchange.reply({"code": "INVALID_SECRET_SERVER_KEY", "error": SECRET}, 401),
+}
+
+
+@every_edge
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_through_a_door(trouble: str, door: Kind, up: Upstream, canaries: Canaries) -> None:
+    """Every verdict, every way to be dead; also where Stack Auth itself repeats what it was sent."""
+    if trouble != "none":
+        up.me = TROUBLES[trouble]
+    tokens = tokens_of_every_kind(up, canaries)
+    answers: list[Answer] = []
+    with Site(door, up.config(observers=[lambda event: canaries.absent(repr(event), "event")])) as site:
+        for token in tokens:
+            answers += [site.ask(token), site.ask(**canaries.both(token)), site.ask(token, "/fresh")]
+        answers += [site.ask(**headers) for headers in malformed(canaries, tokens[0])]
+    for answer in answers:
+        canaries.absent(answer, "answer")
+
+
+@pytest.mark.parametrize("trouble", ["none", "500", "our key"])
+def test_out_of_a_verifier(trouble: str, up: Upstream, canaries: Canaries) -> None:
+    """What is raised passes through the caller's code, which may show the variables of every frame, ours included."""
+    if trouble != "none":
+        up.me = TROUBLES[trouble]
+    tokens = tokens_of_every_kind(up, canaries)
+    raised = 0
+    with Verifier(up.config()) as verifier:
+        for ask in (verifier.verify, verifier.profile):
+            for token in [*tokens, *tokens]:
+                try:
+                    canaries.absent(repr(ask(token)), "result")
+                except StackAuthError as error:
+                    canaries.absent_from_error(error)
+                    raised += 1
+        for headers in malformed(canaries, tokens[0]):
+            try:
+                verifier.authenticate({name.replace("_", "-"): value for name, value in headers.items()})
+            except StackAuthError as error:
+                canaries.absent_from_error(error)
+                raised += 1
+    assert raised > 50
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_out_of_an_async_verifier(backend: Backend, up: Upstream, canaries: Canaries) -> None:
+    tokens = tokens_of_every_kind(up, canaries)
+    raised = 0
+
+    async def main() -> None:
+        nonlocal raised
+        async with AsyncVerifier(up.config()) as verifier:
+            for ask in (verifier.verify, verifier.profile):
+                for token in [*tokens, *tokens]:
+                    try:
+                        canaries.absent(repr(await ask(token)), "result")
+                    except StackAuthError as error:
+                        canaries.absent_from_error(error)
+                        raised += 1
+            for headers in malformed(canaries, tokens[0]):
+                try:
+                    await verifier.authenticate({name.replace("_", "-"): value for name, value in headers.items()})
+                except StackAuthError as error:
+                    canaries.absent_from_error(error)
+                    raised += 1
+
+    anyio.run(main, backend=backend)
+    assert raised > 50
+
+
+def failing_with(up: Upstream, trouble: str) -> None:
+    if trouble == "deleted":
+        up.me = lambda exchange: exchange.reply({"code": "CANNOT_GET_OWN_USER_WITHOUT_USER", "error": "words"}, 400)
+    else:
+        up.me = TROUBLES[trouble]
+
+
+@pytest.mark.parametrize("trouble", ["500", "reset", "our key", "deleted"])
+def test_a_handler_that_lets_a_failure_pass(trouble: str, up: Upstream, canaries: Canaries) -> None:
+    """The exception of `load_profile` goes through the app and our door to the server, which may render it."""
+    failing_with(up, trouble)
+    token = canaries.token(up.token())
+    config = up.config(mode="jwt")
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        load_profile(environ)
+        return []
+
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_X_STACK_ACCESS_TOKEN": token}
+    with Verifier(config), pytest.raises(StackAuthError) as raised:
+        StackAuthWSGIMiddleware(app, config=config)(environ, lambda *_: None)
+    canaries.absent_from_error(raised.value)
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        await aload_profile(scope)
+
+    async def main() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"x-stack-access-token", token.encode())]}
+        with pytest.raises(StackAuthError) as raised:
+            await StackAuthASGIMiddleware(asgi_app, config=config)(scope, lambda: asyncio.sleep(0), asyncio.sleep)
+        canaries.absent_from_error(raised.value)
+        await AsyncVerifier(config).aclose()
+
+    asyncio.run(main())
+
+
+class Tracker(logging.Handler):
+    """As error trackers do, writes out the variables of every frame that an error is logged in.
+
+    Attributes:
+        ours: what it found in the frames of the package.
+        records: what hangs on each `Call` and `Reply` among it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.ours: list[str] = []
+        self.records: dict[type, list[str]] = {Call: [], Reply: []}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        frame = sys._getframe()
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(OURS):
+                self.ours.append(self._written(dict(frame.f_locals)))
+            frame = frame.f_back  # type: ignore[assignment]
+
+    def _written(self, value: object, depth: int = 0) -> str:
+        if depth > 5 or isinstance(value, str | bytes):
+            text = repr(value)
+        elif isinstance(value, Mapping):
+            text = str([(self._written(k, depth + 1), self._written(v, depth + 1)) for k, v in value.items()])
+        elif isinstance(value, Sequence):
+            text = str([self._written(each, depth + 1) for each in value])
+        else:
+            text = repr(value)
+        if isinstance(value, Call | Reply):
+            self.records[type(value)].append(text)
+        return text
+
+
+@pytest.fixture
+def tracker() -> Iterator[Tracker]:
+    tracker = Tracker()
+    logger = logging.getLogger("stackauth_middleware")
+    logger.addHandler(tracker)
+    yield tracker
+    logger.removeHandler(tracker)
+
+
+@every_edge
+def test_an_error_tracker_that_writes_variables_out(
+    door: Kind, up: Upstream, canaries: Canaries, tracker: Tracker
+) -> None:
+    """The call and its answer hold key and token, and are at hand where a fault of ours is logged."""
+    up.me = lambda exchange: exchange.reply({**exchange.headers, "code": "INVALID_SECRET_SERVER_KEY"}, 401)
+    token = canaries.token(up.token())
+    with Site(door, up.config()) as site:
+        assert site.ask(token).status == 500
+    assert len(up.calls) == 1
+    for kind, written in tracker.records.items():
+        assert written, kind
+        canaries.absent(written, kind.__name__)
+    assert SECRET not in "".join(tracker.ours)
+    canaries.absent("".join(tracker.ours), "frames of the package")
+
+
+@every_edge
+@pytest.mark.parametrize("mode", ["jwt", "rest"])
+def test_an_error_tracker_while_a_hook_fails(
+    mode: str, door: Kind, up: Upstream, canaries: Canaries, tracker: Tracker
+) -> None:
+    """A check that logs an error, and an observer that raises, have frames of ours below them."""
+
+    def check(user: Any) -> bool:
+        logging.getLogger("stackauth_middleware").error("an error that a check logs")
+        return True
+
+    def raising(event: Any) -> Any:
+        raise ZeroDivisionError("an observer")
+
+    token = up.token()
+    settings: dict[str, Any] = {"mode": mode, "rules": [Rule("/**", check=check)], "observers": [raising]}
+    with Site(door, up.config(**settings)) as site:
+        assert site.ask(**canaries.both(token)).status == 200
+        assert site.ask(**canaries.both(token)).status == 200
+    assert len(tracker.ours) > 10
+    canaries.absent("".join(tracker.ours), "frames of the package")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("where", ["before the answer", "in the answer"])
+def test_a_handler_that_gives_up_waiting(where: str, backend: Backend, up: Upstream, canaries: Canaries) -> None:
+    """A cancellation passes through the HTTP client, in whose frames the headers are."""
+    token = canaries.token(up.token())
+
+    def me(exchange: Exchange) -> None:
+        if where == "in the answer":
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{")
+        exchange.hold()
+
+    caught: list[BaseException] = []
+
+    async def main() -> None:
+        async with AsyncVerifier(up.config()) as verifier:
+            await verifier.prefetch_keys()
+            up.me = me
+            with anyio.move_on_after(0.05):
+                try:
+                    await verifier.profile(token)
+                except BaseException as error:
+                    caught.append(error)
+                    raise
+
+    anyio.run(main, backend=backend)
+    (error,) = caught
+    assert any(OURS in each.filename for each in traceback.extract_tb(error.__traceback__))
+    canaries.absent_from_error(error)
+
+
+def test_a_thread_that_is_told_to_stop(up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gunicorn does with a worker that takes too long, and gevent with a time limit: anywhere, by any exception."""
+    token = canaries.token(up.token())
+    with Verifier(up.config()) as verifier:
+        verifier.verify(token)
+
+        def stopped(*args: Any, **kwargs: Any) -> Any:
+            raise SystemExit(1)
+
+        monkeypatch.setattr("http.client.HTTPConnection.getresponse", stopped)
+        with pytest.raises(SystemExit) as raised:
+            verifier.profile(token, fresh=True)
+    assert any(OURS in each.filename for each in traceback.extract_tb(raised.value.__traceback__))
+    canaries.absent_from_error(raised.value)
+
+
+@both_doors
+@pytest.mark.parametrize("name", ["parse", "check_signature", "user_of", "extract", "enforce"])
+def test_an_error_of_our_own(
+    name: str, door: Kind, up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is logged with its traceback, and closes the door without blaming anybody."""
+    tokens = [canaries.token(token) for token in up.tokens(2)]
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        held = args  # noqa: F841 - a variable with a token in it
+        raise ZeroDivisionError("an error of our own")
+
+    monkeypatch.setattr(flow_module, name, fails)
+    with Site(door, up.config()) as site:
+        for token in tokens:
+            assert site.ask(token).status == 503
+            assert site.ask(**canaries.both(token)).status == 503
+
+
+@both_doors
+def test_an_error_of_our_own_in_the_call(
+    door: Kind, up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(config: StackAuthConfig, token: str, version: str) -> Any:
+        headers = {"x": config.secret_server_key, "y": token}  # noqa: F841
+        raise ZeroDivisionError("an error of our own")
+
+    monkeypatch.setattr(profiles, "call", fails)
+    with Site(door, up.config()) as site:
+        assert site.ask(canaries.token(up.token())).status == 503
+
+
+@both_doors
+def test_hooks_that_raise(door: Kind, up: Upstream, canaries: Canaries) -> None:
+    def raising(*args: Any) -> Any:
+        raise ZeroDivisionError("a hook")
+
+    token = canaries.token(up.token())
+    rules = [Rule("/check", check=raising)]
+    with Site(door, up.config(rules=rules, observers=[raising], error_body=raising)) as site:
+        assert site.ask(token).status == 200
+        assert site.ask(token, "/check").status == 403
+        assert site.ask(canaries.token(up.token(key="foreign"))).status == 401
+
+
+# -- what can be shown --------------------------------------------------------------------------------
+
+
+def test_reprs(up: Upstream, canaries: Canaries) -> None:
+    """Of all that a debugger, a log line or an error page may come across."""
+    token = canaries.token(up.token())
+    config = up.config(publishable_client_key="pck_canary", secret_server_key=SECRET)
+    canaries.secrets.add("pck_canary")
+    seen: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        seen.append(dict(environ))
+        return []
+
+    door = StackAuthWSGIMiddleware(app, config=config)
+    with Verifier(config) as verifier:
+        door({"REQUEST_METHOD": "GET", "HTTP_X_STACK_ACCESS_TOKEN": token}, lambda *_: None)
+        (environ,) = seen
+        del environ["HTTP_X_STACK_ACCESS_TOKEN"]
+        user = get_user(environ)
+        assert user is not None
+        flow, edges = config.get_or_create(Flow), (config.get_or_create(SyncRunner), config.get_or_create(AsyncRunner))
+        request = RequestRecord("GET", "/", "", {"x-stack-access-token": token})
+        authenticated = flow.authorize(request, network.clocks(), defer_refresh=True, in_event_loop=True)
+        call = profiles.call(config, token, "1")
+        assert isinstance(call, Call)
+        things = [config, door, verifier, flow, *edges, user, user.profile, environ, request, authenticated, call]
+        for thing in [*things, vars(flow), vars(door), vars(verifier), *environ.values(), up.local.sign_in()]:
+            canaries.absent(repr(thing), "repr")
+            canaries.absent(str(thing), "str")
+            canaries.absent(f"{thing}", "format")
+            canaries.absent(pprint.pformat(thing), "pprint")
+        assert isinstance(environ["stackauth.user"], type(user))
+        canaries.absent(dataclasses.asdict(user), "asdict")
+        canaries.absent(json.dumps(user.to_dict()), "JSON")
+        assert not isinstance(authenticated, Authenticated)  # in rest mode it is a script until it is driven
+        authenticated.close()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"secret_server_key": SECRET + "\n"},
+        {"secret_server_key": "pck_" + SECRET},
+        {"secret_server_key": "<" + SECRET + ">"},
+        {"publishable_client_key": SECRET},
+        {"mode": "nonsense"},
+        {"unknown": 1},
+        {SECRET: 1},
+        {"project_id": SECRET},
+        {"project_id": SECRET + "\n"},
+        {"api_url": SECRET},
+        {"api_url": f"https://{SECRET}@api.example.com"},
+        {"api_url": f"https://user:{SECRET}@api.example.com/x@y"},
+        {"api_url": f"http://{SECRET}.example.com"},
+        {"api_url": f"https://api.example.com/{SECRET}/api/v1"},
+        {"issuer_url": [f"https://api.example.com:{SECRET}"]},
+        {"mode": SECRET},
+        {"cors_origins": SECRET},
+        {"cors_origins": [SECRET]},
+        {"token_sources": [SECRET]},
+        {"rules": SECRET},
+        {"observers": [SECRET]},
+        {"error_body": {SECRET: 1}},
+        {"error_body": {401: {SECRET}}},
+        {"state_key": SECRET + "!"},
+        {"realm": f'"{SECRET}'},
+        {"root_path": SECRET},
+        {"timeout": SECRET},
+        {"token_cache_size": SECRET},
+        {"allow_http": SECRET},
+        {"default_access": SECRET},
+        {"websocket_refusal": f"my_{SECRET}"},
+    ],
+    ids=repr,
+)
+def test_wrong_settings(settings: dict[str, Any], canaries: Canaries) -> None:
+    given = {"project_id": "internal", "secret_server_key": SECRET, **settings}
+    for make in (StackAuthConfig, Verifier):
+        if make is Verifier or not {"unknown", SECRET} & settings.keys():
+            with pytest.raises(ConfigError) as raised:
+                make(**given)
+            canaries.absent(str(raised.value))
+            canaries.absent(repr(raised.value))
+    logging.getLogger("stackauth_middleware").debug("something to search")
+
+
+def test_the_names_of_threads_and_tasks(up: Upstream, canaries: Canaries) -> None:
+    """Debuggers and log formats show them."""
+    token = canaries.token(up.token())
+    names: list[str] = []
+
+    def me(exchange: Exchange) -> None:
+        names.extend(each.name for each in threading.enumerate())
+        exchange.reply(b"", 500)
+
+    up.me = me
+    with Verifier(up.config()) as verifier, pytest.raises(StackAuthError):
+        verifier.profile(token)
+    canaries.absent(names)

@@ -1,0 +1,388 @@
+"""Stack Auth down, in every way there is: 503 with Retry-After, nobody let in or blamed, and soon no call at all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any, NamedTuple
+
+import pytest
+
+from stackauth_middleware import Rule
+from stackauth_middleware._core.profiles import MAX_BYTES, MAX_PARTS
+from tests.unit.core.helpers import API
+from tests.unit.io.loopback import Exchange
+
+from .conftest import Attempts, Warp
+from .sites import KINDS, Answer, Ask, Kind, Site, both_doors, every_edge
+from .upstream import USERS_ME, Upstream, raw
+
+BODY = {"error": "Authentication server error", "code": "auth_server_error"}
+Me = Callable[[Exchange], None]
+
+
+def profile(up: Upstream, exchange: Exchange) -> bytes:
+    """Return what would have been the right answer."""
+    return up.local.answer("GET", USERS_ME, exchange.headers).body
+
+
+class Way(NamedTuple):
+    """A way to be dead: how users/me is answered, and how many attempts one request makes of it."""
+
+    me: Callable[[Upstream], Me]
+    attempts: int = 1
+
+
+def _said(text: str, then: str = "reset") -> Way:
+    """Say `text` and break off."""
+
+    def me(exchange: Exchange) -> None:
+        exchange.send(text)
+        getattr(exchange, then)()
+
+    return Way(lambda up: me)
+
+
+def _replied(body: Any, status: int = 200, **headers: str) -> Way:
+    return Way(lambda up: lambda exchange: exchange.reply(body, status, **headers))
+
+
+def _redirected(up: Upstream) -> Me:
+    def me(exchange: Exchange) -> None:
+        exchange.reply(b"", 302, Location=f"{up.server.url}/elsewhere")
+
+    return me
+
+
+def _compressed(up: Upstream) -> Me:
+    def me(exchange: Exchange) -> None:
+        exchange.reply(gzip.compress(profile(up, exchange)), Content_Encoding="gzip")
+
+    return me
+
+
+def _truncated(up: Upstream) -> Me:
+    return lambda exchange: exchange.reply(profile(up, exchange)[:-1])
+
+
+def _cut_off(up: Upstream, then: str) -> Me:
+    def me(exchange: Exchange) -> None:
+        body = profile(up, exchange)
+        exchange.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n", body[:-1])
+        getattr(exchange, then)()
+
+    return me
+
+
+def _endless(exchange: Exchange) -> None:
+    exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(200):
+        exchange.send("4000\r\n", b" " * 0x4000, "\r\n")
+    exchange.hold()
+
+
+def _another(up: Upstream) -> Me:
+    """Answer with the profile of another user, as a cache that looks at no header would."""
+    other = up.local.users.create().read()
+    return lambda exchange: exchange.reply(other)
+
+
+LATE = 0.1
+"""Seconds that a request may take where waiting is the subject."""
+WAITING = {"hanging", "hanging in the header", "hanging in the body", "dripping"}
+WAYS = {
+    "closed before an answer": Way(lambda up: lambda exchange: exchange.close(), attempts=2),
+    "reset": Way(lambda up: lambda exchange: exchange.reset(), attempts=2),
+    "hanging": Way(lambda up: lambda exchange: exchange.hold()),
+    "hanging in the header": _said("HTTP/1.1 200 OK\r\nContent-", then="hold"),
+    "hanging in the body": Way(lambda up: _cut_off(up, "hold")),
+    "dripping": Way(lambda up: lambda exchange: exchange.drip("HTTP/1.1 200 OK\r\n\r\n{}")),
+    "500": _replied(b"Internal Server Error", 500),
+    "502 in HTML": _replied(b"<html>Bad Gateway</html>", 502, Content_Type="text/html"),
+    "503": _replied(b"", 503),
+    "500 in JSON": _replied({"code": "INTERNAL", "error": "words"}, 500),
+    "hidden 500": _replied({"error": "words"}, 200, x_stack_actual_status="500"),
+    "403 of a firewall": _replied(b"<html>blocked</html>", 403),
+    "404": _replied(b"Not found", 404),
+    "401 without a code": _replied({"error": "Unauthorized"}, 401),
+    "an unknown code": _replied({"code": "A_CODE_OF_TOMORROW", "error": "words"}, 401),
+    "reset in mid body": Way(lambda up: _cut_off(up, "reset")),
+    "closed in mid body": Way(lambda up: _cut_off(up, "close")),
+    "HTML": _replied(b"<html>200 OK</html>", Content_Type="text/html"),
+    "{}": _replied({}),
+    "null": _replied(b"null"),
+    "a list": _replied([{"id": "x"}]),
+    "a foreign id": Way(_another),
+    "flags that are no booleans": Way(
+        lambda up: lambda exchange: exchange.reply(json.loads(profile(up, exchange)) | {"is_restricted": "false"})
+    ),
+    "204": _replied(b"", 204),
+    "302": Way(_redirected),
+    "304": _replied(b"", 304),
+    "truncated JSON": Way(_truncated),
+    "gzip": Way(_compressed),
+}
+
+
+def down(answer: Answer, retry_after: str = "1") -> None:
+    """Assert that `answer` is the one row for a Stack Auth that cannot be asked, and no word more."""
+    assert (answer.status, answer.json) == (503, BODY)
+    assert answer.headers == {
+        "content-type": "application/json",
+        "content-length": str(len(answer.body)),
+        "cache-control": "no-store",
+        "retry-after": retry_after,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "door"),
+    [(name, door) for name in WAYS for door in KINDS if door != "trio" or name in ("reset", "hanging", "gzip")],
+)
+def test_every_way_to_be_dead_is_a_503(name: str, door: Kind, up: Upstream, warp: Warp, attempts: Attempts) -> None:
+    """One user, then others until the breaker is open, then the probe, and back to life."""
+    way = WAYS[name]
+    tokens = up.tokens(10)
+    with Site(door, up.config(timeout=LATE if name in WAITING else 5)) as site:
+        assert site.ask(up.token()).status == 200
+        up.me = way.me(up)
+        attempts.since()
+        down(site.ask(tokens[0]))
+        assert attempts.since() == way.attempts
+        for token in tokens[1:4]:
+            down(site.ask(token))
+        down(site.ask(tokens[4]), retry_after="10")
+        assert attempts.since() == 4 * way.attempts
+        for token in tokens * 10:
+            answer = site.ask(token)
+            assert answer.status == 503
+            assert 9 <= int(answer.headers["retry-after"]) <= 10
+        assert attempts.since() == 0
+        warp.pass_by(10)
+        assert site.ask(tokens[5]).status == site.ask(tokens[6]).status == 503
+        assert attempts.since() == way.attempts
+        warp.pass_by(10)
+        up.me = None
+        assert site.ask(tokens[0]).status == site.ask(tokens[1]).status == 200
+        assert attempts.since() == 2
+    assert not any(each.target == "/elsewhere" for each in up.server.requests)
+
+
+def _grown(metadata: str) -> Callable[[Upstream, Exchange], None]:
+    def me(up: Upstream, exchange: Exchange) -> None:
+        exchange.reply(profile(up, exchange).rstrip()[:-1] + f', "client_metadata": {metadata}}}'.encode())
+
+    return me
+
+
+OVERGROWN: dict[str, Callable[[Upstream, Exchange], None]] = {
+    "oversize": _grown(f'"{"x" * MAX_BYTES}"'),
+    "without end": lambda up, exchange: _endless(exchange),
+    "of too many parts": _grown(f"[{'0,' * MAX_PARTS}0]"),
+    "too deep to hold": _grown("[" * 600 + "]" * 600),
+    "too deep": _grown("[" * 30_000 + "]" * 30_000),
+}
+
+
+@every_edge
+@pytest.mark.parametrize("how", OVERGROWN)
+def test_overgrown_profiles_keep_nobody_else_out(how: str, door: Kind, up: Upstream, attempts: Attempts) -> None:
+    """Metadata is its user's own to write: more of them than would open the breaker, and then an honest user."""
+    honest, grown = up.tokens(2), up.tokens(6)
+    right = up.slowly(0)
+    up.me = lambda exchange: (
+        OVERGROWN[how](up, exchange) if exchange.headers["x-stack-access-token"] in grown else right(exchange)
+    )
+    with Site(door, up.config()) as site:
+        for token in grown:
+            down(site.ask(token))
+            down(site.ask(token))
+        assert attempts.since() == 6
+        assert site.reached == []
+        assert [site.ask(token).status for token in honest] == [200, 200]
+        assert attempts.since() == 2
+
+
+@every_edge
+def test_a_server_that_is_gone(door: Kind, up: Upstream, warp: Warp, attempts: Attempts) -> None:
+    tokens = up.tokens(8)
+    with Site(door, up.config()) as site:
+        assert site.ask(tokens[0]).status == 200
+        up.server.__exit__()
+        for token in tokens[1:5]:
+            down(site.ask(token))
+        down(site.ask(tokens[5]), retry_after="10")
+        assert attempts.since() == 1 + 5 * 2
+        for _ in range(50):
+            down(site.ask(tokens[6]), retry_after="10")
+        assert attempts.since() == 0
+        assert site.ask(tokens[0]).user["display_name"] == "user 0"
+
+
+@both_doors
+def test_a_connection_that_was_left_open_too_long_is_no_outage(door: Kind, up: Upstream, attempts: Attempts) -> None:
+    """The pool holds connections that the server has closed meanwhile: hence the one retry."""
+    tokens = up.tokens(5)
+    with Site(door, up.config()) as site:
+        for token in tokens:
+            assert site.ask(token).status == 200
+            up.server.drop_connections()
+    assert len(up.calls) == 5
+    assert attempts.count <= 10
+
+
+@both_doors
+def test_all_the_work_of_a_request_has_one_budget(door: Kind, up: Upstream) -> None:
+    """The keys take most of it, and users/me gets what is left; the bound is generous."""
+    answers = up.server.answer
+
+    def answer(exchange: Exchange) -> None:
+        if exchange.target != USERS_ME:
+            exchange.hold(0.2)
+            answers(exchange)
+        exchange.hold()
+
+    up.server.answer = answer
+    with Site(door, up.config(timeout=0.4)) as site:
+        started = time.monotonic()
+        down(site.ask(up.token()))
+        assert time.monotonic() - started < 1.5
+
+
+@both_doors
+def test_many_at_once_do_not_wait_one_after_another(door: Kind, up: Upstream) -> None:
+    (token,) = up.tokens(1)
+    with Site(door, up.config(timeout=0.3)) as site:
+        assert site.ask(up.token()).status == 200
+        up.me = lambda exchange: exchange.hold()
+        started = time.monotonic()
+        answers = site.ask_all([Ask(token)] * 30, at_once=30)
+        assert time.monotonic() - started < 2
+    assert {answer.status for answer in answers} == {503}
+    assert len(up.calls) == 2
+
+
+# -- throttling ---------------------------------------------------------------------------------------
+
+
+@both_doors
+@pytest.mark.parametrize(("said", "held"), [("7", 7), ("0", 1), ("60", 60), ("3600", 60), ("date", 30)])
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_honoured(
+    said: str, held: int, status: int, door: Kind, up: Upstream, warp: Warp, attempts: Attempts
+) -> None:
+    """Within 1 to 60 seconds, by everybody, and nothing is sent meanwhile."""
+    tokens = up.tokens(4)
+    with Site(door, up.config()) as site:
+        assert site.ask(tokens[0]).status == 200
+        attempts.since()
+        up.me = lambda exchange: exchange.reply(
+            b"", status, Retry_After=formatdate(time.time() + 30, usegmt=True) if said == "date" else said
+        )
+        answer = site.ask(tokens[1])
+        assert abs(int(answer.headers["retry-after"]) - held) <= (said == "date")
+        up.me = None
+        for token in tokens[1:] * 3:
+            assert site.ask(token).status == 503
+        assert site.ask(tokens[0], "/fresh").json["failed"] == "auth_server_error"
+        assert site.ask(tokens[0]).status == 200
+        assert attempts.since() == 1
+        warp.pass_by(held - 0.9)
+        assert site.ask(tokens[1]).status in ((503,) if said != "date" else (200, 503))
+        warp.pass_by(0.9)
+        assert site.ask(tokens[1]).status == site.ask(tokens[2]).status == 200
+
+
+@both_doors
+def test_a_429_without_retry_after_counts_like_any_failure(
+    door: Kind, up: Upstream, warp: Warp, attempts: Attempts
+) -> None:
+    tokens = up.tokens(6)
+    up.me = lambda exchange: exchange.reply({"message": "Artificial development rate limit triggered."}, 429)
+    with Site(door, up.config()) as site:
+        for token in tokens[:4]:
+            down(site.ask(token))
+        down(site.ask(tokens[4]), retry_after="10")
+        down(site.ask(tokens[5]), retry_after="10")
+    assert attempts.since() == 5
+
+
+# -- one user's trouble -------------------------------------------------------------------------------
+
+
+@both_doors
+@pytest.mark.parametrize("name", ["500", "{}", "an unknown code"])
+def test_an_odd_account_is_no_outage_for_others(
+    name: str, door: Kind, up: Upstream, warp: Warp, attempts: Attempts
+) -> None:
+    """Whatever Stack Auth makes of one user must not lock others out."""
+    odd, *others = up.tokens(6)
+    with Site(door, up.config()) as site:
+        up.me = WAYS[name].me(up)
+        for _ in range(20):
+            for _ in range(5):
+                down(site.ask(odd))
+            warp.pass_by(1)
+        assert attempts.since() == 20
+        up.me = None
+        for token in others:
+            assert site.ask(token).status == 200
+
+
+# -- who goes on --------------------------------------------------------------------------------------
+
+
+@both_doors
+def test_an_optional_route_goes_on_as_nobody(door: Kind, up: Upstream) -> None:
+    up.me = lambda exchange: exchange.reply(b"", 500)
+    with Site(door, up.config(rules=[Rule("/public", "public"), Rule("/maybe", "optional")])) as site:
+        answer = site.ask(up.token(), "/maybe")
+        assert (answer.status, answer.json) == (200, {"user": None, "error": "auth_server_error"})
+        assert site.ask(up.token(), "/public").json == {"user": None, "error": None}
+        down(site.ask(up.token(), "/"))
+
+
+@both_doors
+def test_jwt_mode_does_without(door: Kind, up: Upstream) -> None:
+    """Only who asks for the profile is told that it is not to be had."""
+    up.me = lambda exchange: exchange.reply(b"", 500)
+    with Site(door, up.config(mode="jwt", rules=[Rule("/whole", profile=True)])) as site:
+        assert site.ask(up.token()).user["profile"] is None
+        down(site.ask(up.token(), "/whole"))
+        assert site.ask(up.token(), "/load").json["failed"] == "auth_server_error"
+        assert site.ask(up.token(), "/load").json["retry_after"] == 1
+
+
+@both_doors
+def test_what_is_remembered_is_served_through_an_outage_until_it_is_too_old(
+    door: Kind, up: Upstream, warp: Warp
+) -> None:
+    token = up.token()
+    with Site(door, up.config(profile_ttl=30)) as site:
+        assert site.ask(token).status == 200
+        up.me = lambda exchange: exchange.reply(b"", 500)
+        warp.pass_by(29)
+        assert site.ask(token).status == 200
+        warp.pass_by(1)
+        down(site.ask(token))
+
+
+@both_doors
+def test_an_answer_of_the_right_user_is_read_whole(door: Kind, up: Upstream) -> None:
+    """The counterpart of the truncated and overgrown: just under the limit, and in pieces."""
+
+    def me(exchange: Exchange) -> None:
+        body = json.loads(profile(up, exchange))
+        body["client_metadata"] = "x" * (MAX_BYTES - len(json.dumps(body)))
+        octets = json.dumps(body).encode()
+        assert MAX_BYTES - 10 < len(octets) <= MAX_BYTES
+        pieces = [octets[at : at + 50_000] for at in range(0, len(octets), 50_000)]
+        chunked = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        raw(exchange, 200, [("transfer-encoding", "chunked")], chunked)
+
+    up.me = me
+    with Site(door, up.config(issuer_url=[up.server.url, API])) as site:
+        assert len(site.ask(up.token()).user["profile"]["client_metadata"]) > 1_000_000

@@ -1,0 +1,113 @@
+"""Every answer that users/me was seen to give, sent again octet for octet, leads to the row that it means."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+
+from stackauth_middleware import ErrorCode, UserType
+from tests.data import load_recorded
+from tests.unit.testing.helpers import claims_of
+
+from .recorded import CASES, Case, Recorded, answered_locally
+from .sites import Answer, Kind, Site, both_doors
+from .upstream import USERS_ME, Upstream, raw
+
+
+@cache
+def recordings() -> dict[str, Recorded]:
+    """Return the recorded answers to a GET of users/me, by name."""
+    every = load_recorded("recordings")
+    return {
+        each["name"]: Recorded(
+            _user_id(each),
+            each["response"]["status"],
+            list(each["response"]["headers"].items()),
+            each["response"]["body"].encode(),
+        )
+        for each in every
+        if each["request"]["method"] == "GET" and each["request"]["url"].partition("?")[0].endswith(USERS_ME)
+    }
+
+
+def _user_id(recording: dict[str, Any]) -> str:
+    """Return whom the recorded token was for; somebody where it was for nobody."""
+    token = recording["request"]["headers"].get("x-stack-access-token", "")
+    if token.count(".") == 2 and not token.startswith("aaa"):
+        user_id: str = claims_of(token.removeprefix("Bearer "))["sub"]
+        return user_id
+    return "22222222-2222-4222-8222-222222222222"
+
+
+def test_there_is_an_expectation_of_every_recording_and_no_other() -> None:
+    assert recordings().keys() == CASES.keys()
+
+
+def answer_of(name: str) -> Recorded:
+    """Return the real one's answer where the recordings are at hand, else the local one's to the same question."""
+    try:
+        return recordings()[name]
+    except pytest.skip.Exception:
+        return answered_locally(CASES[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_local_one_answers_as_recorded(name: str) -> None:
+    """Else the list below would be another one where the recordings are not at hand."""
+    local, real = answered_locally(CASES[name]), recordings()[name]
+    told, known = dict(local.headers), dict(real.headers)
+    assert local.status == real.status
+    for header in ("x-stack-known-error", "x-stack-actual-status", "retry-after"):
+        assert told.get(header) == known.get(header)
+
+
+@both_doors
+@pytest.mark.parametrize("name", CASES)
+def test_every_answer_leads_to_its_row(name: str, door: Kind, up: Upstream) -> None:
+    """Ask twice: behind a door that lets all users in, and behind one as it is by default."""
+    case, recorded = CASES[name], answer_of(name)
+    up.me = lambda exchange: raw(exchange, recorded.status, recorded.headers, recorded.body)
+    up.local.users.create(recorded.user_id)
+    token = up.local.token(recorded.user_id, user_type=case.user_type)
+    with Site(door, up.config(allow_anonymous=True)) as site:
+        answer = site.ask(token)
+        check(answer, case, recorded, case.means)
+        if case.means is ErrorCode.RESTRICTED_NOT_ALLOWED:
+            assert answer.json["restricted_reason"] == case.reason
+    assert len(up.calls) == 1
+    gated = refused_by_default(case.user_type)
+    with Site(door, up.config()) as site:
+        restricted_since = ErrorCode.RESTRICTED_NOT_ALLOWED if case.state == "restricted since" else None
+        answer = site.ask(token)
+        check(answer, case, recorded, gated or case.means or restricted_since)
+        if restricted_since:
+            assert answer.json["restricted_reason"] == case.reason
+    assert len(up.calls) == (1 if gated else 2)
+
+
+def refused_by_default(user_type: UserType) -> ErrorCode | None:
+    """Return the row for a token that is refused without asking."""
+    return {
+        UserType.NORMAL: None,
+        UserType.RESTRICTED: ErrorCode.RESTRICTED_NOT_ALLOWED,
+        UserType.ANONYMOUS: ErrorCode.ANONYMOUS_NOT_ALLOWED,
+    }[user_type]
+
+
+def check(answer: Answer, case: Case, recorded: Recorded, row: ErrorCode | None) -> None:
+    if row is None:
+        body, user = json.loads(recorded.body), answer.user
+        assert (user["user_id"], user["is_anonymous"]) == (recorded.user_id, case.reason == "anonymous")
+        assert (user["is_restricted"], user["restricted_reason"]) == (case.reason is not None, case.reason)
+        assert user["email"] == body["primary_email"]
+        assert user["profile"]["signed_up_at_millis"] == body["signed_up_at_millis"]
+        assert user["profile"]["raw"] == {}
+        assert (user["profile"]["risk_scores"] is None) == (case.access == "client")
+        return
+    assert (answer.status, answer.row) == (row.status, row.value)
+    assert answer.json["error"] == row.message
+    seconds = "5" if case.trouble == "throttled for 5" else "1"
+    assert answer.headers.get("retry-after") == (seconds if row is ErrorCode.SERVER_ERROR else None)

@@ -1,0 +1,143 @@
+"""Many requests, few calls, few connections, and everybody's own user."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from stackauth_middleware import AsyncVerifier, AuthServerError, StackAuthConfig, Verifier
+from tests.unit.io.loopback import BACKENDS, Backend
+
+from .sites import Ask, Kind, Site, both_doors, every_edge
+from .upstream import Upstream
+
+
+@every_edge
+def test_two_hundred_at_once_with_five_tokens_of_one_user_are_one_call(door: Kind, up: Upstream) -> None:
+    user = up.local.users.create(display_name="Jane")
+    tokens = [up.token(user, session_id=f"session {number}") for number in range(5)]
+    assert len(set(tokens)) == 5
+    up.me = up.slowly()
+    with Site(door, up.config()) as site:
+        answers = site.ask_all([Ask(tokens[number % 5]) for number in range(200)], at_once=200)
+    assert {answer.user["user_id"] for answer in answers} == {user.id}
+    assert {answer.user["session_id"] for answer in answers} == {f"session {number}" for number in range(5)}
+    assert len(up.calls) == 1
+
+
+@pytest.mark.parametrize("settings", [{"profile_ttl": 0}, {"profile_cache_size": 0}])
+@pytest.mark.parametrize("door", BACKENDS)
+def test_nor_are_they_more_where_nothing_is_remembered(settings: dict[str, Any], door: Kind, up: Upstream) -> None:
+    token = up.token(up.local.users.create(display_name="Jane"))
+    up.me = up.slowly()
+    with Site(door, up.config(**settings)) as site:
+        site.ask(up.token(up.local.users.create()))
+        site.ask_all([Ask(token)] * 200, at_once=200)
+        assert len(up.calls) == 2
+        site.ask(token)
+    assert len(up.calls) == 3
+
+
+@every_edge
+def test_fifty_users_on_sixty_four_see_themselves(door: Kind, up: Upstream) -> None:
+    tokens = up.tokens(50)
+    with Site(door, up.config()) as site:
+        paths = ("/", "/load")
+        asks = [Ask(tokens[number * 7 % 50], paths[number % 2]) for number in range(2000)]
+        answers = site.ask_all(asks, at_once=64)
+    for ask, answer in zip(asks, answers, strict=True):
+        name = f"user {tokens.index(ask.token or '')}"
+        assert answer.user["display_name"] == answer.user["profile"]["display_name"] == name
+        assert answer.json.get("profile", answer.user["profile"]) == answer.user["profile"]
+    assert len(up.calls) == 50
+
+
+@both_doors
+def test_a_thousand_calls_in_a_row_open_a_handful_of_connections(door: Kind, up: Upstream) -> None:
+    user = up.local.users.create()
+    token = up.token(user)
+    up.me = lambda exchange: exchange.reply(user.read())
+    if door == "wsgi":
+        with Verifier(up.config()) as verifier:
+            for _ in range(1000):
+                verifier.profile(token, fresh=True)
+    else:
+
+        async def main() -> None:
+            async with AsyncVerifier(up.config()) as verifier:
+                for _ in range(1000):
+                    await verifier.profile(token, fresh=True)
+
+        anyio.run(main, backend=door)
+    assert len(up.calls) == 1000
+    assert up.connections <= 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_when_the_one_who_asks_is_cancelled_another_asks(backend: Backend, up: Upstream) -> None:
+    """Nobody waits for an answer that no longer comes, and the next call is one for all of them."""
+    token = up.token(up.local.users.create(display_name="Jane"))
+    answer = up.slowly()
+    up.me = lambda exchange: exchange.hold() if len(up.calls) == 1 else answer(exchange)
+    told: list[str | None] = []
+
+    async def main() -> None:
+        async with AsyncVerifier(up.config()) as verifier:
+            await verifier.prefetch_keys()
+            token_source = anyio.CancelScope()
+
+            async def carry() -> None:
+                with token_source:
+                    await verifier.profile(token)
+
+            async def wait() -> None:
+                told.append((await verifier.profile(token)).display_name)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(carry)
+                while not up.calls:
+                    await anyio.sleep(0.001)
+                for _ in range(20):
+                    group.start_soon(wait)
+                await anyio.sleep(0.01)
+                assert len(up.calls) == 1
+                token_source.cancel()
+
+    anyio.run(main, backend=backend)
+    assert told == ["Jane"] * 20
+    assert len(up.calls) == 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_cancelled_probe_leaves_the_breaker_to_the_next(backend: Backend, up: Upstream, warp: Any) -> None:
+    jane, john = up.tokens(2)
+    up.me = lambda exchange: exchange.reset()
+
+    async def main() -> None:
+        async with AsyncVerifier(up.config()) as verifier:
+            for _ in range(5):
+                with pytest.raises(AuthServerError):
+                    await verifier.profile(jane)
+            asked = len(up.calls)
+            warp.pass_by(10)
+            up.me = lambda exchange: exchange.hold()
+            with anyio.move_on_after(0.05):
+                await verifier.profile(jane)
+            assert len(up.calls) == asked + 1
+            up.me = None
+            assert (await verifier.profile(john)).display_name == "user 1"
+
+    anyio.run(main, backend=backend)
+
+
+def test_configs_share_nothing(up: Upstream) -> None:
+    """A profile that one project's key brought is not another's to see."""
+    token = up.token()
+    for config in (up.config(), up.config()):
+        assert isinstance(config, StackAuthConfig)
+        with Site("wsgi", config) as site:
+            site.ask(token)
+            site.ask(token)
+    assert len(up.calls) == 2

@@ -1,0 +1,302 @@
+"""The settings object: what it works out once, what it owns, and what it shows."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import gc
+import inspect
+import os
+import sys
+import threading
+import time
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stackauth_middleware._core import config as config_module
+from stackauth_middleware._core.config import Settings, StackAuthConfig, config_of, newest_config
+from stackauth_middleware._core.rules import Rule
+from stackauth_middleware.errors import ConfigError, ErrorCode
+
+from .helpers import ANONYMOUS, API, AUDIENCES, ISSUERS, NORMAL, OTHER_PROJECT, PATHS, PROJECT, RESTRICTED
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("STACK_", "HEXCLAVE_", "NEXT_PUBLIC_")):
+            monkeypatch.delenv(name)
+
+
+def config(**settings: Any) -> StackAuthConfig:
+    return StackAuthConfig(**{"project_id": PROJECT, **settings})
+
+
+# -- what is worked out -------------------------------------------------------------------------------
+
+
+def test_the_hosted_service_by_default() -> None:
+    made = config()
+    assert made.audiences == AUDIENCES
+    assert made.issuers == ISSUERS
+    assert made.key_set_url == f"{API}/api/v1/projects/{PROJECT}/.well-known/jwks.json"
+    assert made.users_me_url == f"{API}/api/v1/users/me"
+
+
+def test_the_audiences_and_issuers_of_each_user_type() -> None:
+    """contract.md section 1, written out once more."""
+    made = config(api_url="https://stack.example.com:8102/base")
+    assert made.audiences == {PROJECT: NORMAL, f"{PROJECT}:restricted": RESTRICTED, f"{PROJECT}:anon": ANONYMOUS}
+    host = "https://stack.example.com:8102/api/v1"
+    assert made.issuers == {
+        f"{host}/projects/{PROJECT}": NORMAL,
+        f"{host}/projects-restricted-users/{PROJECT}": RESTRICTED,
+        f"{host}/projects-anonymous-users/{PROJECT}": ANONYMOUS,
+    }
+    assert made.key_set_url == f"https://stack.example.com:8102/base/api/v1/projects/{PROJECT}/.well-known/jwks.json"
+
+
+def test_issuers_that_are_named_replace_those_of_the_address() -> None:
+    """A container's internal name is never in a token."""
+    bases = ["https://auth.example.com", "https://old.example.com:443/x"]
+    made = config(api_url="http://stack:8102", allow_http=True, issuer_url=bases)
+    assert set(made.issuers) == {
+        f"https://{host}.example.com/api/v1/{path}/{PROJECT}" for host in ("auth", "old") for path in PATHS.values()
+    }
+    assert made.key_set_url.startswith("http://stack:8102/api/v1/")
+
+
+def test_the_policy_follows_the_settings() -> None:
+    made = config(rules=[Rule("/free", "public")], default_access="optional", allow_restricted=True)
+    assert made.policy("GET", "/free", "").access == "public"
+    held = made.policy("GET", "/", "")
+    assert (held.access, held.allow_restricted, held.allow_anonymous, held.profile) == ("optional", True, False, False)
+    assert config(allow_anonymous=True).policy("GET", "/", "").allow_anonymous
+
+
+def test_settings_are_settled() -> None:
+    made = config(token_sources=["bearer"], cors_origins=["*"], api_url=f"{API}/")
+    assert (made.token_sources, made.cors_origins, made.api_url) == (frozenset({"bearer"}), ("*",), API)
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting", "value"),
+    [
+        ("STACK_PROJECT_ID", "project_id", OTHER_PROJECT),
+        ("STACK_SECRET_SERVER_KEY", "secret_server_key", "ssk_env"),
+        ("NEXT_PUBLIC_STACK_PUBLISHABLE_CLIENT_KEY", "publishable_client_key", "pck_env"),
+        ("HEXCLAVE_API_URL", "api_url", "https://env.example.com"),
+    ],
+)
+def test_the_environment_fills_in_what_is_not_given(
+    monkeypatch: pytest.MonkeyPatch, variable: str, setting: str, value: str
+) -> None:
+    given = {"project_id": PROJECT, "secret_server_key": "ssk_x", "publishable_client_key": "pck_x", "api_url": API}
+    monkeypatch.setenv(variable, value)
+    assert getattr(StackAuthConfig(**given), setting) == given[setting]  # type: ignore[arg-type]
+    del given[setting]
+    assert getattr(StackAuthConfig(**given), setting) == value  # type: ignore[arg-type]
+
+
+def test_a_mistake_in_the_environment_is_told_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACK_PROJECT_ID", "your-project-id")
+    with pytest.raises(ConfigError, match="project_id is 'your-project-id'"):
+        StackAuthConfig()
+
+
+@pytest.mark.parametrize("settings", [{"mode": "rest"}, {"rules": [Rule("/a", profile=True)]}], ids=["mode", "rule"])
+def test_asking_for_profiles_needs_a_key(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="secret_server_key is not set"):
+        config(**settings)
+    assert config(**settings, secret_server_key="ssk_a")
+    assert config(**settings, publishable_client_key="pck_a")
+
+
+# -- the object ---------------------------------------------------------------------------------------
+
+
+def test_a_setting_is_a_keyword_and_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        StackAuthConfig(PROJECT)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        StackAuthConfig(project=PROJECT)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        config(audiences={})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config().project_id = OTHER_PROJECT  # type: ignore[misc]
+
+
+def test_it_shows_what_differs_from_the_defaults_and_no_secret() -> None:
+    made = config(secret_server_key="ssk_canary", publishable_client_key="pck_canary", leeway=7)
+    shown = repr(made)
+    assert "canary" not in shown
+    for part in (f"project_id='{PROJECT}'", "secret_server_key=***", "publishable_client_key=***", "leeway=7"):
+        assert part in shown
+    assert "realm" not in shown
+    assert "issuers" not in shown
+
+
+def test_an_unset_secret_is_not_shown_as_set() -> None:
+    assert "secret_server_key" not in repr(config())
+
+
+def test_copies_are_the_thing_itself() -> None:
+    """Litestar and others copy what is handed to a middleware: copies must share keys and pools."""
+    made = config()
+    assert copy.copy(made) is made
+    assert copy.deepcopy([made])[0] is made
+
+
+def test_two_configs_of_the_same_settings_are_two() -> None:
+    """They own different things, so they are not equal, and both can be keys of a mapping."""
+    one, other = config(), config()
+    assert one != other
+    assert len({one, other}) == 2
+
+
+# -- what it owns -------------------------------------------------------------------------------------
+
+
+def test_what_is_owned_is_made_once_and_for_each_config_apart() -> None:
+    made: list[StackAuthConfig] = []
+
+    def make(owner: StackAuthConfig) -> object:
+        made.append(owner)
+        return object()
+
+    one, other = config(), config()
+    assert one.get_or_create(make) is one.get_or_create(make)
+    assert one.get_or_create(make) is not other.get_or_create(make)
+    assert made == [one, other]
+
+
+def test_thirty_two_threads_get_the_same() -> None:
+    owner, start, found = config(), threading.Barrier(32), []
+
+    def make(_: StackAuthConfig) -> object:
+        time.sleep(0.01)  # so that the others come while it is being made
+        return object()
+
+    def get() -> None:
+        start.wait()
+        found.append(owner.get_or_create(make))
+
+    threads = [threading.Thread(target=get) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 32
+    assert len(set(found)) == 1
+
+
+def test_what_is_made_may_own_in_turn() -> None:
+    def inner(_: StackAuthConfig) -> str:
+        return "inner"
+
+    def outer(owner: StackAuthConfig) -> str:
+        return "outer and " + owner.get_or_create(inner)
+
+    assert config().get_or_create(outer) == "outer and inner"
+
+
+def test_what_could_not_be_made_is_tried_again() -> None:
+    tries: list[int] = []
+
+    def make(_: StackAuthConfig) -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError
+        return "made"
+
+    owner = config()
+    with pytest.raises(OSError):
+        owner.get_or_create(make)
+    assert owner.get_or_create(make) == "made"
+
+
+def test_a_child_gets_a_fresh_lock() -> None:
+    """A thread of the parent may have been making something at the fork."""
+    with config_module._owning:
+        config_module._renew_lock()
+        done: list[str] = []
+        thread = threading.Thread(target=lambda: done.append(config().get_or_create(lambda _: "made")))
+        thread.start()
+        thread.join(5)
+    assert done == ["made"]
+
+
+def test_a_system_without_fork_can_import_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no `os.register_at_fork`."""
+    import importlib.util
+
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+    name = "stackauth_middleware._config_elsewhere"
+    spec = importlib.util.spec_from_file_location(name, config_module.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    assert module.StackAuthConfig(project_id=PROJECT).project_id == PROJECT
+
+
+def test_the_youngest_is_the_last_made_of_those_in_use() -> None:
+    """The pytest fixture mints tokens for it."""
+    one = config()
+    other = config()
+    assert newest_config() is other
+    del other
+    gc.collect()
+    assert newest_config() is one
+
+
+def test_there_may_be_no_youngest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "_living", {})
+    assert newest_config() is None
+
+
+# -- settings as keywords -----------------------------------------------------------------------------
+
+
+def test_a_config_that_is_given_is_taken_as_it_is() -> None:
+    made = config()
+    assert config_of(made, {}) is made
+
+
+def test_settings_that_are_given_make_a_config() -> None:
+    assert config_of(None, {"project_id": PROJECT, "leeway": 1}).leeway == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: config_of(config(), {"leeway": 1}), "config and 'leeway' are both given"),
+        (lambda: config_of(None, {"projectid": PROJECT}), "unknown setting 'projectid'"),  # type: ignore[typeddict-unknown-key]
+        (lambda: config_of(None, {"audiences": {}}), "unknown setting 'audiences'"),  # type: ignore[typeddict-unknown-key]
+        (lambda: config_of(StackAuthConfig, {}), "config is type; it must be a StackAuthConfig"),  # type: ignore[arg-type]
+        (lambda: config_of({"project_id": PROJECT}, {}), "config is dict"),  # type: ignore[arg-type]
+        (lambda: config_of(None, {}), "project_id is not set"),
+    ],
+)
+def test_a_mistake_is_told(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert says in str(caught.value)
+
+
+def test_every_setting_is_in_the_docstring_and_in_the_keywords() -> None:
+    names = [each.name for each in dataclasses.fields(StackAuthConfig) if each.init]
+    told = inspect.getdoc(StackAuthConfig)  # Python 3.13 takes the indentation away by itself
+    assert told is not None
+    assert [name for name in names if f"\n    {name}: " not in told] == []
+    assert list(typing.get_type_hints(Settings)) == names
+
+
+def test_error_bodies_may_be_of_every_kind_that_is_promised() -> None:
+    bodies: list[Any] = [None, "problem", {ErrorCode.FORBIDDEN: {}}, lambda error, info: {}]
+    for body in bodies:
+        assert type(config(error_body=body).error_body) is type(body)

@@ -1,0 +1,439 @@
+"""Carriers: which one decides, what it holds, and that no text at all makes reading one raise anything else."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, get_args
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stackauth_middleware._core import credentials
+from stackauth_middleware._core.credentials import (
+    HEADERS,
+    MAX_BYTES,
+    TOKEN_SOURCES,
+    TokenSource,
+    extract,
+    split_subprotocols,
+)
+from stackauth_middleware.errors import ErrorCode, RefusedError
+
+from .helpers import bounded
+
+JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"
+OTHER = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ5In0.c2ln"
+REFRESH = "refresh-canary"
+DEFAULT: frozenset[TokenSource] = frozenset({"x-stack-access-token", "bearer", "x-stack-auth"})
+ALL: frozenset[TokenSource] = frozenset(TOKEN_SOURCES)
+OVER = MAX_BYTES + 1
+
+BRANDS = {
+    "stack": ("x-stack-access-token", "x-stack-auth", "stackauth_"),
+    "hexclave": ("x-hexclave-access-token", "x-hexclave-auth", "hexclave_"),
+}
+
+
+def auth_json(token: Any = JWT, **more: Any) -> str:
+    return json.dumps({"accessToken": token, "refreshToken": REFRESH, **more})
+
+
+def wrapped(text: str | bytes, prefix: str = "stackauth_", scheme: str = "Bearer") -> str:
+    octets = text if isinstance(text, bytes) else text.encode()
+    return f"{scheme} {prefix}{base64.b64encode(octets).decode()}"
+
+
+def read(token_sources: frozenset[TokenSource] = ALL, **headers: str) -> str | None:
+    return extract({name.replace("_", "-"): value for name, value in headers.items()}, token_sources)
+
+
+def refused(headers: dict[str, str], token_sources: frozenset[TokenSource] = ALL) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
+        extract(headers, token_sources)
+    return caught.value
+
+
+# -- each carrier, both brands ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("brand", BRANDS)
+def test_each_carrier_holds_a_token_in_either_brand(brand: str) -> None:
+    plain, json_header, prefix = BRANDS[brand]
+    assert extract({plain: JWT}, ALL) == JWT
+    assert extract({json_header: auth_json()}, ALL) == JWT
+    assert extract({"authorization": wrapped(auth_json(), prefix)}, ALL) == JWT
+
+
+def test_a_raw_bearer_token_and_a_sub_protocol_have_no_brand() -> None:
+    assert read(authorization=f"Bearer {JWT}") == JWT
+    assert read(sec_websocket_protocol=f"stackauth, {JWT}") == JWT
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-stack-access-token": JWT},
+        {"x-hexclave-access-token": JWT},
+        {"authorization": wrapped(auth_json())},
+        {"authorization": f"Bearer {JWT}"},
+        {"x-stack-auth": auth_json()},
+        {"x-hexclave-auth": auth_json()},
+        {"sec-websocket-protocol": f"stackauth, {JWT}"},
+    ],
+    ids=str,
+)
+def test_a_carrier_that_is_not_looked_at_presents_nothing(headers: dict[str, str]) -> None:
+    """Switched off is off: neither a token, nor a complaint about its form."""
+    name = next(iter(headers)).replace("hexclave", "stack")
+    own: TokenSource = {"authorization": "bearer", "sec-websocket-protocol": "websocket"}.get(name, name)  # type: ignore[assignment]
+    assert extract(headers, ALL - {own}) is None
+    assert extract(dict.fromkeys(headers, "junk,\x00" * 2000), ALL - {own}) is None
+    assert extract(headers, frozenset({own})) == JWT
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+@pytest.mark.parametrize("blanks", [" ", "    "], ids=["one", "four"])
+def test_the_scheme_is_read_in_any_case(scheme: str, blanks: str) -> None:
+    """RFC 9110 section 11.1 for the case; one or more blanks after it (RFC 6750 section 2.1 says 1*SP)."""
+    assert read(authorization=f"{scheme}{blanks}{JWT}") == JWT
+    assert read(authorization=f" \t{scheme}{blanks}{JWT}\t ") == JWT
+
+
+ORDER = {
+    "plain": {"x-stack-access-token": "PLAIN"},
+    "wrapped": {"authorization": wrapped(auth_json("WRAPPED"))},
+    "json": {"x-hexclave-auth": auth_json("JSON")},
+    "bearer": {"authorization": f"Bearer {JWT}"},
+    "websocket": {"sec-websocket-protocol": "stackauth, WEBSOCKET"},
+}
+FOUND = {"plain": "PLAIN", "wrapped": "WRAPPED", "json": "JSON", "bearer": JWT, "websocket": "WEBSOCKET"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (first, second)
+        for at, first in enumerate(ORDER)
+        for second in list(ORDER)[at + 1 :]
+        if not set(ORDER[first]) & set(ORDER[second])
+    ],
+)
+def test_the_first_carrier_in_the_order_decides(first: str, second: str) -> None:
+    for headers in (ORDER[first] | ORDER[second], ORDER[second] | ORDER[first]):
+        assert extract(headers, ALL) == FOUND[first]
+
+
+JUNK = {
+    "wrapped": {"authorization": "Bearer stackauth_!"},
+    "json": {"x-stack-auth": "{"},
+    "bearer-twice": {"authorization": f"Bearer {JWT},Bearer {JWT}"},
+    "bearer-huge": {"authorization": "Bearer a.b." + "c" * MAX_BYTES},
+    "websocket": {"sec-websocket-protocol": "stackauth"},
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "junk"),
+    [
+        ("plain", "wrapped"),
+        ("plain", "json"),
+        ("plain", "bearer-twice"),
+        ("plain", "bearer-huge"),
+        ("plain", "websocket"),
+        ("wrapped", "json"),
+        ("wrapped", "websocket"),
+        ("json", "bearer-twice"),
+        ("json", "bearer-huge"),
+        ("json", "websocket"),
+        ("bearer", "websocket"),
+    ],
+)
+def test_what_stands_behind_the_first_is_not_even_looked_at(first: str, junk: str) -> None:
+    """An app's own huge bearer token beside our header is none of our business."""
+    assert extract({**JUNK[junk], **ORDER[first]}, ALL) == FOUND[first]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [{"x-stack-access-token": f"{JWT},{JWT}"}, {"authorization": "Bearer stackauth_!"}, {"x-stack-auth": "{"}],
+    ids=lambda junk: next(iter(junk)),
+)
+def test_a_malformed_carrier_is_not_skipped_for_a_good_one_behind_it(junk: dict[str, str]) -> None:
+    """Threat E3: no second chance after a first that failed."""
+    good = {"x-stack-auth": auth_json(), "authorization": f"Bearer {JWT}", "sec-websocket-protocol": f"stackauth,{JWT}"}
+    assert refused({**good, **junk}).code is ErrorCode.INVALID_REQUEST
+
+
+# -- nothing presented --------------------------------------------------------------------------------
+
+NOTHING = {
+    "no header": {},
+    "empty token": {"x-stack-access-token": ""},
+    "blank token": {"x-hexclave-access-token": " \t "},
+    "empty json header": {"x-stack-auth": " "},
+    "both members null": {"x-stack-auth": '{"accessToken":null,"refreshToken":null}'},
+    "only a refresh token": {"x-hexclave-auth": '{"accessToken":null,"refreshToken":"r"}'},
+    "member empty": {"x-stack-auth": '{"accessToken":""}'},
+    "member absent": {"x-stack-auth": "{}"},
+    "member of another name": {"x-stack-auth": '{"accesstoken":"a"}'},
+    "wrapped nulls": {"authorization": wrapped('{"accessToken":null,"refreshToken":null}')},
+    "wrapped empty object": {"authorization": wrapped("{}", "hexclave_")},
+    "empty authorization": {"authorization": ""},
+    "the scheme alone": {"authorization": "Bearer"},
+    "the scheme and blanks": {"authorization": "Bearer    "},
+    "a tab behind the scheme": {"authorization": f"Bearer\t{JWT}"},
+    "basic": {"authorization": "Basic dXNlcjpwYXNz"},
+    "basic with a token behind it": {"authorization": f"Basic dXNlcjpwYXNz,Bearer {JWT}"},
+    "digest": {"authorization": 'Digest username="a", realm="b"'},
+    "an api key": {"authorization": "Bearer sk_live_0123456789"},
+    "a huge api key": {"authorization": "Bearer " + "k" * OVER},
+    "an api key twice": {"authorization": "Bearer sk_1,Bearer sk_2"},
+    "one dot": {"authorization": "Bearer key.secret"},
+    "a jwe": {"authorization": "Bearer a.b.c.d.e"},
+    "a padded jwt": {"authorization": f"Bearer {JWT}=="},
+    "a jwt and more": {"authorization": f"Bearer {JWT} more"},
+    "a jwt with no header": {"authorization": "Bearer .b.c"},
+    "the prefix in another case": {"authorization": wrapped(auth_json(), "StackAuth_")},
+    "other sub-protocols": {"sec-websocket-protocol": "graphql-ws, chat"},
+    "the sub-protocol in another case": {"sec-websocket-protocol": f"StackAuth, {JWT}"},
+    "an empty token behind the sub-protocol": {"sec-websocket-protocol": "stackauth, "},
+    "a header spelt with underscores": {"x_stack_access_token": JWT},
+    "a cookie": {"cookie": f"stack-access={JWT}"},
+}
+
+
+@pytest.mark.parametrize("headers", NOTHING.values(), ids=NOTHING)
+def test_nothing_is_presented(headers: dict[str, str]) -> None:
+    """Absent, empty and null are nothing; what is the app's own business is left alone."""
+    assert extract(headers, ALL) is None
+
+
+def test_nothing_in_one_carrier_leaves_the_next_to_decide() -> None:
+    """An empty header is not present, so it decides nothing."""
+    assert extract({"x-stack-access-token": "", "authorization": f"Bearer {JWT}"}, ALL) == JWT
+    assert extract({"x-stack-auth": "", "authorization": f"Bearer {JWT}"}, ALL) == JWT
+
+
+def test_a_json_carrier_of_nulls_is_present_and_decides() -> None:
+    """Signed out says the SDK: a raw bearer token behind it is not looked at."""
+    nulls = '{"accessToken":null,"refreshToken":null}'
+    assert extract({"x-stack-auth": nulls, "authorization": f"Bearer {JWT}"}, ALL) is None
+    assert extract({"authorization": wrapped(nulls), "x-stack-auth": auth_json()}, ALL) is None
+
+
+# -- malformed ----------------------------------------------------------------------------------------
+
+MALFORMED = {
+    "one header twice": {"x-stack-access-token": f"{JWT},{JWT}"},
+    "one header twice, different": {"x-stack-access-token": f"{JWT}, {OTHER}"},
+    "one header twice, once empty": {"x-stack-access-token": f",{JWT}"},
+    "both brands": {"x-stack-access-token": JWT, "x-hexclave-access-token": JWT},
+    "both brands of json": {"x-stack-auth": auth_json(), "x-hexclave-auth": auth_json()},
+    "a token over the limit": {"x-stack-access-token": "a" * OVER},
+    "json over the limit": {"x-hexclave-auth": auth_json(more="x" * MAX_BYTES)},
+    "json twice": {"x-stack-auth": f"{auth_json()},{auth_json()}"},
+    "json with a tail": {"x-stack-auth": auth_json() + "x"},
+    "truncated json": {"x-stack-auth": auth_json()[:-1]},
+    "json text": {"x-stack-auth": f'"{JWT}"'},
+    "json list": {"x-stack-auth": f'["{JWT}"]'},
+    "json null": {"x-stack-auth": "null"},
+    "undefined": {"x-stack-auth": "undefined"},
+    "[object Object]": {"x-stack-auth": "[object Object]"},
+    "a bare token as json": {"x-stack-auth": JWT},
+    "a number as token": {"x-stack-auth": '{"accessToken":5}'},
+    "false as token": {"x-stack-auth": '{"accessToken":false}'},
+    "an object as token": {"x-stack-auth": '{"accessToken":{}}'},
+    "the token twice": {"x-stack-auth": f'{{"accessToken":"{JWT}","accessToken":"{OTHER}"}}'},
+    "the token twice, escaped": {"x-stack-auth": f'{{"accessToken":"{JWT}","access\\u0054oken":"{OTHER}"}}'},
+    "deep json": {"x-stack-auth": "[" * 8000},
+    "a number of 5000 digits": {"x-stack-auth": '{"accessToken":' + "9" * 5000 + "}"},
+    "a byte order mark": {"x-stack-auth": "\u00ef\u00bb\u00bf" + auth_json()},
+    "no base64": {"authorization": "Bearer stackauth_***"},
+    "base64url": {"authorization": "Bearer stackauth_eyJ-_w"},
+    "unpadded base64": {"authorization": wrapped("{} ").rstrip("=") + "A"},
+    "base64 with a line break": {"authorization": wrapped(auth_json()).replace("J", "J\n", 1)},
+    "base64 of no utf-8": {"authorization": wrapped(b"\xff\xfe")},
+    "base64 of no json": {"authorization": wrapped("hello")},
+    "nothing behind the prefix": {"authorization": "Bearer stackauth_"},
+    "latin-1 behind the prefix": {"authorization": "Bearer hexclave_\xe9"},
+    "wrapped over the limit": {"authorization": wrapped("x" * MAX_BYTES)},
+    "wrapped twice": {"authorization": f"{wrapped(auth_json())},{wrapped(auth_json())}"},
+    "bearer twice": {"authorization": f"Bearer {JWT},Bearer {JWT}"},
+    "bearer and basic": {"authorization": f"Bearer {JWT}, Basic dXNlcjpwYXNz"},
+    "bearer over the limit": {"authorization": "Bearer a.b." + "c" * OVER},
+    "the sub-protocol alone": {"sec-websocket-protocol": "stackauth"},
+    "the sub-protocol last": {"sec-websocket-protocol": "chat, stackauth"},
+    "the sub-protocol twice": {"sec-websocket-protocol": f"stackauth, {JWT}, stackauth, {JWT}"},
+    "a sub-protocol over the limit": {"sec-websocket-protocol": "stackauth, " + "a" * OVER},
+}
+
+
+@pytest.mark.parametrize("headers", MALFORMED.values(), ids=MALFORMED)
+def test_a_carrier_is_malformed(headers: dict[str, str]) -> None:
+    error = refused(headers)
+    assert error.code is ErrorCode.INVALID_REQUEST
+    assert error.restricted_reason is None
+
+
+@pytest.mark.parametrize("headers", MALFORMED.values(), ids=MALFORMED)
+def test_a_complaint_holds_nothing_of_the_carrier(headers: dict[str, str]) -> None:
+    """A malformed carrier may hold live tokens; details go to the log, and so may the traceback's context."""
+    error = refused(headers)
+    words = [word for value in headers.values() for word in (JWT, REFRESH, value) if len(word) > 4 and word in value]
+    assert not any(word in str(error) for word in words)
+    assert error.__cause__ is None
+    assert error.__suppress_context__ or error.__context__ is None
+
+
+def test_the_complaints_are_these() -> None:
+    """They are all that a log tells; one that was None or shouted would be found here."""
+    assert {refused(headers).detail for headers in MALFORMED.values()} == {
+        "a carrier over 8 KiB",
+        "a carrier that is not one JSON object",
+        "an access token header twice",
+        "an access token that is not a string",
+        "an authorization header twice",
+        "no base64 behind the bearer prefix",
+        "one carrier in both brands",
+        "the sub-protocol carrier without one token",
+    }
+
+
+@pytest.mark.parametrize("value", ["undefined", "null", "not a token", "a.b", "a b.c.d", "\xff", "{}", "Bearer x"])
+def test_a_header_of_our_own_hands_over_whatever_it_holds(value: str) -> None:
+    """It is presented as a token, so it is judged as one: INVALID_TOKEN, by `_tokens`, not a missing one."""
+    assert read(x_stack_access_token=value) == value
+
+
+@pytest.mark.parametrize("value", [JWT, f" {JWT}", f"{JWT}\t", f"\t {JWT} \t"])
+def test_blanks_around_a_header_are_not_part_of_it(value: str) -> None:
+    """RFC 9110 section 5.5; a WSGI server may leave them."""
+    assert read(x_stack_access_token=value) == JWT
+
+
+@pytest.mark.parametrize("value", [f"\n{JWT}", f"{JWT}\r", f"\x0b{JWT}", f"{JWT}\xa0"], ids=repr)
+def test_other_white_space_is_part_of_it(value: str) -> None:
+    """And so makes it no token, no scheme and no sub-protocol of ours."""
+    assert read(x_stack_access_token=value) == value
+    assert read(authorization=value.replace(JWT, f"Bearer {JWT}")) in (None, value)
+    assert read(sec_websocket_protocol=value.replace(JWT, f"stackauth,{JWT}")) in (None, value)
+    assert split_subprotocols(f" {value}\t,X{value}X") == [value, f"X{value}X"]
+
+
+def test_a_letter_before_the_scheme_makes_another_scheme() -> None:
+    assert read(authorization=f"XBearer {JWT}") is None
+    assert read(authorization=f" Bearer {JWT}") == JWT
+
+
+def test_the_limit_itself_is_within() -> None:
+    assert read(x_stack_access_token="a" * MAX_BYTES) == "a" * MAX_BYTES
+    jwt = "a.b." + "c" * (MAX_BYTES - 4)
+    assert read(authorization=f"Bearer {jwt}") == jwt
+    assert read(sec_websocket_protocol="stackauth," + "a" * MAX_BYTES) == "a" * MAX_BYTES
+    text = auth_json(more="")
+    assert read(x_stack_auth=auth_json(more="x" * (MAX_BYTES - len(text)))) == JWT
+
+
+def test_a_surrogate_out_of_json_is_handed_over_as_it_is() -> None:
+    """`_tokens` refuses what is not ASCII before anything encodes it."""
+    assert read(x_stack_auth='{"accessToken":"\\ud800"}') == "\ud800"
+
+
+def test_the_sub_protocol_takes_the_token_behind_it_wherever_it_stands() -> None:
+    assert read(sec_websocket_protocol=f"chat,stackauth ,\t{JWT}, other") == JWT
+    assert split_subprotocols("a, b\t,c,") == ["a", "b", "c", ""]
+
+
+def test_the_refresh_token_is_never_what_comes_back() -> None:
+    for headers in ({"x-stack-auth": auth_json(None)}, {"authorization": wrapped(auth_json(None))}):
+        assert extract(headers, ALL) is None
+
+
+# -- totality -----------------------------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    [
+        JWT,
+        OTHER,
+        ",",
+        " ",
+        "\t",
+        "Bearer ",
+        "bearer",
+        "stackauth_",
+        "hexclave_",
+        "stackauth",
+        auth_json(),
+        "{",
+        "}",
+        "null",
+        base64.b64encode(auth_json().encode()).decode(),
+        "=",
+        ".",
+        "a.b.c",
+        "\x00",
+        "\xff",
+        "\ud800",
+        "\u0130",
+        '{"accessToken":',
+    ]
+)
+TEXTS = st.lists(PIECES, max_size=6).map("".join) | st.text(max_size=30)
+
+
+@bounded
+@given(
+    headers=st.dictionaries(st.sampled_from(sorted(HEADERS)), TEXTS),
+    token_sources=st.sets(st.sampled_from(TOKEN_SOURCES)),
+)
+@example({"authorization": "Bearer " + "stackauth_" * 2000}, set())
+@example({"authorization": "Bearer " + "." * 9000}, {"bearer"})
+def test_any_text_is_a_token_or_nothing_or_malformed(headers: dict[str, str], token_sources: set[TokenSource]) -> None:
+    """Whatever arrives in headers: never another exception, never a token longer than its carrier."""
+    try:
+        found = extract(headers, frozenset(token_sources))
+    except RefusedError as error:
+        refusal = error
+    else:
+        assert found is None or (found and len(found) <= MAX_BYTES)
+        return
+    assert refusal.code is ErrorCode.INVALID_REQUEST
+    assert refusal.detail
+
+
+@bounded
+@given(headers=st.dictionaries(st.sampled_from(sorted(HEADERS)), TEXTS))
+def test_looking_in_fewer_places_finds_no_other_token_in_the_first(headers: dict[str, str]) -> None:
+    """If the plain header decides, then whatever else is switched on or off does not matter."""
+    if any(headers.get(name, "").strip(" \t") for name in ("x-stack-access-token", "x-hexclave-access-token")):
+
+        def outcome(token_sources: frozenset[TokenSource]) -> object:
+            try:
+                return extract(headers, token_sources)
+            except RefusedError as error:
+                return error.code, error.detail
+
+        assert outcome(ALL) == outcome(DEFAULT) == outcome(frozenset({"x-stack-access-token"}))
+
+
+@bounded
+@given(st.text(st.characters(max_codepoint=0xFF), max_size=40))
+def test_a_refresh_token_of_any_text_does_not_disturb(refresh: str) -> None:
+    text = json.dumps({"refreshToken": refresh, "accessToken": JWT})
+    assert read(x_stack_auth=text) == JWT
+    assert read(authorization=wrapped(text)) == JWT
+
+
+def test_the_carriers_are_those_of_the_promise() -> None:
+    assert TOKEN_SOURCES == get_args(TokenSource) == ("x-stack-access-token", "bearer", "x-stack-auth", "websocket")
+    assert {
+        "x-stack-access-token",
+        "x-hexclave-access-token",
+        "x-stack-auth",
+        "x-hexclave-auth",
+        "authorization",
+        "sec-websocket-protocol",
+    } == HEADERS
+    assert credentials.SUBPROTOCOL == "stackauth"

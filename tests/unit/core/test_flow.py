@@ -1,0 +1,1232 @@
+"""The order of steps, driven by hand: from what a door saw to who is let in, with a fake clock and no network."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stackauth_middleware._core.config import StackAuthConfig
+from stackauth_middleware._core.credentials import TOKEN_SOURCES
+from stackauth_middleware._core.flow import Flow
+from stackauth_middleware._core.key_sets import FRESH, MIN_FETCH_INTERVAL, STALE_IF_ERROR
+from stackauth_middleware._core.outcome import Authenticated, Outcome, Refused, Unauthenticated
+from stackauth_middleware._core.records import RequestRecord, Response
+from stackauth_middleware._core.rules import Rule
+from stackauth_middleware._core.upstream import Answer, ShareEnd
+from stackauth_middleware._core.users import User, UserProfile, UserType
+from stackauth_middleware._io.async_runner import AsyncRunner
+from stackauth_middleware._io.sync_runner import SyncRunner
+from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, Event, RefusedError
+
+from .helpers import (
+    ANONYMOUS,
+    BROKEN,
+    ENCODED,
+    NORMAL,
+    OTHER_PROJECT,
+    PROJECT,
+    RESTRICTED,
+    SIGNERS,
+    STRANGER,
+    TIMED_OUT,
+    TOO_LARGE,
+    UNSENT,
+    USER_ID,
+    WALL,
+    Clock,
+    Pump,
+    Signer,
+    StackAuth,
+    bounded,
+    claims,
+    reply,
+    token,
+)
+from .test_users import body
+
+OUTAGE = reply(b"", 500)
+LEEWAY = 5
+RULES = [
+    Rule("/public", "public"),
+    Rule("/optional", "optional"),
+    Rule("/guests", allow_anonymous=True),
+    Rule("/limited", allow_restricted=True),
+    Rule("/checked", check=lambda user: user.email == "boss@example.com"),
+    Rule("/raises", check=lambda user: 1 // 0 == 0),
+]
+
+
+class World:
+    """A flow, a Stack Auth for it to ask, and the time."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.events: list[Event] = []
+        given_settings = {"project_id": PROJECT, "rules": RULES, "observers": [self.events.append], **settings}
+        self.config = StackAuthConfig(**given_settings)
+        self.auth = StackAuth()
+        self.clock = Clock()
+        self.pump = Pump(self.clock, self.auth)
+        self.flow = Flow(self.config)
+
+    def step(
+        self, text: str | None, path: str = "/", method: str = "GET", *, defer_refresh: bool = True, **headers: str
+    ) -> Any:
+        """Return the outcome, or the script that comes to one. What a refusal answers stands for the refusal."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if text is not None:
+            named["x-stack-access-token"] = text
+        request = RequestRecord(method, path, "", named)
+        return answered(self.flow.authorize(request, self.clock.now, defer_refresh=defer_refresh, in_event_loop=True))
+
+    def authorize(self, text: str | None, path: str = "/", method: str = "GET", **options: Any) -> Outcome | Response:
+        outcome: Outcome | Response = answered(self.pump(self.step(text, path, method, **options)))
+        return outcome
+
+    def authenticated(self, text: str | None, path: str = "/", **options: Any) -> Authenticated:
+        outcome = self.authorize(text, path, **options)
+        assert isinstance(outcome, Authenticated), outcome
+        return outcome
+
+    def nobody(self, text: str | None, path: str = "/", **options: Any) -> ErrorCode | None:
+        """Return why nobody is let through."""
+        outcome = self.authorize(text, path, **options)
+        assert isinstance(outcome, Unauthenticated), outcome
+        assert outcome.user is outcome.refresh is None
+        return outcome.error
+
+    def refused(self, text: str | None, path: str = "/", **options: Any) -> ErrorCode:
+        outcome = self.authorize(text, path, **options)
+        assert isinstance(outcome, Response), outcome
+        return code_of(outcome)
+
+    def warm(self, *kinds: UserType) -> World:
+        """Fetch the keys of `kinds`, and forget that it was done."""
+        for kind in kinds or UserType:
+            self.pump(self.flow.keys.refresh_if_stale(kind, self.clock.now))
+        self.auth.calls.clear()
+        self.pump.flights.clear()
+        return self
+
+
+def answered(step: Any) -> Any:
+    """Return `step`, or where it is a refusal the response, which must carry the flow's settings."""
+    if not isinstance(step, Refused):
+        return step
+    assert step.user is step.refresh is None
+    assert isinstance(step.config, StackAuthConfig)
+    return step.response
+
+
+def code_of(response: Response) -> ErrorCode:
+    """Return the row that a response tells, having held it against the row."""
+    row = next(row for row in ErrorCode if row.value == json.loads(response.body)["code"])
+    headers = dict(response.headers)
+    assert response.status == row.status
+    assert ("WWW-Authenticate" in headers) == (row.status < 500)
+    assert ("Retry-After" in headers) == (row is ErrorCode.SERVER_ERROR)
+    return row
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# -- who is let in ------------------------------------------------------------------------------------
+
+
+def test_an_honest_token_passes_and_is_kept_for_its_request(world: World) -> None:
+    outcome = world.authenticated(token())
+    assert isinstance(outcome.user, User)
+    assert (outcome.user.user_id, outcome.user.user_type) == (USER_ID, NORMAL)
+    assert (outcome.error, outcome.refresh) == (None, None)
+    assert (outcome.config, outcome.in_event_loop) == (world.config, True)
+    assert outcome.token.count(".") == 2
+    assert outcome.policy == world.config.policy("GET", "/", "")
+
+
+@pytest.mark.parametrize("defer_refresh", [True, False])
+@pytest.mark.parametrize("in_event_loop", [True, False])
+def test_outcome_says_where_the_app_runs_whoever_refreshes(
+    world: World, defer_refresh: bool, in_event_loop: bool
+) -> None:
+    request = RequestRecord("GET", "/", "", {"x-stack-access-token": token()})
+    for _ in range(2):
+        step = world.flow.authorize(request, world.clock.now, defer_refresh=defer_refresh, in_event_loop=in_event_loop)
+        outcome = world.pump(step)
+        assert isinstance(outcome, Authenticated)
+        assert outcome.in_event_loop is in_event_loop
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "row"),
+    [
+        (NORMAL, "/", None),
+        (NORMAL, "/guests", None),
+        (RESTRICTED, "/", ErrorCode.RESTRICTED_NOT_ALLOWED),
+        (RESTRICTED, "/limited", None),
+        (RESTRICTED, "/guests", None),
+        (RESTRICTED, "/optional", ErrorCode.RESTRICTED_NOT_ALLOWED),
+        (ANONYMOUS, "/", ErrorCode.ANONYMOUS_NOT_ALLOWED),
+        (ANONYMOUS, "/limited", ErrorCode.ANONYMOUS_NOT_ALLOWED),
+        (ANONYMOUS, "/guests", None),
+        (ANONYMOUS, "/optional", ErrorCode.ANONYMOUS_NOT_ALLOWED),
+    ],
+    ids=str,
+)
+def test_each_user_type_where_it_may_go(world: World, kind: UserType, path: str, row: ErrorCode | None) -> None:
+    """On the first sight of a token, which comes of a script, and on the second, which does not."""
+    text = token(kind)
+    for _ in range(2):
+        outcome = world.authorize(text, path)
+        if row is None:
+            assert isinstance(outcome, Authenticated)
+            assert outcome.user is not None
+            assert outcome.user.user_type is kind
+        else:
+            assert isinstance(outcome, Response)
+            assert code_of(outcome) is row
+
+
+@pytest.mark.parametrize(
+    ("settings", "passes"),
+    [
+        ({}, {NORMAL}),
+        ({"allow_restricted": True}, {NORMAL, RESTRICTED}),
+        ({"allow_anonymous": True}, {NORMAL, RESTRICTED, ANONYMOUS}),
+    ],
+    ids=["default", "restricted", "anonymous"],
+)
+def test_the_settings_let_user_types_in(settings: dict[str, bool], passes: set[UserType]) -> None:
+    world = World(**settings)
+    for kind in UserType:
+        assert isinstance(world.authorize(token(kind)), Authenticated) is (kind in passes)
+        assert isinstance(verified(world, token(kind)), User) is (kind in passes)
+
+
+def verified(world: World, text: str) -> User | ErrorCode:
+    try:
+        user: User = world.pump(world.flow.verify(text, world.clock.now))
+    except (RefusedError, AuthServerError) as error:
+        return error.code
+    return user
+
+
+def test_a_refusal_of_a_restricted_user_says_why(world: World) -> None:
+    outcome = world.authorize(token(RESTRICTED))
+    assert isinstance(outcome, Response)
+    assert json.loads(outcome.body)["restricted_reason"] == "email_not_verified"
+
+
+@pytest.mark.parametrize("path", ["/checked", "/raises"])
+def test_a_check_that_says_no_or_raises_is_forbidden(world: World, path: str) -> None:
+    text = token()
+    assert [world.refused(text, path) for _ in range(2)] == [ErrorCode.FORBIDDEN] * 2
+    assert world.authenticated(token(email="boss@example.com"), "/checked").user
+
+
+def test_what_a_check_raised_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "stackauth_middleware"):
+        world.refused(token(), "/raises")
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
+
+
+# -- without a key ------------------------------------------------------------------------------------
+
+CHEAP: dict[str, tuple[dict[str, str], ErrorCode]] = {
+    "nothing": ({}, ErrorCode.MISSING_TOKEN),
+    "an empty header": ({"x-stack-access-token": ""}, ErrorCode.MISSING_TOKEN),
+    "another scheme": ({"authorization": "Basic dXNlcjpwYXNz"}, ErrorCode.MISSING_TOKEN),
+    "an api key": ({"authorization": "Bearer sk_live_1"}, ErrorCode.MISSING_TOKEN),
+    "nulls": ({"x-stack-auth": '{"accessToken":null,"refreshToken":null}'}, ErrorCode.MISSING_TOKEN),
+    "one header twice": ({"x-stack-access-token": "a.b.c,a.b.c"}, ErrorCode.INVALID_REQUEST),
+    "broken json": ({"x-stack-auth": "{"}, ErrorCode.INVALID_REQUEST),
+    "over the limit": ({"x-stack-access-token": "a" * 8193}, ErrorCode.INVALID_REQUEST),
+    "undefined": ({"x-stack-access-token": "undefined"}, ErrorCode.INVALID_TOKEN),
+    "null": ({"x-stack-access-token": "null"}, ErrorCode.INVALID_TOKEN),
+    "beyond ascii": ({"x-stack-access-token": "\xe9"}, ErrorCode.INVALID_TOKEN),
+    "a surrogate out of json": ({"x-stack-auth": '{"accessToken":"\\ud800"}'}, ErrorCode.INVALID_TOKEN),
+    "alg none": ({"authorization": f"Bearer {STRANGER.token(claims(), alg='none')}"}, ErrorCode.INVALID_TOKEN),
+    "another project": ({"x-stack-access-token": token(aud=OTHER_PROJECT)}, ErrorCode.INVALID_TOKEN),
+    "another issuer": ({"x-stack-access-token": token(iss="https://evil.example")}, ErrorCode.INVALID_TOKEN),
+    "issuer and audience at odds": ({"x-stack-access-token": token(aud=f"{PROJECT}:anon")}, ErrorCode.INVALID_TOKEN),
+    "no exp": ({"x-stack-access-token": token(exp=None)}, ErrorCode.INVALID_TOKEN),
+}
+
+
+@pytest.mark.parametrize(("headers", "row"), CHEAP.values(), ids=CHEAP)
+def test_what_can_be_refused_without_a_key_asks_nobody(world: World, headers: dict[str, str], row: ErrorCode) -> None:
+    """A stranger must not be able to make us call: the verdict is there at once, and no script."""
+    outcome = answered(
+        world.flow.authorize(
+            RequestRecord("GET", "/", "", headers), world.clock.now, defer_refresh=True, in_event_loop=True
+        )
+    )
+    assert isinstance(outcome, Response)
+    assert code_of(outcome) is row
+    assert world.auth.calls == []
+
+
+def test_an_expired_token_under_no_key_yet_is_not_called_expired() -> None:
+    world = World()
+    world.auth.down = OUTAGE
+    assert world.refused(token(exp=WALL - 1000)) is ErrorCode.SERVER_ERROR
+
+
+# -- with a key ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "queries"),
+    [
+        (NORMAL, [""]),
+        (RESTRICTED, ["", "include_restricted=true"]),
+        (ANONYMOUS, ["include_restricted=true", "include_anonymous=true"]),
+    ],
+    ids=str,
+)
+def test_the_keys_of_a_type_are_fetched_when_a_token_first_claims_it(
+    world: World, kind: UserType, queries: list[str]
+) -> None:
+    world.authorize(token(kind))
+    world.authorize(token(kind, name="another"))
+    assert world.auth.queries == queries
+    assert [flight.key for flight in world.pump.flights] == [("keys", kind)]
+
+
+BAD: dict[str, tuple[str, ErrorCode]] = {
+    "forged": (token(signer=STRANGER), ErrorCode.INVALID_TOKEN),
+    "forged and expired": (token(signer=STRANGER, exp=WALL - 1000), ErrorCode.INVALID_TOKEN),
+    "signed by a key of another type": (SIGNERS[ANONYMOUS][0].token(claims()), ErrorCode.INVALID_TOKEN),
+    "signed by another type's key under our id": (
+        SIGNERS[ANONYMOUS][0].token(claims(), kid=SIGNERS[NORMAL][0].kid),
+        ErrorCode.INVALID_TOKEN,
+    ),
+    "of another branch": (token(branch_id="dev"), ErrorCode.INVALID_TOKEN),
+    "not valid yet": (token(nbf=WALL + 100), ErrorCode.INVALID_TOKEN),
+    "expired": (token(exp=WALL - LEEWAY), ErrorCode.EXPIRED_TOKEN),
+}
+
+
+@pytest.mark.parametrize(("text", "row"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+@pytest.mark.parametrize("path", ["/", "/optional", "/guests", "/checked"])
+def test_a_bad_token_is_refused_wherever_tokens_are_looked_at(text: str, row: ErrorCode, warm: bool, path: str) -> None:
+    """Optional lets nobody through as nobody, and a bad token through as nothing."""
+    world = World().warm() if warm else World()
+    assert [world.refused(text, path) for _ in range(2)] == [row] * 2
+    assert world.nobody(text, "/public") is None
+
+
+def test_what_is_refused_is_not_remembered(world: World) -> None:
+    world.warm()
+    held = len(world.flow._tokens)
+    for text, _ in BAD.values():
+        world.authorize(text)
+    assert len(world.flow._tokens) == held
+
+
+def test_with_keys_at_hand_a_new_token_is_judged_at_once(world: World) -> None:
+    world.warm()
+    for text in (token(name="new"), token(signer=STRANGER), token(exp=WALL - 100)):
+        assert isinstance(world.step(text), (Authenticated, Response))
+    assert world.auth.calls == []
+
+
+def test_claims_are_judged_by_the_time_after_the_fetch(world: World) -> None:
+    """A token that expires while its key is on the way has expired."""
+    world.pump.takes = 4.0
+    assert world.refused(token(exp=WALL + 4 - LEEWAY)) is ErrorCode.EXPIRED_TOKEN
+
+
+def test_a_jump_of_the_wall_clock_is_believed_for_claims_alone(world: World) -> None:
+    world.warm()
+    text = token()
+    world.clock.wall += 86_400
+    assert world.refused(text) is ErrorCode.EXPIRED_TOKEN
+    world.clock.wall -= 86_400
+    assert world.authenticated(text).user
+    assert world.auth.calls == []
+
+
+# -- remembered tokens --------------------------------------------------------------------------------
+
+
+def test_a_token_seen_before_needs_no_script_and_no_signature_check(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = token()
+    first = world.authenticated(text).user
+
+    def check(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("stackauth_middleware._core.flow.check_signature", check)
+    monkeypatch.setattr("stackauth_middleware._core.flow.parse", check)
+    again = world.step(text)
+    assert isinstance(again, Authenticated)
+    assert again.user is first
+
+
+@pytest.mark.parametrize(("later", "row"), [(LEEWAY - 0.001, None), (LEEWAY, ErrorCode.EXPIRED_TOKEN)])
+def test_a_remembered_token_expires_when_any_other_does(world: World, later: float, row: ErrorCode | None) -> None:
+    text, fresh = token(exp=WALL + 100), token(exp=WALL + 100, name="never seen")
+    world.authenticated(text)
+    world.clock.pass_by(100 + later)
+    for each in (text, fresh, text):
+        outcome = world.authorize(each)
+        assert (code_of(outcome) if isinstance(outcome, Response) else None) is row
+
+
+def test_an_expired_token_is_forgotten(world: World) -> None:
+    world.authenticated(token(exp=WALL + 100))
+    assert len(world.flow._tokens) == 1
+    text = token(exp=WALL + 100)
+    world.authenticated(text)
+    world.clock.pass_by(200)
+    world.refused(text)
+    assert len(world.flow._tokens) == 1
+
+
+def test_a_remembered_token_dies_with_its_key(world: World) -> None:
+    """A key is withdrawn because it leaked: what it signed before is worth no more than what it signs now."""
+    old, new = SIGNERS[NORMAL]
+    gone, stays = token(signer=old, exp=WALL + 10_000), token(signer=new, exp=WALL + 10_000)
+    world.authenticated(gone)
+    kept = world.authenticated(stays).user
+    world.auth.signers[NORMAL] = (new,)
+    world.clock.pass_by(FRESH)
+    assert world.authenticated(stays, defer_refresh=False).user is not kept
+    assert world.refused(gone) is ErrorCode.INVALID_TOKEN
+    assert len(world.flow._tokens) == 1
+
+
+def test_another_key_under_the_same_id_does_not_inherit(world: World) -> None:
+    """Both the remembered token and the check must be of the very key that is published."""
+    text = token(exp=WALL + 10_000)
+    world.authenticated(text)
+    impostor = Signer(4711, SIGNERS[NORMAL][0].kid)
+    world.auth.signers[NORMAL] = (impostor,)
+    world.clock.pass_by(FRESH)
+    assert world.refused(text, defer_refresh=False) is ErrorCode.INVALID_TOKEN
+    assert world.refused(text) is ErrorCode.INVALID_TOKEN
+    assert world.authenticated(token(signer=impostor, exp=WALL + 10_000)).user
+
+
+def test_a_refresh_that_changes_no_key_forgets_no_token(world: World) -> None:
+    text = token(exp=WALL + 10_000)
+    user = world.authenticated(text).user
+    world.clock.pass_by(FRESH)
+    world.pump(world.flow.keys.refresh_if_stale(NORMAL, world.clock.now))
+    again = world.step(text)
+    assert isinstance(again, Authenticated)
+    assert again.user is user
+
+
+def test_remembered_tokens_need_keys_that_are_not_too_old(world: World) -> None:
+    text = token(exp=WALL + 10 * STALE_IF_ERROR)
+    world.authenticated(text)
+    world.auth.down = OUTAGE
+    world.clock.pass_by(STALE_IF_ERROR)
+    assert world.refused(text) is ErrorCode.SERVER_ERROR
+    world.auth.down = None
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    assert world.authenticated(text).user
+
+
+@pytest.mark.parametrize("bound", [0, 1, 3])
+def test_the_memory_is_as_large_as_it_is_set(bound: int) -> None:
+    world = World(token_cache_size=bound)
+    for number in range(5):
+        assert world.authenticated(token(name=str(number))).user
+    assert len(world.flow._tokens) == bound
+
+
+def test_a_token_is_remembered_by_its_digest(world: World) -> None:
+    """A dump of the memory must hold no credential."""
+    text = token()
+    world.authenticated(text)
+    assert text not in repr(world.flow._tokens._values)
+    assert text.split(".")[2] not in repr(world.flow._tokens._values)
+
+
+# -- stale keys ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen before", "new"])
+def test_a_stale_set_is_left_to_the_door_that_can_defer(world: World, seen: bool) -> None:
+    text = token(exp=WALL + 10_000)
+    world.authenticated(text if seen else token())
+    world.auth.calls.clear()
+    world.clock.pass_by(FRESH)
+    outcome = world.step(text)
+    assert isinstance(outcome, Authenticated)
+    assert outcome.refresh is NORMAL
+    assert world.auth.calls == []
+    world.pump(world.flow.keys.refresh_if_stale(outcome.refresh, world.clock.now))
+    assert world.auth.queries == [""]
+    assert world.authenticated(text).refresh is None
+
+
+def test_a_stale_set_is_refreshed_for_its_own_type(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(FRESH)
+    assert world.authenticated(token(ANONYMOUS, exp=WALL + 10_000), "/guests").refresh is ANONYMOUS
+
+
+def test_nobody_is_asked_to_refresh_for_a_request_that_is_refused(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(FRESH)
+    assert world.refused(token(RESTRICTED, exp=WALL + 10_000)) is ErrorCode.RESTRICTED_NOT_ALLOWED
+    assert world.auth.calls == []
+
+
+def test_a_stale_set_is_carried_by_a_request_of_the_door_that_cannot(world: World) -> None:
+    text = token(exp=WALL + 10_000)
+    world.authenticated(text)
+    world.auth.calls.clear()
+    world.clock.pass_by(FRESH)
+    assert world.authenticated(text, defer_refresh=False).user
+    assert world.auth.queries == [""]
+    assert isinstance(world.step(text, defer_refresh=False), Authenticated)
+
+
+def test_beside_the_carrier_the_others_go_on(world: World) -> None:
+    text = token(exp=WALL + 10_000)
+    world.authenticated(text)
+    world.clock.pass_by(FRESH)
+    world.pump.joined = [lambda: ShareEnd.TIMED_OUT] * 3
+    for _ in range(3):
+        assert world.authenticated(text, defer_refresh=False).user
+    assert len(world.auth.calls) == 1
+
+
+# -- failures -----------------------------------------------------------------------------------------
+
+FAILURES: dict[str, tuple[Answer, ErrorCode, str | None]] = {
+    "unreachable": (UNSENT, ErrorCode.SERVER_ERROR, "10"),
+    "slow": (TIMED_OUT, ErrorCode.SERVER_ERROR, "10"),
+    "broken off": (BROKEN, ErrorCode.SERVER_ERROR, "10"),
+    "too large": (TOO_LARGE, ErrorCode.SERVER_ERROR, "10"),
+    "compressed": (ENCODED, ErrorCode.SERVER_ERROR, "10"),
+    "500": (OUTAGE, ErrorCode.SERVER_ERROR, "10"),
+    "400": (reply(b"", 400), ErrorCode.SERVER_ERROR, "10"),
+    "403": (reply(b"", 403), ErrorCode.SERVER_ERROR, "10"),
+    "302": (reply(b"", 302, location="https://evil.example"), ErrorCode.SERVER_ERROR, "10"),
+    "429": (reply(b"", 429, retry_after="42"), ErrorCode.SERVER_ERROR, "42"),
+    "html": (reply(b"<html>"), ErrorCode.SERVER_ERROR, "10"),
+    "no keys": (reply({"keys": []}), ErrorCode.SERVER_ERROR, "10"),
+    "401": (reply(b"", 401), ErrorCode.MISCONFIGURED, None),
+    "404": (reply(b"Project not found", 404), ErrorCode.MISCONFIGURED, None),
+}
+
+
+@pytest.mark.parametrize(("answer", "row", "retry_after"), FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize(
+    "text",
+    [token(), token(signer=STRANGER), token(exp=WALL - 1000), token(RESTRICTED)],
+    ids=["good", "forged", "expired", "restricted"],
+)
+def test_a_failure_of_ours_is_never_the_clients(
+    answer: Answer, row: ErrorCode, retry_after: str | None, text: str
+) -> None:
+    """Threat F3. Nobody was judged, so nobody is refused: 503 or 500, and never a 401."""
+    world = World()
+    world.auth.down = answer
+    outcome = world.authorize(text)
+    assert isinstance(outcome, Response)
+    assert code_of(outcome) is row
+    assert dict(outcome.headers).get("Retry-After") == retry_after
+    assert verified(world, text) is row
+    world.auth.down = None
+    world.clock.pass_by(60)
+    assert world.authorize(token(name="recovered", exp=WALL + 1000)) is not None
+    assert world.authenticated(token(name="recovered", exp=WALL + 1000)).user
+
+
+@pytest.mark.parametrize(("answer", "row", "retry_after"), FAILURES.values(), ids=FAILURES)
+def test_on_an_optional_route_somebody_who_cannot_be_judged_is_nobody(
+    answer: Answer, row: ErrorCode, retry_after: str | None
+) -> None:
+    """Public pages stay up, with the row told to the app."""
+    world = World()
+    world.auth.down = answer
+    for _ in range(2):
+        assert world.nobody(token(), "/optional") is row
+    assert world.events == [Event("GET", "/optional", row)] * 2
+    assert world.nobody(None, "/optional") is None
+
+
+def test_known_users_do_not_notice_an_outage(world: World) -> None:
+    text = token(exp=WALL + 10_000)
+    world.authenticated(text)
+    world.auth.down = TIMED_OUT
+    for _ in range(20):
+        world.clock.pass_by(FRESH / 3)
+        assert world.authenticated(text, defer_refresh=False).user
+        assert world.authenticated(token(name="new", exp=WALL + 10_000), defer_refresh=False).user
+
+
+@pytest.mark.parametrize("end", [ShareEnd.TIMED_OUT, ShareEnd.FULL], ids=str)
+def test_who_waited_in_vain_for_a_key_gets_503_and_a_second(world: World, end: ShareEnd) -> None:
+    world.pump.joined = [lambda: end]
+    outcome = world.authorize(token())
+    assert isinstance(outcome, Response)
+    assert code_of(outcome) is ErrorCode.SERVER_ERROR
+    assert dict(outcome.headers)["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("where", ["_verify_locally", "_authorize_with_io"])
+@pytest.mark.parametrize("path", ["/", "/optional"])
+def test_an_error_of_our_own_closes_the_door_and_blames_nobody(
+    world: World, where: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault in this package must neither let anybody in nor tell a client that its token is bad."""
+
+    monkeypatch.setattr(world.flow, where, lambda *_, **__: fault())
+    outcome = world.authorize(token(), path)
+    assert isinstance(outcome, Response)
+    assert code_of(outcome) is ErrorCode.SERVER_ERROR
+    assert dict(outcome.headers)["Retry-After"] == "1"
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert errors[0].exc_info is not None
+    assert errors[0].exc_info[0] is RuntimeError
+
+
+def fault(*_: object) -> Any:
+    raise RuntimeError("a fault")
+
+
+def test_an_error_of_our_own_while_keys_are_fetched_closes_the_door(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stackauth_middleware._core.key_sets.read", fault)
+    assert world.refused(token()) is ErrorCode.SERVER_ERROR
+    assert world.refused(token(), "/optional") is ErrorCode.SERVER_ERROR
+
+
+@pytest.mark.parametrize("runner", ["sync", "asyncio", "trio"])
+def test_either_pump_hands_a_fault_to_the_script_that_knows_what_to_do(
+    world: World, runner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would leave by the door, as an error of the server's making, past the table."""
+    monkeypatch.setattr("stackauth_middleware._core.key_sets.read", fault)
+
+    class Network:
+        send = staticmethod(lambda call, seconds: reply(b""))
+
+        async def asend(self, call: object, seconds: float) -> Answer:
+            return reply(b"")
+
+    monkeypatch.setattr("stackauth_middleware._io.network.transport_override", Network())
+    script = world.step(token())
+    if runner == "sync":
+        outcome = SyncRunner(world.config).run(script)
+    else:
+
+        async def run() -> Any:
+            return await AsyncRunner(world.config).run(script)
+
+        outcome = anyio.run(run, backend=runner)
+    assert isinstance(outcome, Response)
+    assert code_of(outcome) is ErrorCode.SERVER_ERROR
+
+
+def test_a_script_that_is_closed_says_nothing_more(world: World) -> None:
+    """A cancelled request: no verdict, no event."""
+    script = world.step(token())
+    next(script)
+    script.close()
+    assert world.events == []
+    assert world.authenticated(token()).user
+
+
+# -- foreign tokens -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes", [{"aud": OTHER_PROJECT}, {"iss": "https://auth.other.example/api/v1/projects/x"}], ids=str
+)
+def test_tokens_of_another_project_are_counted_and_told_once_a_minute(
+    world: World, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong `project_id` looks exactly like it, and every login fails."""
+    for _ in range(1000):
+        assert world.refused(token(**changes)) is ErrorCode.INVALID_TOKEN
+        world.clock.pass_by(0.1)
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(lines) == 2
+    assert "project_id" in lines[0]
+    assert "[600 times since the last such line]" in lines[1]
+    assert OTHER_PROJECT not in "".join(lines)
+    assert world.auth.calls == []
+
+
+@pytest.mark.parametrize(
+    "text", [token(signer=STRANGER), token(aud=f"{PROJECT}:anon"), "undefined"], ids=["forged", "at odds", "junk"]
+)
+def test_other_bad_tokens_are_no_sign_of_a_wrong_project(
+    world: World, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.warm()
+    world.refused(text)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+# -- routes without a token ---------------------------------------------------------------------------
+
+
+def unauthenticated(outcome: Any) -> bool:
+    """Return whether the request goes on without a user, and nothing went wrong."""
+    return isinstance(outcome, Unauthenticated) and outcome.error is None
+
+
+@pytest.mark.parametrize("headers", [headers for headers, _ in CHEAP.values()], ids=CHEAP)
+def test_a_public_route_looks_at_no_token(world: World, headers: dict[str, str]) -> None:
+    outcome = answered(
+        world.flow.authorize(
+            RequestRecord("GET", "/public", "", headers), world.clock.now, defer_refresh=True, in_event_loop=True
+        )
+    )
+    assert unauthenticated(outcome)
+    assert world.auth.calls == []
+
+
+def test_an_optional_route_lets_nobody_through_as_nobody(world: World) -> None:
+    assert unauthenticated(world.step(None, "/optional"))
+    assert unauthenticated(world.step("", "/optional"))
+    assert world.authenticated(token(), "/optional").user
+
+
+APP = "https://app.example.com"
+PREFLIGHT: dict[str, Any] = {"origin": APP, "access_control_request_method": "POST"}
+
+
+@pytest.mark.parametrize("text", [None, "junk", token(NORMAL)], ids=["no token", "bad token", "good token"])
+def test_preflight_of_an_allowed_origin_is_answered(text: str | None) -> None:
+    world = World(cors_origins=[APP])
+    answer = world.step(text, "/", "OPTIONS", **PREFLIGHT)
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.body) == (204, b"")
+    assert dict(answer.headers)["Access-Control-Allow-Origin"] == APP
+    assert world.events == [Event("OPTIONS", "/", detail="a preflight was answered")]
+    assert world.auth.calls == []
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("OPTIONS", {"origin": "https://evil.example.com"}),
+        ("OPTIONS", {"origin": ""}),
+        ("OPTIONS", {"access_control_request_method": ""}),
+        ("options", {}),
+        ("GET", {}),
+        ("WEBSOCKET", {}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("settings", [{"cors_origins": [APP]}, {}], ids=["cors_origins", "default"])
+def test_all_else_is_handled_like_a_request_without_a_token(
+    method: str, changes: dict[str, str], settings: dict[str, Any]
+) -> None:
+    world = World(**settings)
+    headers = {**PREFLIGHT, **changes}
+    assert world.refused(None, "/", method=method, **headers) is ErrorCode.MISSING_TOKEN
+    assert world.refused("junk", "/", method=method, **headers) is ErrorCode.INVALID_TOKEN
+    assert unauthenticated(world.step(None, "/optional", method, **headers))
+    assert world.auth.calls == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"cors_origins": ["*"]}, {"pass_preflights": True}], ids=str)
+def test_preflight_on_a_public_route_is_any_public_request(settings: dict[str, Any]) -> None:
+    """The CORS tool of the app answers it, and nothing is taken from the answer."""
+    outcome = World(**settings).step(None, "/public", "OPTIONS", **PREFLIGHT)
+    assert unauthenticated(outcome)
+    assert not outcome.per_user
+    assert not outcome.is_preflight
+
+
+@pytest.mark.parametrize("text", [None, "junk", token(NORMAL)], ids=["no token", "bad token", "good token"])
+@pytest.mark.parametrize("origins", [(), (APP,)], ids=["no origins", "cors_origins"])
+def test_preflights_are_passed_without_a_user_where_the_setting_says_so(text: str | None, origins: Any) -> None:
+    world = World(pass_preflights=True, cors_origins=origins)
+    outcome = world.step(text, "/", "OPTIONS", **PREFLIGHT)
+    assert unauthenticated(outcome)
+    assert outcome.is_preflight
+    assert world.events == [Event("OPTIONS", "/")]
+    assert world.refused(None, "/", method="GET", **PREFLIGHT) is ErrorCode.MISSING_TOKEN
+
+
+def test_refused_preflight_is_logged_once_a_minute_for_each_origin(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(cors_origins=["https://other.example.com"])
+    for at in (0.0, 59.9, 0.2):
+        world.clock.mono += at
+        for origin in (APP, "https://'\\"):
+            assert world.refused(None, method="OPTIONS", **{**PREFLIGHT, "origin": origin}) is ErrorCode.MISSING_TOKEN
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(lines) == 4
+    assert lines[1].startswith('refused a CORS preflight from the origin "https://\'\\\\": name the origin in ')
+    assert all("cors_origins" in line and "pass_preflights=True" in line for line in lines)
+
+
+def test_a_doubtful_path_is_not_public(world: World) -> None:
+    assert world.refused(None, "//public") is ErrorCode.MISSING_TOKEN
+    assert world.refused(None, "/public/../public") is ErrorCode.MISSING_TOKEN
+
+
+def test_carriers_are_those_of_the_settings() -> None:
+    world = World(token_sources=["bearer"]).warm()
+    assert world.refused(token()) is ErrorCode.MISSING_TOKEN
+    assert world.authenticated(None, authorization=f"Bearer {token()}").user
+
+
+def test_head_gets_no_body(world: World) -> None:
+    outcome = world.authorize(None, method="HEAD")
+    assert isinstance(outcome, Response)
+    assert (outcome.status, outcome.body) == (401, b"")
+
+
+def test_an_allowed_origin_may_read_the_refusal() -> None:
+    world = World(cors_origins=["https://app.example.com"])
+    outcome = world.authorize(None, origin="https://app.example.com")
+    assert isinstance(outcome, Response)
+    assert dict(outcome.headers)["Access-Control-Allow-Origin"] == "https://app.example.com"
+
+
+def test_what_could_not_be_read_is_an_invalid_request(world: World) -> None:
+    assert code_of(world.flow.unreadable().response) is ErrorCode.INVALID_REQUEST
+    assert world.events == [Event("GET", "/", ErrorCode.INVALID_REQUEST, "no request that could be read")]
+
+
+# -- observers and logs -------------------------------------------------------------------------------
+
+
+def test_observers_are_told_every_verdict(world: World) -> None:
+    world.authorize(token(), "/a")
+    world.authorize(token(), "/a")
+    world.authorize(None, "/optional", "post")
+    world.authorize(None, "/public")
+    world.authorize(None, "/b", "put")
+    world.authorize(token(RESTRICTED), "/c")
+    assert world.events == [
+        Event("GET", "/a", user_id=USER_ID),
+        Event("GET", "/a", user_id=USER_ID),
+        Event("POST", "/optional"),
+        Event("GET", "/public"),
+        Event("PUT", "/b", ErrorCode.MISSING_TOKEN, "no token"),
+        Event("GET", "/c", ErrorCode.RESTRICTED_NOT_ALLOWED, "a restricted user"),
+    ]
+
+
+def test_an_observer_that_raises_is_logged_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Event] = []
+
+    def observer(_: Event) -> None:
+        raise ZeroDivisionError
+
+    world = World(observers=[observer, told.append])
+    assert world.authenticated(token()).user
+    assert world.refused(None) is ErrorCode.MISSING_TOKEN
+    assert [event.code for event in told] == [None, ErrorCode.MISSING_TOKEN]
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 2
+    assert all(record.exc_info for record in errors)
+
+
+def test_without_observers_nothing_is_told() -> None:
+    world = World(observers=[])
+    for _ in range(2):  # by a script, and at once
+        assert world.authenticated(token()).user
+    assert world.refused(None) is ErrorCode.MISSING_TOKEN
+
+
+def test_a_refusal_is_logged_with_its_detail(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "stackauth_middleware"):
+        world.refused(token(signer=STRANGER), "/a")
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.getMessage() == "refused 'GET' '/a': invalid_token (the signature does not hold)"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/a\r\n2026-01-01 admitted everybody"),
+        ("GET", "/\x1b[2J\u2028\u202e"),
+        ("GET\r\n2026-01-01 admitted everybody", "/a"),
+        ("\x1b[2J", "/a"),
+    ],
+    ids=[
+        "path of two lines",
+        "path that controls a terminal",
+        "method of two lines",
+        "method that controls a terminal",
+    ],
+)
+def test_nothing_of_a_request_is_logged_unescaped(
+    world: World, method: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Servers check a method, and an ASGI scope can come from anything."""
+    with caplog.at_level(logging.INFO, "stackauth_middleware"):
+        world.authorize(None, path, method)
+    assert caplog.records[-1].getMessage().startswith("refused ")
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+def test_no_credential_is_in_any_log_line_or_event(caplog: pytest.LogCaptureFixture) -> None:
+    """Threat G12: every kind of verdict, every carrier, every level."""
+    world = World(token_sources=TOKEN_SOURCES)
+    texts = [
+        token(),
+        token(signer=STRANGER),
+        token(exp=WALL - 100),
+        token(RESTRICTED),
+        token(aud=OTHER_PROJECT),
+        "undefined-canary",
+    ]
+    refresh = "refresh-canary"
+    with caplog.at_level(logging.DEBUG):
+        for down in (OUTAGE, None):
+            world.auth.down = down
+            for text in texts:
+                wrapped = json.dumps({"accessToken": text, "refreshToken": refresh})
+                for path in ("/", "/optional", "/raises"):
+                    world.authorize(text, path)
+                    world.authorize(None, path, x_stack_auth=wrapped)
+                    world.authorize(None, path, x_stack_auth=wrapped[:-1])
+                    world.authorize(None, path, authorization=f"Bearer {text},{text}")
+                    world.authorize(None, path, sec_websocket_protocol=f"stackauth, {text}")
+            world.clock.pass_by(MIN_FETCH_INTERVAL)
+    formatter = logging.Formatter("%(message)s")
+    shown = "\n".join([*(formatter.format(record) for record in caplog.records), *map(repr, world.events)])
+    assert len(caplog.records) > 100
+    assert refresh not in shown
+    assert not any(part in shown for text in texts for part in text.split(".") if len(part) > 12)
+
+
+# -- without a door -----------------------------------------------------------------------------------
+
+
+def test_a_verifier_asks_rules_nothing(world: World) -> None:
+    """Rules are for doors; a verifier goes by the settings."""
+    assert isinstance(verified(world, token()), User)
+    assert isinstance(world.flow.verify(token(name="new"), world.clock.now), User)
+    assert verified(world, token(RESTRICTED)) is ErrorCode.RESTRICTED_NOT_ALLOWED
+    assert verified(world, token(ANONYMOUS)) is ErrorCode.ANONYMOUS_NOT_ALLOWED
+    assert world.events == []
+
+
+@pytest.mark.parametrize(("text", "row"), BAD.values(), ids=BAD)
+def test_a_verifier_refuses_what_a_door_refuses(text: str, row: ErrorCode) -> None:
+    assert verified(World(), text) is row
+    assert verified(World().warm(), text) is row
+
+
+def test_a_verifier_raises_at_once_what_needs_no_key(world: World) -> None:
+    for text in ("", "undefined", "x" * 8193, "\ud800", token(aud=OTHER_PROJECT)):
+        with pytest.raises(RefusedError) as caught:
+            world.flow.verify(text, world.clock.now)
+        assert caught.value.code is ErrorCode.INVALID_TOKEN
+    assert world.auth.calls == []
+
+
+def test_a_verifier_carries_a_stale_set(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(FRESH)
+    assert isinstance(verified(world, token(exp=WALL + 10_000)), User)
+    assert world.auth.queries == [""]
+
+
+def test_authenticating_headers(world: World) -> None:
+    def authenticated(**headers: str) -> User | None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        user: User | None = world.pump(world.flow.authenticate(RequestRecord("GET", "/", "", named), world.clock.now))
+        return user
+
+    assert authenticated() is None
+    assert authenticated(x_stack_access_token="") is None
+    found = authenticated(x_stack_access_token=token())
+    assert found is not None
+    assert found.user_id == USER_ID
+    for headers, row in (
+        ({"x_stack_access_token": "junk"}, ErrorCode.INVALID_TOKEN),
+        ({"x_stack_auth": "{"}, ErrorCode.INVALID_REQUEST),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            authenticated(**headers)
+        assert caught.value.code is row
+
+
+# -- profiles -----------------------------------------------------------------------------------------
+
+KEY = {"secret_server_key": "ssk_x"}
+
+
+def rest(**settings: Any) -> World:
+    world = World(mode="rest", **KEY, **settings).warm()
+    world.auth.profile = reply(body())
+    return world
+
+
+def asked(world: World) -> int:
+    return sum(call.url.endswith("/users/me") for call in world.auth.calls)
+
+
+def test_in_rest_mode_the_profile_is_the_users() -> None:
+    world = rest()
+    outcome = world.authenticated(token(email="old@example.com"))
+    assert outcome.user is not None
+    assert isinstance(outcome.user.profile, UserProfile)
+    assert outcome.user.email == "jane@example.com"
+    assert asked(world) == 1
+    assert [flight.key for flight in world.pump.flights] == [("profile", USER_ID)]
+    found = verified(world, token(name="another"))
+    assert isinstance(found, User)
+    assert found.profile == outcome.user.profile
+    assert asked(world) == 1
+
+
+def test_in_jwt_mode_the_profile_is_asked_for_where_a_rule_says_so() -> None:
+    world = World(**KEY, rules=[Rule("/profile", profile=True), *RULES]).warm()
+    world.auth.profile = reply(body())
+    assert world.authenticated(token()).user == verified(world, token())
+    assert asked(world) == 0
+    user = world.authenticated(token(), "/profile").user
+    assert user is not None
+    assert user.profile is not None
+    assert asked(world) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*(text for text, _ in BAD.values()), token(RESTRICTED), token(ANONYMOUS)],
+    ids=[*BAD, "restricted", "anonymous"],
+)
+def test_only_a_token_that_passed_the_local_check_is_sent_upstream(text: str) -> None:
+    """Stack Auth throttles by project: a stranger must not be able to spend that."""
+    world = rest()
+    assert isinstance(world.authorize(text), Response)
+    assert isinstance(verified(world, text), ErrorCode)
+    assert asked(world) == 0
+
+
+def test_a_check_is_asked_about_the_user_with_the_profile() -> None:
+    """And not before: it may look at the profile, and may refuse on what the token alone says."""
+    seen: list[User] = []
+
+    def check(user: User) -> bool:
+        seen.append(user)
+        return True
+
+    world = rest(rules=[Rule("/checked", check=check)])
+    assert world.authenticated(token(), "/checked").user is seen[0]
+    assert len(seen) == 1
+    assert seen[0].profile is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "row"),
+    [
+        (
+            {"is_restricted": True, "restricted_reason": {"type": "restricted_by_administrator"}},
+            ErrorCode.RESTRICTED_NOT_ALLOWED,
+        ),
+        ({"is_anonymous": True, "is_restricted": True}, ErrorCode.ANONYMOUS_NOT_ALLOWED),
+    ],
+    ids=["restricted", "anonymous"],
+)
+def test_the_stricter_of_token_and_profile_decides(changes: dict[str, Any], row: ErrorCode) -> None:
+    world = rest()
+    world.auth.profile = reply(body(**changes))
+    assert world.refused(token()) is row
+    assert verified(world, token()) is row
+
+
+@pytest.mark.parametrize("path", ["/", "/optional"])
+def test_a_user_that_is_gone_is_refused(path: str) -> None:
+    world = rest()
+    world.auth.profile = reply({"code": "CANNOT_GET_OWN_USER_WITHOUT_USER", "error": "x"}, 400)
+    assert world.refused(token(), path) is ErrorCode.INVALID_TOKEN
+
+
+@pytest.mark.parametrize(
+    ("answer", "row"),
+    [
+        (TIMED_OUT, ErrorCode.SERVER_ERROR),
+        (OUTAGE, ErrorCode.SERVER_ERROR),
+        (reply({"code": "INVALID_SECRET_SERVER_KEY", "error": "x"}, 401), ErrorCode.MISCONFIGURED),
+    ],
+    ids=["slow", "500", "our key"],
+)
+def test_a_profile_that_cannot_be_had_is_a_failure_of_ours(answer: Answer, row: ErrorCode) -> None:
+    world = rest()
+    world.auth.profile = answer
+    assert world.refused(token()) is row
+    assert world.nobody(token(), "/optional") is row
+
+
+def test_a_profile_on_a_cold_start_comes_after_the_keys() -> None:
+    world = World(mode="rest", **KEY)
+    world.auth.profile = reply(body())
+    assert world.authenticated(token()).user
+    assert [flight.key for flight in world.pump.flights] == [("keys", NORMAL), ("profile", USER_ID)]
+
+
+def test_a_stale_set_is_left_to_the_door_in_rest_mode_too() -> None:
+    world = rest()
+    world.clock.pass_by(FRESH)
+    assert world.authenticated(token(exp=WALL + 10_000)).refresh is NORMAL
+
+
+def profile(world: World, text: str, **options: Any) -> UserProfile | ErrorCode:
+    try:
+        found: UserProfile = world.pump(world.flow.profile(text, world.clock.now, **options))
+    except (RefusedError, AuthServerError) as error:
+        return error.code
+    return found
+
+
+def test_a_profile_on_demand_is_of_a_verified_token() -> None:
+    world = World(**KEY)
+    world.auth.profile = reply(body())
+    assert isinstance(profile(world, token()), UserProfile)
+    assert isinstance(profile(world, token(name="new")), UserProfile)
+    assert asked(world) == 1
+    assert isinstance(profile(world, token(), fresh=True), UserProfile)
+    assert asked(world) == 2
+    for text, row in BAD.values():
+        assert profile(world, text) is row
+    assert asked(world) == 2
+
+
+def test_a_profile_on_demand_is_refused_by_the_policy_of_its_request() -> None:
+    world = World(**KEY)
+    world.auth.profile = reply(body(is_restricted=True))
+    assert profile(world, token()) is ErrorCode.RESTRICTED_NOT_ALLOWED
+    assert isinstance(profile(world, token(), policy=world.config.policy("GET", "/limited", "")), UserProfile)
+    assert isinstance(profile(world, token(), policy=world.config.policy("GET", "/guests", "")), UserProfile)
+
+
+def test_a_profile_on_demand_passes_a_check_that_the_request_has_passed() -> None:
+    """It ran with the user of the request; a second run could refuse in the middle of a handler."""
+    world = World(**KEY)
+    world.auth.profile = reply(body())
+    assert isinstance(profile(world, token(), policy=world.config.policy("GET", "/raises", "")), UserProfile)
+
+
+def test_a_profile_cannot_be_asked_for_without_a_key(world: World) -> None:
+    with pytest.raises(ConfigError, match="secret_server_key is not set"):
+        profile(world, token())
+    assert world.auth.calls == []
+
+
+# -- properties ---------------------------------------------------------------------------------------
+
+UNKNOWN_KEY = "signed by a key of another type"
+"""Left out of what follows: whether such a key exists cannot be told while the last fetch failed, and one
+of two doors may not have tried yet.
+"""
+TEXTS = st.sampled_from(
+    [
+        None,
+        "",
+        "undefined",
+        *(text for name, (text, _) in BAD.items() if name != UNKNOWN_KEY),
+        *(token(kind) for kind in UserType),
+        token(exp=WALL + 50),
+        token(kind=ANONYMOUS, exp=WALL + 5000),
+    ]
+)
+STEPS = st.lists(
+    st.tuples(
+        TEXTS,
+        st.sampled_from(["/", "/public", "/optional", "/guests", "/limited", "/checked", "//public"]),
+        st.sampled_from([0.0, 1.0, MIN_FETCH_INTERVAL, 60.0, FRESH, STALE_IF_ERROR]),
+        st.sampled_from([None, OUTAGE, TIMED_OUT, reply(b"", 404)]),
+    ),
+    max_size=8,
+)
+
+
+@bounded
+@given(STEPS)
+def test_both_doors_come_to_the_same_verdict(steps: list[tuple[str | None, str, float, Answer | None]]) -> None:
+    """Deferring a refresh changes when keys are fetched, and nothing that a client can see of its token.
+
+    Where a key was just withdrawn, the time of the fetch would matter: none is withdrawn here.
+    """
+    deferring, carrying = World(), World()
+    for text, path, seconds, down in steps:
+        found: list[tuple[object, object]] = []
+        for world, defer_refresh in ((deferring, True), (carrying, False)):
+            world.clock.pass_by(seconds)
+            world.auth.down = down
+            outcome = world.authorize(text, path, defer_refresh=defer_refresh)
+            if isinstance(outcome, Response):
+                found.append((outcome.status, outcome.body))
+            else:
+                found.append((outcome.user, outcome.error))
+                if outcome.refresh is not None:
+                    world.pump(world.flow.keys.refresh_if_stale(outcome.refresh, world.clock.now))
+        assert found[0] == found[1]
+
+
+HEADERS = st.sampled_from(
+    [
+        "x-stack-access-token",
+        "x-hexclave-access-token",
+        "authorization",
+        "x-stack-auth",
+        "origin",
+        "sec-websocket-protocol",
+    ]
+)
+WORDS = st.text(max_size=20) | st.sampled_from(
+    [token(), f"Bearer {token()}", "Bearer stackauth_e30=", "{}", "null", "stackauth, x"]
+)
+
+
+@bounded
+@given(
+    method=st.text(max_size=8) | st.sampled_from(["GET", "OPTIONS", "WEBSOCKET"]),
+    path=st.text(max_size=20) | st.sampled_from(["/", "/public", "/optional"]),
+    root_path=st.text(max_size=5),
+    headers=st.dictionaries(HEADERS, WORDS),
+    cold=st.booleans(),
+    down=st.sampled_from([None, OUTAGE]),
+)
+def test_whatever_a_door_saw_there_is_an_answer_from_the_table(
+    method: str, path: str, root_path: str, headers: dict[str, str], cold: bool, down: Answer | None
+) -> None:
+    """No text in a header, a path or a method makes the gate raise, or say 5xx for what is not our failure."""
+    world = World(token_sources=TOKEN_SOURCES) if cold else World(token_sources=TOKEN_SOURCES).warm(NORMAL)
+    world.auth.down = down
+    step: Any = answered(
+        world.flow.authorize(
+            RequestRecord(method, path, root_path, headers), world.clock.now, defer_refresh=True, in_event_loop=True
+        )
+    )
+    outcome = world.pump(step)
+    if not isinstance(outcome, Response):
+        assert outcome.user is None or outcome.user.user_id == USER_ID
+    elif method != "HEAD":
+        row = code_of(outcome)
+        assert row.status < 500 or (row is ErrorCode.SERVER_ERROR and down is OUTAGE)
+
+
+def test_every_row_but_one_was_seen_here() -> None:
+    """The tables above name all rows of the promise."""
+    named = (
+        {row for _, row in CHEAP.values()} | {row for _, row in BAD.values()} | {row for _, row, _ in FAILURES.values()}
+    )
+    others = {ErrorCode.ANONYMOUS_NOT_ALLOWED, ErrorCode.RESTRICTED_NOT_ALLOWED, ErrorCode.FORBIDDEN}
+    assert named | others == set(ErrorCode)

@@ -1,0 +1,711 @@
+"""The order of steps around keys, driven by hand: what is fetched, when, for whom, and who waits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stackauth_middleware._core.config import StackAuthConfig
+from stackauth_middleware._core.key_set_cache import CANCEL_GRACE, MAX_WAITERS, REFRESH_BUDGET, KeySetCache, Status
+from stackauth_middleware._core.key_sets import FRESH, MIN_FETCH_INTERVAL, STALE_IF_ERROR, Action, KeySet
+from stackauth_middleware._core.records import Clocks
+from stackauth_middleware._core.tokens import Token
+from stackauth_middleware._core.upstream import Answer, Call, Resume, ShareEnd, fetch
+from stackauth_middleware._core.users import UserType
+from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusedError
+
+from .helpers import (
+    ANONYMOUS,
+    API,
+    BROKEN,
+    DEAD_POOLED,
+    ENCODED,
+    MONO,
+    NORMAL,
+    NOW,
+    PROJECT,
+    RESTRICTED,
+    SIGNERS,
+    TIMED_OUT,
+    TOO_LARGE,
+    UNSENT,
+    Clock,
+    Pump,
+    Signer,
+    StackAuth,
+    document,
+    reply,
+)
+
+INCLUDE = {NORMAL: "", RESTRICTED: "include_restricted=true", ANONYMOUS: "include_anonymous=true"}
+URL = f"{API}/api/v1/projects/{PROJECT}/.well-known/jwks.json"
+KID = {kind: SIGNERS[kind][0].kid for kind in UserType}
+OUTAGE = reply(b"canary", 500)
+
+
+class World:
+    """A key ring, a Stack Auth for it to ask, and the time."""
+
+    def __init__(self) -> None:
+        self.auth = StackAuth()
+        self.clock = Clock()
+        self.pump = Pump(self.clock, self.auth)
+        self.ring = KeySetCache(StackAuthConfig(project_id=PROJECT))
+
+    def key_for(self, kind: UserType = NORMAL, kid: str | None = None, *, defer_refresh: bool = False) -> Any:
+        token = Token(kid or KID[kind], kind, {}, b"", b"", b"")
+        return self.pump(self.ring.key_for(token, self.clock.now, defer_refresh=defer_refresh))
+
+    def refused(self, kind: UserType = NORMAL, kid: str = "junk") -> RefusedError | AuthServerError:
+        try:
+            self.key_for(kind, kid)
+        except (RefusedError, AuthServerError) as error:
+            return error
+        raise AssertionError(f"{kid} was found")
+
+    def warm(self, *kinds: UserType) -> World:
+        """Fetch the keys of `kinds`, and forget that it was done."""
+        for kind in kinds or (NORMAL,):
+            self.key_for(kind)
+        self.auth.calls.clear()
+        self.pump.flights.clear()
+        return self
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# -- what is fetched ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "queries"),
+    [
+        (NORMAL, [INCLUDE[NORMAL]]),
+        (RESTRICTED, [INCLUDE[NORMAL], INCLUDE[RESTRICTED]]),
+        (ANONYMOUS, [INCLUDE[RESTRICTED], INCLUDE[ANONYMOUS]]),
+    ],
+    ids=str,
+)
+def test_a_cold_set_is_fetched_by_its_documents_the_smaller_first(
+    world: World, kind: UserType, queries: list[str]
+) -> None:
+    key, action, clocks = world.key_for(kind)
+    assert world.auth.queries == queries
+    assert key.point == SIGNERS[kind][0].point
+    assert (action, clocks) == (Action.USE, world.clock.now)
+    (flight,) = world.pump.flights
+    assert (flight.key, flight.budget, flight.wait, flight.max_waiters) == (("keys", kind), math.inf, math.inf, None)
+    assert {call.url.partition("?")[0] for call in world.auth.calls} == {URL}
+    assert all("cache-control" not in call.headers for call in world.auth.calls)
+
+
+@pytest.mark.parametrize("kind", UserType, ids=str)
+def test_the_keys_of_a_type_are_its_own_alone(world: World, kind: UserType) -> None:
+    """Threat D4: a key of another audience must not be found, whatever document it stood in."""
+    world.key_for(kind)
+    assert set(world.ring.record(kind).keys) == {signer.kid for signer in SIGNERS[kind]}
+    for other in UserType:
+        if other is not kind:
+            assert world.ring.record(other) == KeySet()
+            assert world.refused(kind, KID[other]).code is ErrorCode.INVALID_TOKEN
+
+
+@pytest.mark.parametrize("kind", [RESTRICTED, ANONYMOUS], ids=str)
+@pytest.mark.parametrize("answer", [OUTAGE, TIMED_OUT], ids=["500", "no reply"])
+def test_a_larger_document_is_not_asked_for_when_the_smaller_failed(
+    world: World, kind: UserType, answer: Answer
+) -> None:
+    world.auth.down = answer
+    assert world.refused(kind).code is ErrorCode.SERVER_ERROR
+    assert len(world.auth.calls) == 1
+
+
+@pytest.mark.parametrize("kind", [RESTRICTED, ANONYMOUS], ids=str)
+def test_a_larger_document_that_failed_fails_the_flight(world: World, kind: UserType) -> None:
+    world.auth.answers[INCLUDE[kind]] = OUTAGE
+    assert world.refused(kind).code is ErrorCode.SERVER_ERROR
+    assert len(world.auth.calls) == 2
+    assert world.ring.record(kind).keys == {}
+
+
+def test_documents_from_both_sides_of_a_rotation_fail_the_flight(world: World) -> None:
+    """Less the old plain document, the new normal keys would pass for restricted ones."""
+    rotated = {**SIGNERS, NORMAL: (Signer(77, "rotated"),)}
+    world.auth.answers[INCLUDE[RESTRICTED]] = reply(document(NORMAL, RESTRICTED, signers=rotated))
+    assert world.refused(RESTRICTED, "rotated").code is ErrorCode.SERVER_ERROR
+    assert world.ring.record(RESTRICTED).keys == {}
+
+
+@pytest.mark.parametrize(
+    "answer", [reply(b"", 400), reply(b"", 200, x_stack_actual_status="400")], ids=["400", "hidden"]
+)
+def test_an_older_server_has_no_restricted_users(world: World, answer: Answer) -> None:
+    world.auth.answers[INCLUDE[RESTRICTED]] = answer
+    assert world.refused(RESTRICTED).code is ErrorCode.INVALID_TOKEN
+    assert world.auth.queries == [INCLUDE[NORMAL], INCLUDE[RESTRICTED]]
+    record = world.ring.record(RESTRICTED)
+    assert (record.keys, record.failure, record.fetched_at) == ({}, None, MONO)
+    assert world.refused(RESTRICTED).code is ErrorCode.INVALID_TOKEN
+    assert len(world.auth.calls) == 2
+
+
+@pytest.mark.parametrize("kind", [RESTRICTED, ANONYMOUS], ids=str)
+def test_a_400_of_a_server_that_knew_the_parameter_is_a_failure(world: World, kind: UserType) -> None:
+    """Threats D4 and F6: it takes no restricted key away, and makes none pass for an anonymous user's."""
+    world.warm(RESTRICTED)
+    world.warm(ANONYMOUS)
+    world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
+    world.clock.pass_by(FRESH)
+    assert world.key_for(kind)[0].point == SIGNERS[kind][0].point
+    record = world.ring.record(kind)
+    assert record.failure is ErrorCode.SERVER_ERROR
+    assert set(record.keys) == {signer.kid for signer in SIGNERS[kind]}
+    world.clock.pass_by(STALE_IF_ERROR)
+    assert world.refused(RESTRICTED).code is ErrorCode.INVALID_TOKEN  # after a day it is taken at its word
+
+
+def test_an_older_server_has_anonymous_users_all_the_same(world: World) -> None:
+    world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
+    world.auth.answers[INCLUDE[ANONYMOUS]] = reply(document(NORMAL, ANONYMOUS))
+    key, _, _ = world.key_for(ANONYMOUS)
+    assert key.point == SIGNERS[ANONYMOUS][0].point
+    assert world.auth.queries == [INCLUDE[RESTRICTED], INCLUDE[NORMAL], INCLUDE[ANONYMOUS]]
+    assert set(world.ring.record(ANONYMOUS).keys) == {signer.kid for signer in SIGNERS[ANONYMOUS]}
+
+
+def test_an_older_server_whose_plain_document_fails_fails_the_flight(world: World) -> None:
+    world.auth.answers |= {INCLUDE[RESTRICTED]: reply(b"", 400), INCLUDE[NORMAL]: OUTAGE}
+    assert world.refused(ANONYMOUS).code is ErrorCode.SERVER_ERROR
+    assert world.auth.queries == [INCLUDE[RESTRICTED], INCLUDE[NORMAL]]
+
+
+@pytest.mark.parametrize("kind", [NORMAL, ANONYMOUS], ids=str)
+def test_a_400_to_another_document_is_a_failure(world: World, kind: UserType) -> None:
+    """Only `include_restricted` was ever unknown; a 400 to the others says that something is wrong."""
+    world.auth.answers[INCLUDE[kind]] = reply(b"", 400)
+    assert world.refused(kind).code is ErrorCode.SERVER_ERROR
+
+
+def test_a_set_is_as_fresh_as_the_shorter_of_its_documents(world: World) -> None:
+    world.auth.answers[INCLUDE[NORMAL]] = reply(document(NORMAL), cache_control="max-age=90")
+    world.key_for(RESTRICTED)
+    assert world.ring.record(RESTRICTED).fresh_for == 90
+
+
+@pytest.mark.parametrize(
+    ("answers", "calls", "passes"),
+    [
+        ([DEAD_POOLED, None], 2, True),
+        ([DEAD_POOLED, DEAD_POOLED], 2, False),
+        ([UNSENT], 1, False),
+        ([BROKEN], 1, False),
+        ([TIMED_OUT], 1, False),
+        ([TOO_LARGE], 1, False),
+        ([ENCODED], 1, False),
+        ([OUTAGE], 1, False),
+    ],
+    ids=str,
+)
+def test_only_a_pooled_connection_that_failed_is_followed_by_one_retry(
+    world: World, answers: list[Answer | None], calls: int, passes: bool
+) -> None:
+    left = list(answers)
+
+    def answer(_: Call) -> Answer:
+        return left.pop(0) or reply(document(NORMAL))
+
+    world.auth.answers[""] = answer
+    if passes:
+        assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
+    else:
+        assert world.refused().code is ErrorCode.SERVER_ERROR
+    assert len(world.auth.calls) == calls
+
+
+def test_the_retry_is_the_same_call_on_a_new_connection() -> None:
+    call = Call("GET", "https://api.example/x", {"a": "b"}, max_bytes=10)
+    script = fetch(call)
+    assert next(script) is call
+    again = script.send(Resume(DEAD_POOLED, NOW))
+    assert isinstance(again, Call)
+    assert (again.url, again.max_bytes, again.headers) == (call.url, call.max_bytes, call.headers)
+    assert (call.fresh, again.fresh) == (False, True)
+    with pytest.raises(StopIteration) as stop:
+        script.send(Resume(UNSENT, NOW))
+    assert stop.value.value == Resume(UNSENT, NOW)
+
+
+def test_times_are_read_after_the_answer(world: World) -> None:
+    """A key set is as old as its answer; what is judged next is judged by the time that it is then."""
+    world.pump.takes = 2.0
+    _, _, clocks = world.key_for(RESTRICTED)
+    assert clocks == Clocks(NOW.wall + 4, MONO + 4)
+    assert world.ring.record(RESTRICTED).fetched_at == MONO + 4
+
+
+# -- failures -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "retry_after"),
+    [
+        (reply(b"", 500), ErrorCode.SERVER_ERROR, 10),
+        (reply(b"", 503, retry_after="30"), ErrorCode.SERVER_ERROR, 30),
+        (reply(b"", 429, retry_after="3"), ErrorCode.SERVER_ERROR, 10),
+        (reply(b"", 302, location="https://evil.example"), ErrorCode.SERVER_ERROR, 10),
+        (reply(b"<html>"), ErrorCode.SERVER_ERROR, 10),
+        (reply({"keys": []}), ErrorCode.SERVER_ERROR, 10),
+        (reply({"keys": [SIGNERS[NORMAL][0].jwk(y="AA")]}), ErrorCode.SERVER_ERROR, 10),
+        (TIMED_OUT, ErrorCode.SERVER_ERROR, 10),
+        (TOO_LARGE, ErrorCode.SERVER_ERROR, 10),
+        (reply(b"", 401), ErrorCode.MISCONFIGURED, None),
+        (reply(b"Project not found", 404), ErrorCode.MISCONFIGURED, None),
+    ],
+    ids=["500", "503", "429", "302", "html", "no keys", "off the curve", "slow", "large", "401", "404"],
+)
+def test_a_cold_failure_is_ours_and_says_when_to_come_back(
+    world: World, answer: Answer, code: ErrorCode, retry_after: int | None
+) -> None:
+    """Never the client's 401, whatever it presented."""
+    world.auth.down = answer
+    for kid in (KID[NORMAL], "junk"):
+        error = world.refused(kid=kid)
+        assert isinstance(error, AuthServerError)
+        assert (error.code, error.retry_after) == (code, retry_after)
+        known = code is ErrorCode.SERVER_ERROR
+        assert error.detail == ("the keys cannot be had" if known else "Stack Auth knows no such project")
+    assert len(world.auth.calls) == 1
+
+
+def test_a_cold_failure_is_left_alone_for_a_while_and_then_mended(world: World) -> None:
+    world.auth.down = OUTAGE
+    world.refused()
+    world.auth.down = None
+    world.clock.pass_by(MIN_FETCH_INTERVAL - 0.5)
+    error = world.refused(kid=KID[NORMAL])
+    assert isinstance(error, AuthServerError)
+    assert error.retry_after == 1
+    assert len(world.auth.calls) == 1
+    world.clock.pass_by(0.5)
+    assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
+    assert world.ring.record(NORMAL).failure is None
+
+
+def test_a_failure_with_retry_after_is_left_alone_for_so_long(world: World) -> None:
+    world.auth.down = reply(b"", 429, retry_after="30")
+    world.refused()
+    world.clock.pass_by(29)
+    world.refused()
+    assert len(world.auth.calls) == 1
+    world.clock.pass_by(1)
+    world.refused()
+    assert len(world.auth.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "level", "words"),
+    [
+        (reply(b"canary", 500), logging.WARNING, "status 500"),
+        (UNSENT, logging.WARNING, UNSENT.reason),
+        (reply(b"canary", 404), logging.ERROR, "status 404"),
+        (reply({"keys": [{"d": "canary", "kid": "canary"}]}), logging.WARNING, "without a usable key"),
+        (
+            reply({"keys": [SIGNERS[NORMAL][0].jwk(y="AA", extra="canary")]}),
+            logging.WARNING,
+            f"{URL}: a JWK Set without a usable key",
+        ),
+    ],
+    ids=["500", "unsent", "404", "private", "off the curve"],
+)
+def test_a_failure_is_logged_once_a_minute_without_the_answer(
+    world: World, caplog: pytest.LogCaptureFixture, answer: Answer, level: int, words: str
+) -> None:
+    world.auth.down = answer
+    for _ in range(13):
+        world.refused()
+        world.clock.pass_by(MIN_FETCH_INTERVAL)
+    lines = [(record.levelno, record.getMessage()) for record in caplog.records]
+    assert [each for each, _ in lines] == [level] * 3
+    assert all(words in line and URL in line and "canary" not in line for _, line in lines)
+    assert "[6 times since the last such line]" in lines[1][1]
+
+
+@pytest.mark.parametrize("body", [b"<html>", json.dumps({"keys": [SIGNERS[NORMAL][0].jwk(y="AA")]}).encode()])
+def test_a_failure_takes_no_key_away(world: World, body: bytes) -> None:
+    world.warm()
+    held = world.ring.record(NORMAL).keys
+    world.auth.down = reply(body)
+    world.clock.pass_by(FRESH)
+    key, action, _ = world.key_for()
+    assert (key, action) == (held[KID[NORMAL]], Action.USE)
+    assert world.ring.record(NORMAL).failure is ErrorCode.SERVER_ERROR
+
+
+def test_known_keys_serve_for_a_day_of_failures_and_no_longer(world: World) -> None:
+    """Threat F4."""
+    world.warm()
+    world.auth.down = OUTAGE
+    world.clock.pass_by(STALE_IF_ERROR - 1)
+    assert world.key_for()[1] is Action.USE
+    world.clock.pass_by(1)
+    error = world.refused(kid=KID[NORMAL])
+    assert (type(error), error.code) == (AuthServerError, ErrorCode.SERVER_ERROR)
+
+
+# -- unknown keys -------------------------------------------------------------------------------------
+
+
+def test_a_kid_unknown_to_a_set_just_fetched_is_refused_at_once(world: World) -> None:
+    world.warm()
+    error = world.refused()
+    assert (type(error), error.code) == (RefusedError, ErrorCode.INVALID_TOKEN)
+    assert error.detail == "signed by an unknown key"
+    assert world.pump.flights == []
+
+
+def test_ten_thousand_junk_kids_start_one_flight_in_ten_seconds(world: World) -> None:
+    """Threat F1. A stranger mints kids for nothing; each fetch would be paid by the project."""
+    world.warm()
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    for number in range(10_000):
+        assert world.refused(kid=f"junk-{number}").code is ErrorCode.INVALID_TOKEN
+        world.clock.pass_by((MIN_FETCH_INTERVAL - 0.1) / 10_000)
+    assert len(world.pump.flights) == len(world.auth.calls) == 1
+
+
+def test_junk_kids_while_stack_auth_fails_start_one_flight_in_ten_seconds(world: World) -> None:
+    """Threat F2: and they are told 503, since a newly rotated key would look the same."""
+    world.warm()
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    world.auth.down = TIMED_OUT
+    for number in range(1000):
+        assert world.refused(kid=f"junk-{number}").code is ErrorCode.SERVER_ERROR
+        assert world.key_for()[1] is Action.USE
+        world.clock.pass_by((MIN_FETCH_INTERVAL - 0.1) / 1000)
+    assert len(world.auth.calls) == 1
+
+
+def test_a_flight_for_an_unknown_kid_is_short_and_goes_past_caches(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    world.refused()
+    (flight,) = world.pump.flights
+    assert flight.key == ("keys", NORMAL)
+    assert (
+        (flight.budget, flight.wait, flight.max_waiters) == (REFRESH_BUDGET, REFRESH_BUDGET, MAX_WAITERS) == (1, 1, 4)
+    )
+    assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"]
+
+
+def test_a_flight_for_an_unknown_kid_among_restricted_goes_past_caches_twice(world: World) -> None:
+    world.warm(RESTRICTED)
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    world.refused(RESTRICTED)
+    assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"] * 2
+
+
+def test_a_flight_for_an_unknown_kid_of_an_older_server_goes_past_caches_each_time(world: World) -> None:
+    """A cache's plain document beside the server's newest one would take a new normal key for an anonymous one."""
+    world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
+    world.auth.answers[INCLUDE[ANONYMOUS]] = reply(document(NORMAL, ANONYMOUS))
+    world.warm(ANONYMOUS)
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    world.refused(ANONYMOUS)
+    assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"] * 3
+
+
+def test_a_newly_rotated_kid_is_fetched_and_the_others_stay(world: World) -> None:
+    """Threat D8."""
+    world.warm()
+    held = world.ring.record(NORMAL).keys[KID[NORMAL]]
+    new = Signer(99, "rotated")
+    world.auth.signers[NORMAL] = (SIGNERS[NORMAL][0], new)
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    key, action, _ = world.key_for(kid="rotated")
+    assert (key.point, action) == (new.point, Action.USE)
+    assert world.key_for()[0] is held
+    assert world.refused(kid=SIGNERS[NORMAL][1].kid).code is ErrorCode.INVALID_TOKEN
+    assert len(world.auth.calls) == 1
+
+
+@pytest.mark.parametrize("end", [ShareEnd.TIMED_OUT, ShareEnd.FULL], ids=str)
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_who_waited_in_vain_is_told_to_come_back_in_a_second(world: World, end: ShareEnd, warm: bool) -> None:
+    if warm:
+        world.warm()
+        world.clock.pass_by(MIN_FETCH_INTERVAL)
+    world.pump.joined = [lambda: end]
+    error = world.refused()
+    assert isinstance(error, AuthServerError)
+    assert (error.code, error.retry_after) == (ErrorCode.SERVER_ERROR, 1)
+    assert error.detail == "the keys did not come in time"
+    assert world.auth.calls == []
+
+
+def landed(meanwhile: Callable[[], object] | None = None) -> Callable[[], ShareEnd]:
+    """Return the end of a flight that another carried, who did something meanwhile."""
+
+    def end() -> ShareEnd:
+        if meanwhile is not None:
+            meanwhile()
+        return ShareEnd.DONE
+
+    return end
+
+
+def test_who_waited_looks_again_and_finds_what_the_carrier_left(world: World) -> None:
+    token_source = Pump(world.clock, world.auth)
+    world.pump.joined = [landed(lambda: token_source(world.ring.prefetch_keys(world.clock.now)))]
+    assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
+    assert len(world.pump.flights) == 1
+    assert len(world.auth.calls) == 1
+
+
+def boards_late(world: World, kind: UserType, kid: str, meanwhile: Callable[[], object]) -> Any:
+    """Return what comes of one who looks, and boards only after `meanwhile`."""
+
+    def board() -> ShareEnd:
+        meanwhile()
+        world.pump(world.pump.flights[0].script())
+        return ShareEnd.DONE
+
+    world.pump.joined.append(board)
+    return world.key_for(kind, kid)
+
+
+@pytest.mark.parametrize("kind", UserType, ids=str)
+def test_who_boards_after_a_flight_landed_looks_again_and_asks_nobody(world: World, kind: UserType) -> None:
+    """A thread can lose the processor between its look and its flight: one cold start, one fetch."""
+    calls: list[int] = []
+
+    def another() -> None:
+        world.key_for(kind)
+        calls.append(len(world.auth.calls))
+
+    key, _, _ = boards_late(world, kind, KID[kind], another)
+    assert key.point == SIGNERS[kind][0].point
+    assert calls == [len(world.auth.calls)]
+
+
+def test_who_boards_after_a_junk_kid_was_looked_for_asks_nobody(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    with pytest.raises(RefusedError):
+        boards_late(world, NORMAL, "junk", lambda: world.refused(kid="other junk"))
+    assert len(world.auth.calls) == 1
+
+
+def test_who_waited_finds_the_carriers_failure_and_asks_nobody(world: World) -> None:
+    token_source = Pump(world.clock, world.auth)
+    world.auth.down = OUTAGE
+    world.pump.joined = [landed(lambda: token_source(world.ring.prefetch_keys(world.clock.now)))]
+    assert world.refused().code is ErrorCode.SERVER_ERROR
+    assert len(world.auth.calls) == 1
+
+
+def test_who_waited_for_a_carrier_that_died_takes_over(world: World) -> None:
+    """Threat H1: the flight landed and left nothing behind."""
+    world.pump.joined = [landed(), landed()]
+    assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
+    assert len(world.pump.flights) == 3
+    assert len(world.auth.calls) == 1
+
+
+def test_whoever_has_the_keys_asked_for_by_a_token_goes_on_for_a_while_when_cancelled(world: World) -> None:
+    """Threat F1: a stranger who asks and leaves must not cost a call each time. Nobody waits for a start to end."""
+    world.pump(world.ring.prefetch_keys(world.clock.now))
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    assert world.refused().code is ErrorCode.INVALID_TOKEN
+    world.clock.pass_by(FRESH)
+    world.key_for()
+    world.clock.pass_by(FRESH)
+    world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
+    world.key_for(kind=ANONYMOUS)
+    assert [flight.cancel_grace for flight in world.pump.flights] == [0, CANCEL_GRACE, CANCEL_GRACE, 0, CANCEL_GRACE]
+
+
+@pytest.mark.parametrize("cold", [RESTRICTED, ANONYMOUS], ids=str)
+def test_few_threads_wait_for_a_set_that_was_never_fetched_while_another_is_usable(
+    world: World, cold: UserType
+) -> None:
+    """Tokens of any type cost a stranger nothing: they must not hold every thread while Stack Auth hangs."""
+    world.warm(NORMAL)
+    world.key_for(cold)
+    (flight,) = world.pump.flights
+    assert (flight.budget, flight.wait, flight.max_waiters, flight.pool) == (math.inf, math.inf, MAX_WAITERS, "keys")
+    world.clock.pass_by(STALE_IF_ERROR)
+    world.key_for(NORMAL)
+    assert world.pump.flights[-1].max_waiters is None
+
+
+# -- newer wins ---------------------------------------------------------------------------------------
+
+
+def late(world: World, answer: Answer, kind: UserType = NORMAL, kid: str | None = None) -> Any:
+    """Ask for a key as another runner would, whose answer, to a call that is made now, comes after what follows."""
+    token = Token(kid or KID[kind], kind, {}, b"", b"", b"")
+    script = world.ring.key_for(token, world.clock.now, defer_refresh=False)
+    led = next(script).script()
+    assert isinstance(next(led), Call)
+
+    def arrives() -> tuple[Any, Action, Clocks]:
+        for each in (led, script):
+            with pytest.raises(StopIteration) as stop:
+                each.send(Resume(answer if each is led else ShareEnd.DONE, world.clock.now))
+        result: tuple[Any, Action, Clocks] = stop.value.value
+        return result
+
+    return arrives
+
+
+def test_late_older_key_set_brings_no_withdrawn_key_back(world: World) -> None:
+    old = reply(document(NORMAL))
+    world.warm()
+    world.clock.pass_by(FRESH)
+    arrives = late(world, old, kid=SIGNERS[NORMAL][1].kid)
+    world.clock.pass_by(0.1)
+    world.auth.signers[NORMAL] = (SIGNERS[NORMAL][1],)
+    assert world.refused(kid=KID[NORMAL]).code is ErrorCode.INVALID_TOKEN
+    newer = world.ring.record(NORMAL)
+    world.clock.pass_by(0.1)
+    arrives()
+    assert world.ring.record(NORMAL) is newer
+    assert world.refused(kid=KID[NORMAL]).code is ErrorCode.INVALID_TOKEN
+
+
+def test_late_older_failure_does_not_replace_a_newer_key_set(world: World) -> None:
+    arrives = late(world, OUTAGE)
+    world.clock.pass_by(0.1)
+    world.key_for()
+    arrives()
+    assert world.ring.record(NORMAL).failure is None
+
+
+def test_late_older_key_set_is_better_than_none(world: World) -> None:
+    arrives = late(world, reply(document(NORMAL)))
+    world.clock.pass_by(0.1)
+    world.auth.down = OUTAGE
+    world.refused()
+    assert arrives()[0].point == SIGNERS[NORMAL][0].point
+
+
+# -- stale sets ---------------------------------------------------------------------------------------
+
+
+def test_a_stale_set_is_used_and_left_to_the_door_that_defers(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(FRESH)
+    key, action, _ = world.key_for(defer_refresh=True)
+    assert (key.point, action) == (SIGNERS[NORMAL][0].point, Action.USE_AND_REFRESH)
+    assert world.pump.flights == []
+
+
+def test_a_stale_set_is_carried_by_one_request_for_a_second_at_most(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(FRESH)
+    assert world.key_for()[1] is Action.USE
+    (flight,) = world.pump.flights
+    assert (flight.key, flight.budget, flight.wait) == (("keys", NORMAL), REFRESH_BUDGET, 0)
+    assert len(world.auth.calls) == 1
+    assert "cache-control" not in world.auth.calls[0].headers
+    assert world.ring.record(NORMAL).fetched_at == MONO + FRESH
+
+
+def test_beside_a_carrier_all_others_go_on_with_what_they_have(world: World) -> None:
+    """A reader with a usable key never waits."""
+    world.warm()
+    world.clock.pass_by(FRESH)
+    world.pump.joined = [lambda: ShareEnd.TIMED_OUT]
+    key, _, _ = world.key_for()
+    assert key.point == SIGNERS[NORMAL][0].point
+    assert len(world.pump.flights) == 1
+    assert world.auth.calls == []
+
+
+def test_a_refresh_that_fails_stops_nobody(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(FRESH)
+    world.auth.down = TIMED_OUT
+    for _ in range(5):
+        assert world.key_for()[1] is Action.USE
+    assert len(world.auth.calls) == 1
+
+
+def test_a_key_that_left_the_set_is_no_key_any_more(world: World) -> None:
+    """Threat F4: withdrawn at the next refresh, even for the request that carries it."""
+    world.warm()
+    world.clock.pass_by(FRESH)
+    world.auth.signers[NORMAL] = (SIGNERS[NORMAL][1],)
+    assert world.refused(kid=KID[NORMAL]).code is ErrorCode.INVALID_TOKEN
+    assert len(world.auth.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("since", "calls"),
+    [(0, 0), (FRESH - 1, 0), (FRESH, 1), (STALE_IF_ERROR, 1)],
+    ids=["new", "fresh", "stale", "too old"],
+)
+def test_a_deferred_refresh_looks_again_before_it_asks(world: World, since: float, calls: int) -> None:
+    """The app may have taken its time, and another request its chance."""
+    world.warm()
+    world.clock.pass_by(since)
+    world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
+    assert len(world.auth.calls) == calls
+    world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
+    assert len(world.auth.calls) == calls
+    assert [flight.wait for flight in world.pump.flights] == [0] * calls
+
+
+def test_a_deferred_refresh_does_not_follow_a_failure_at_once(world: World) -> None:
+    world.warm()
+    world.clock.pass_by(FRESH)
+    world.auth.down = OUTAGE
+    for seconds in (0, MIN_FETCH_INTERVAL - 0.1, 0.1):
+        world.clock.pass_by(seconds)
+        world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
+    assert len(world.auth.calls) == 2
+
+
+# -- readiness ----------------------------------------------------------------------------------------
+
+
+def test_warming_up_fetches_the_keys_of_normal_users_once(world: World) -> None:
+    world.pump(world.ring.prefetch_keys(world.clock.now))
+    world.pump(world.ring.prefetch_keys(world.clock.now))
+    assert world.auth.queries == [""]
+    (flight,) = world.pump.flights
+    assert (flight.key, flight.budget, flight.wait) == (("keys", NORMAL), math.inf, math.inf)
+
+
+def test_the_status_is_told_without_asking_anybody(world: World) -> None:
+    assert world.ring.status(world.clock.now) == Status(ready=False, keys_age=None, failure=None)
+    world.auth.down = reply(b"", 404)
+    world.refused()
+    assert world.ring.status(world.clock.now) == Status(ready=False, keys_age=None, failure=ErrorCode.MISCONFIGURED)
+    world.auth.down = None
+    world.clock.pass_by(MIN_FETCH_INTERVAL)
+    world.key_for()
+    world.clock.pass_by(100)
+    assert world.ring.status(world.clock.now) == Status(ready=True, keys_age=100, failure=None)
+    world.clock.pass_by(STALE_IF_ERROR)
+    assert world.ring.status(world.clock.now) == Status(ready=False, keys_age=STALE_IF_ERROR + 100, failure=None)
+    assert len(world.auth.calls) == 2
+
+
+@pytest.mark.parametrize("kind", UserType, ids=str)
+def test_a_jump_of_the_wall_clock_ages_no_key(world: World, kind: UserType) -> None:
+    """Threat F13."""
+    world.warm(kind)
+    world.clock.wall += 10 * STALE_IF_ERROR
+    assert world.key_for(kind)[1] is Action.USE
+    world.clock.wall -= 20 * STALE_IF_ERROR
+    assert world.key_for(kind)[1] is Action.USE
+    assert world.auth.calls == []

@@ -1,0 +1,826 @@
+"""Access rules: what matches, what is doubtful, and who is let in."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+import timeit
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from stackauth_middleware._core.paths import folded, is_plain
+from stackauth_middleware._core.rules import Access, Matcher, Policy, Rule, enforce, plain_function, reject_hidden
+from stackauth_middleware._core.users import User
+from stackauth_middleware.errors import ConfigError, ErrorCode, RefusedError
+
+from .helpers import ANONYMOUS, NORMAL, RESTRICTED, as_id, bounded
+from .test_users import user
+
+STRICTNESS: dict[Access, int] = {"public": 0, "optional": 1, "required": 2}
+REQUIRED = Policy("required", profile=False, allow_restricted=False, allow_anonymous=False)
+PUBLIC = Policy("public", profile=False, allow_restricted=False, allow_anonymous=False)
+
+
+def always(_: User) -> bool:
+    return True
+
+
+def access(rules: list[Rule], path: str, method: str = "GET", root_path: str = "", default: Policy = REQUIRED) -> str:
+    return Matcher(tuple(rules), default)(method, path, root_path).access
+
+
+# -- matching -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches", "others"),
+    [
+        ("/", ["/", ""], ["/a", "//", "/index"]),
+        ("/a", ["/a"], ["/", "/A", "/a/", "/ab", "/a/b", "/b/a", "/a;x", "/a.json", "/a ", "/a\n", "/%61", "a"]),
+        ("/a/b", ["/a/b"], ["/a", "/b", "/a/b/c", "/a/bc", "/a/c"]),
+        ("/a/*", ["/a/b", "/a/b.c", "/a/b c", "/a/*"], ["/a", "/a/", "/a/b/c", "/b/c", "/ab/c", "/a/b\n"]),
+        ("/a/{id}", ["/a/b", "/a/{id}"], ["/a", "/a/", "/a/b/c"]),
+        ("/*/b", ["/a/b", "/b/b"], ["/b", "/a/a/b", "/a/c"]),
+        ("/*", ["/a"], ["/", "/a/b"]),
+        ("/a/**", ["/a", "/a/", "/a/b", "/a/b/c"], ["/", "/ab", "/b/a", "/A/b", "/a/b\nc"]),
+        ("/a/*/c/**", ["/a/b/c", "/a/b/c/d/e"], ["/a/c", "/a/b/d", "/a/b/b/c"]),
+        ("/**", ["/", "", "/a", "/a/b"], ["/a\n/b", "//", "/a//b", "/a/.", "*"]),
+        ("/a.b+c", ["/a.b+c"], ["/aXb+c", "/a.bbc"]),
+        ("/caf\u00e9", ["/caf\u00e9"], ["/cafe", "/caf\u0065\u0301", "/CAF\u00c9"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_a_pattern_matches(pattern: str, matches: list[str], others: list[str]) -> None:
+    """Case-sensitive, whole segments, every character but ``*`` for itself."""
+    rules = [Rule(pattern, "public")]
+    assert [path for path in matches if access(rules, path) != "public"] == []
+    assert [path for path in others if access(rules, path) != "required"] == []
+
+
+def test_the_first_rule_that_matches_wins() -> None:
+    rules = [Rule("/a/b", "public"), Rule("/a/**", "required"), Rule("/**", "optional")]
+    found = [access(rules, path, default=PUBLIC) for path in ("/a/b", "/a/c", "/a", "/c")]
+    assert found == ["public", "required", "required", "optional"]
+    assert access(rules[::-1], "/a/b", default=PUBLIC) == "optional"
+
+
+def test_the_default_holds_where_no_rule_does() -> None:
+    assert Matcher((), REQUIRED)("GET", "/x", "") == REQUIRED
+    assert Matcher((Rule("/a", "public"),), PUBLIC)("GET", "/x", "") == PUBLIC
+
+
+@pytest.mark.parametrize(
+    ("methods", "asked", "matches"),
+    [
+        (None, ["GET", "post", "WEBSOCKET", "PURGE"], True),
+        (["WEBSOCKET"], ["WEBSOCKET", "websocket", "GET"], False),
+        (["GET"], ["GET", "get", "HEAD", "head"], True),
+        (["get"], ["GET"], True),
+        (["GET"], ["POST", "OPTIONS", "WEBSOCKET", "GET ", ""], False),
+        (["HEAD"], ["GET"], False),
+        (["POST", "put"], ["post", "PUT"], True),
+        ({"DELETE"}, ["DELETE"], True),
+    ],
+    ids=str,
+)
+def test_methods_compare_in_upper_case_and_get_covers_head(
+    methods: list[str] | None, asked: list[str], matches: bool
+) -> None:
+    rules = [Rule("/a", "public", methods=methods)]
+    assert {access(rules, "/a", method) == "public" for method in asked} == {matches}
+
+
+def test_a_rule_for_other_methods_lets_the_next_one_decide() -> None:
+    rules = [Rule("/a", "public", methods=["GET"]), Rule("/a", "optional")]
+    assert [access(rules, "/a", method) for method in ("GET", "POST")] == ["public", "optional"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "default", "held"),
+    [
+        (Rule("/a"), (False, False), (False, False)),
+        (Rule("/a"), (True, True), (True, True)),
+        (Rule("/a", allow_restricted=True), (False, False), (True, False)),
+        (Rule("/a", allow_anonymous=True), (False, False), (False, True)),
+        (Rule("/a", allow_restricted=False, allow_anonymous=False), (True, True), (False, False)),
+        (Rule("/a", allow_anonymous=False), (True, True), (True, False)),
+    ],
+)
+def test_a_rule_leaves_open_what_the_settings_say(
+    rule: Rule, default: tuple[bool, bool], held: tuple[bool, bool]
+) -> None:
+    policy = Matcher((rule,), Policy("required", False, *default))("GET", "/a", "")
+    assert (policy.allow_restricted, policy.allow_anonymous) == held
+
+
+def test_a_policy_has_what_its_rule_asks_for() -> None:
+    policy = Matcher((Rule("/a", "optional", profile=True, check=always),), REQUIRED)("GET", "/a", "")
+    assert policy == Policy("optional", True, False, False, (always,))
+
+
+# -- the normal form ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rules", "default", "path", "held"),
+    [
+        ([Rule("/a", "public")], REQUIRED, "/a/", "required"),
+        ([Rule("/a", "required")], PUBLIC, "/a/", "required"),
+        ([Rule("/a/", "public")], REQUIRED, "/a/", "public"),
+        ([Rule("/a/", "public")], REQUIRED, "/a", "required"),
+        ([Rule("/a/", "required")], PUBLIC, "/a/", "required"),
+        ([Rule("/a/", "required")], PUBLIC, "/a", "required"),
+        ([Rule("/a/*/", "required")], PUBLIC, "/a/b", "required"),
+        ([Rule("/a/*", "required")], PUBLIC, "/a/b/", "required"),
+        ([Rule("/a/**", "public")], REQUIRED, "/a/", "public"),
+        ([Rule("/a/**", "public")], REQUIRED, "/a/b/", "public"),
+        ([Rule("/a", "public"), Rule("/a/**", "required")], PUBLIC, "/a/", "required"),
+        ([Rule("/a/", "public"), Rule("/a", "required")], PUBLIC, "/a/", "public"),
+        ([Rule("/a/", "public"), Rule("/a", "optional")], REQUIRED, "/a", "optional"),
+    ],
+    ids=lambda value: " ".join(f"{rule.path}={rule.access}" for rule in value) if isinstance(value, list) else None,
+)
+def test_the_stricter_of_a_path_and_its_normal_form_holds(
+    rules: list[Rule], default: Policy, path: str, held: str
+) -> None:
+    """Some routers drop a trailing slash, some demand it: a rule holds for both spellings unless it is looser."""
+    assert access(rules, path, default=default) == held
+
+
+def test_the_stricter_policy_demands_what_both_demand() -> None:
+    loose = Policy("public", False, True, True, (always,))
+    other: Callable[[User], bool] = bool
+    strict = Policy("optional", True, False, True, (other, always))
+    both = Policy("optional", True, False, True, (always, other))
+    assert loose.stricter(strict) == both
+    assert loose.stricter(loose) == loose
+    assert strict.stricter(loose).checks == (other, always)
+
+
+POLICIES = st.builds(
+    Policy,
+    st.sampled_from(list(STRICTNESS)),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.lists(st.sampled_from([always, bool, callable]), unique=True, max_size=3).map(tuple),
+)
+
+
+def is_at_least(policy: Policy, other: Policy) -> bool:
+    """Say whether `policy` lets nobody through whom `other` does not."""
+    return (
+        STRICTNESS[policy.access] >= STRICTNESS[other.access]
+        and policy.profile >= other.profile
+        and policy.allow_restricted <= other.allow_restricted
+        and policy.allow_anonymous <= other.allow_anonymous
+        and set(other.checks) <= set(policy.checks)
+    )
+
+
+@bounded
+@given(POLICIES, POLICIES)
+def test_the_stricter_of_two_is_no_looser_than_either(one: Policy, other: Policy) -> None:
+    both = one.stricter(other)
+    assert is_at_least(both, one)
+    assert is_at_least(both, other)
+    assert is_at_least(one, both) or is_at_least(other, both) or both not in (one, other)
+
+
+# -- root paths ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path", "below"),
+    [
+        ("/r/a", "/r", "/a"),
+        ("/r", "/r", "/"),
+        ("/r/r/a", "/r", None),
+        ("/a", "/r", "/a"),
+        ("/r/s/a", "/r/s", "/a"),
+        ("/r/v1/r-docs", "/r", "/v1/r-docs"),
+        ("/ra", "/r", None),
+        ("/a/r/b", "/r", None),
+        ("/r/a", None, None),
+    ],
+)
+def test_root_path_is_taken_off_once_at_the_start_on_a_segment_boundary(
+    path: str, root_path: str | None, below: str | None
+) -> None:
+    """Anywhere else, Litestar would go on behind it; where it is repeated, BlackSheep takes it off twice."""
+    match = Matcher([Rule(below or "/**", "public")], REQUIRED)
+    assert match("GET", path, root_path).access == ("public" if below else "required")
+
+
+# -- plain paths --------------------------------------------------------------------------------------
+
+NOT_PLAIN = {
+    "no slash in front": "admin",
+    "absolute form": "http://host/admin",
+    "an asterisk": "*",
+    "two slashes in front": "//admin",
+    "two slashes inside": "/a//admin",
+    "two slashes at the end": "/admin//",
+    "slashes alone": "//",
+    "a dot segment": "/./admin",
+    "a dot segment at the end": "/admin/.",
+    "two dots": "/public/../admin",
+    "two dots at the end": "/public/..",
+    "a space in front": "/ admin",
+    "a space behind": "/admin ",
+    "a space behind, inside": "/admin /x",
+    "a no-break space behind": "/admin\xa0",
+    "a newline": "/admin\n",
+    "a NUL": "/admin\0",
+    "a control character": "/ad\x1fmin",
+    "a C1 control character": "/ad\x85min",
+    "a line separator": "/admin\u2028",
+    "a backslash": "/public\\admin",
+    "parameters": "/admin;x=1",
+    "a fragment": "/admin#x",
+    "a query": "/admin?x",
+    "a percent sign": "/%61dmin",
+    "no UTF-8": "/admin\ufffd",
+    "a surrogate": "/admin\udcff",
+    "no NFC": "/cafe\u0301",
+    "a Kelvin sign": "/\u212a",
+}
+PLAIN = [
+    "/",
+    "/a",
+    "/a/",
+    "/a/..b/c../.well-known/file.tar.gz/...",
+    "/a:b/@c,d=e",
+    "/a b/c  d",
+    "/\u00e9/\u65e5",
+    "/a~$&'()*+!",
+]
+
+
+@pytest.mark.parametrize("path", NOT_PLAIN.values(), ids=NOT_PLAIN)
+def test_a_path_that_is_not_plain_has_to_meet_every_rule(path: str) -> None:
+    rules = [
+        Rule("/**", "public"),
+        Rule("/x", "optional", check=always),
+        Rule("/y", allow_anonymous=False, profile=True),
+    ]
+    lenient = Policy("public", False, True, True)
+    assert not is_plain(path)
+    assert Matcher(rules, lenient)("GET", path, "") == Policy("required", True, True, False, (always,), every_rule=True)
+
+
+@pytest.mark.parametrize("path", PLAIN)
+def test_a_plain_path_is_what_the_rules_say(path: str) -> None:
+    assert is_plain(path)
+    assert Matcher([Rule("/**", "public"), Rule("/x")], REQUIRED)("GET", path, "") == PUBLIC
+
+
+@pytest.mark.parametrize("path", NOT_PLAIN.values(), ids=NOT_PLAIN)
+def test_where_no_rule_closes_anything_any_path_passes(path: str) -> None:
+    rules = [Rule("/x", methods=["POST"]), Rule("/y", methods=["WEBSOCKET"])]
+    match = Matcher(rules, PUBLIC)
+    assert match("GET", path, "").access == "public"
+    assert match("PURGE", path, "").access == "public"
+    assert match("POST", path, "").access == "required"
+    assert match("", path, "", websocket=True).access == "required"
+
+
+@pytest.mark.parametrize("path", ["/ADMIN", "/Admin/", "/admin/", "/adm\u0131n", "/adm\u0130n", "/ADM\u0130N/"])
+def test_what_is_closed_is_closed_in_any_case_and_with_a_trailing_slash(path: str) -> None:
+    assert Matcher([Rule("/admin", check=always)], PUBLIC)("GET", path, "").checks == (always,)
+    assert access([Rule("/admin", "public")], path) == "required"
+
+
+def test_folding_covers_what_case_insensitive_regexes_and_lookups_take_for_ascii() -> None:
+    for letter in "abcdefghijklmnopqrstuvwxyz":
+        same = re.compile(letter, re.IGNORECASE)
+        for character in map(chr, range(0x80, 0x3000)):
+            if same.fullmatch(character) or character.lower() == letter or character.upper() == letter.upper():
+                assert not is_plain("/" + character) or folded(character) == letter, hex(ord(character))
+
+
+@pytest.mark.parametrize(("pattern", "path"), [("/users/*", "/users/"), ("/users/{id}", "/USERS/"), ("/*", "/")])
+def test_an_empty_last_segment_is_no_way_around_a_star(pattern: str, path: str) -> None:
+    """Falcon takes ``/users/`` for ``/users/{name}`` with no name."""
+    rules = [Rule(pattern, check=always)]
+    assert Matcher(rules, PUBLIC)("GET", path, "").checks == (always,)
+    assert access([Rule(pattern, "public")], path) == "required"
+    assert access([Rule(path, "public"), *rules], path) == "public"
+
+
+def test_websocket_is_no_method_that_a_client_can_send() -> None:
+    match = Matcher([Rule("/feed", "public", methods=["WebSocket"])], REQUIRED)
+    assert match("WEBSOCKET", "/feed", "").access == "required"
+    assert match("anything", "/feed", "", websocket=True).access == "public"
+    assert match("GET", "/feed", "").access == "required"
+    match = Matcher([Rule("/feed", methods=["WEBSOCKET"])], PUBLIC)
+    assert match("WEBSOCKET", "/feed", "").access == "public"
+    assert match("WEBSOCKET", "//feed", "").access == "public"
+
+
+SEGMENTS = st.sampled_from(
+    ["a", "A", "b", "admin", "x", "", ".", "..", ";x", "a;x", "%2e", "a\\b", "x\ufffd", " a", "\xe9"]
+)
+PATHS = st.builds(
+    lambda start, segments, end: start + "/".join(segments) + end,
+    st.sampled_from(["/", "/", "/", "//", ""]),
+    st.lists(SEGMENTS, max_size=4),
+    st.sampled_from(["", "/", "\n"]),
+)
+PATTERNS = st.sampled_from(
+    [
+        "/",
+        "/**",
+        "/*",
+        "/a",
+        "/a/",
+        "/A",
+        "/a/**",
+        "/a/*",
+        "/a/{id}",
+        "/admin",
+        "/admin/**",
+        "/*/admin",
+        "/b/**",
+        "/a/b",
+        "/b/*/admin",
+        "/*/b/*",
+        "/b/a/",
+    ]
+)
+
+
+def _check_number(number: int) -> Callable[[User], bool]:
+    return functools.partial(lambda number, user: bool(number), number)
+
+
+CHECKS = [_check_number(number) for number in range(3)]
+
+
+@st.composite
+def rule_lists(draw: st.DrawFn) -> list[Rule]:
+    rules = []
+    for _ in range(draw(st.integers(0, 4))):
+        kind = draw(st.sampled_from(list(STRICTNESS)))
+        flags = st.none() if kind == "public" else st.none() | st.booleans()
+        path = draw(PATTERNS)
+        rules.append(
+            Rule(
+                path,
+                kind,
+                methods=draw(st.sampled_from([None, ["GET"], ["POST"]])),
+                profile=kind != "public" and draw(st.booleans()),
+                allow_restricted=draw(flags),
+                allow_anonymous=draw(flags),
+                check=None if kind == "public" else draw(st.sampled_from([None, *CHECKS])),
+                special_characters=path in ("/**", "/a/**") and draw(st.booleans()),
+            )
+        )
+    return rules
+
+
+DEFAULTS = POLICIES.map(lambda each: Policy(each.access, False, each.allow_restricted, each.allow_anonymous))
+METHOD_NAMES = st.sampled_from(["GET", "HEAD", "post", "PURGE"])
+
+
+def _demanded(rule: Rule, default: Policy) -> Policy:
+    restricted = default.allow_restricted if rule.allow_restricted is None else rule.allow_restricted
+    anonymous = default.allow_anonymous if rule.allow_anonymous is None else rule.allow_anonymous
+    return Policy(rule.access, rule.profile, restricted, anonymous, (rule.check,) if rule.check else ())
+
+
+def first_by_segments(
+    rules: list[Rule], default: Policy, method: str, got: list[str], fold: bool, empty: bool
+) -> Policy:
+    """Return what the first rule that matches says, by segments one by one, without a regular expression."""
+    for rule in rules:
+        want = (rule.path.lower() if fold else rule.path).split("/")[1:]
+        if fold and not empty and len(want) > 1 and want[-1] == "":
+            want.pop()
+        deep = want[-1] == "**"
+        fixed = want[:-1] if deep else want
+        fits = len(got) >= len(fixed) if deep else len(got) == len(fixed)
+        same = all(
+            (this in ("*", "{id}") and (that or empty)) or this == that for this, that in zip(fixed, got, strict=False)
+        )
+        wanted = rule.methods is None or ("GET" if method == "HEAD" else method.upper()) in rule.methods
+        if fits and same and wanted:
+            return _demanded(rule, default)
+    return default
+
+
+@bounded
+@given(
+    rule_lists(),
+    DEFAULTS,
+    st.lists(st.sampled_from(["a", "A", "b", "admin", "x"]), max_size=4),
+    st.booleans(),
+    METHOD_NAMES,
+)
+def test_a_plain_path_falls_under_the_first_rule_by_segments(
+    rules: list[Rule], default: Policy, segments: list[str], slash: bool, method: str
+) -> None:
+    path = "/" + "/".join(segments) + ("/" if slash and segments else "")
+    written, without = path.split("/")[1:], [each.lower() for each in segments] or [""]
+    expected = first_by_segments(rules, default, method, written, fold=False, empty=False)
+    expected = expected.stricter(first_by_segments(rules, default, method, without, fold=True, empty=False))
+    if path.endswith("/"):
+        folded = [each.lower() for each in written]
+        expected = expected.stricter(first_by_segments(rules, default, method, folded, fold=True, empty=True))
+    found = Matcher(rules, default)(method, path, "")
+    assert found[:4] == expected[:4]
+    assert set(found.checks) == set(expected.checks)
+
+
+@settings(bounded, max_examples=400)
+@given(rule_lists(), DEFAULTS, PATHS, METHOD_NAMES)
+@example([Rule("/admin", check=always)], PUBLIC, "/a/../admin", "GET")
+def test_a_path_that_is_not_plain_is_at_least_as_closed_as_any_plain_one(
+    rules: list[Rule], default: Policy, path: str, method: str
+) -> None:
+    """Whatever a router makes of the path, whoever comes through could have come through on the plain one."""
+    if is_plain(path) or any(rule.special_characters for rule in rules):
+        return
+    match = Matcher(rules, default)
+    policy = match(method, path, "")
+    for other in ("/", "/a", "/A", "/a/", "/a/b", "/a/x", "/admin", "/x/admin", "/b/a", "/b/x/admin", "/x"):
+        assert is_at_least(policy, match(method, other, "")), other
+
+
+# -- special characters -------------------------------------------------------------------------------
+
+
+FILES = Rule("/files/**", "public", special_characters=True)
+
+
+@pytest.mark.parametrize(
+    "path", ["/files/a;b", "/files/a#1?", "/files/100%/ a ", "/files/cafe\u0301/", "/files/x/..y;z"]
+)
+def test_a_rule_with_special_characters_matches_file_names(path: str) -> None:
+    assert access([FILES], path) == "public"
+    assert access([Rule("/files/**", "public")], path) == "required"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/files",
+        "/files;x",
+        "/files;x/a",
+        "/FILES/a;b",
+        "/x;y/files/a",
+        "/files//a",
+        "/files/a//",
+        "/files/../admin;x",
+        "/files/..;/admin",
+        "/files/.. /admin",
+        "/files/ ../admin",
+        "/files/..#/admin",
+        "/files/a;b\\c",
+        "/files/a;b\n",
+        "/files/a;\ufffd",
+        "/files/a%2fb",
+        "/files/a%252Fb",
+        "/files/%2e%2e/a",
+        "/files/a%5Cb",
+    ],
+)
+def test_special_characters_open_nothing_else(path: str) -> None:
+    rules = [FILES, Rule("/admin", check=always)]
+    if path == "/files":
+        assert access(rules, path) == "public"
+        return
+    assert Matcher(rules, REQUIRED)("GET", path, "").checks == (always,) or path == "/FILES/a;b"
+    assert access(rules, path) == "required"
+
+
+def test_special_characters_are_no_way_around_an_earlier_rule() -> None:
+    """A router that strips ``;x`` gets to the other rule's path."""
+    rules = [
+        Rule("/files/private/**", check=always),
+        Rule("/*/secret", check=bool),
+        FILES,
+        Rule("/later", check=len),  # type: ignore[arg-type]
+    ]
+    for path in ("/files/private;x/a", "/files/a;b", "/files/private/a;b"):
+        assert Matcher(rules, REQUIRED)("GET", path, "").checks == (always, bool)
+
+
+def test_special_characters_need_a_path_that_ends_in_two_stars() -> None:
+    for path in ("/files", "/files/*", "/{id}/**", "/*/x/**"):
+        with pytest.raises(ConfigError, match="special_characters"):
+            Rule(path, special_characters=True)
+
+
+# -- cost ---------------------------------------------------------------------------------------------
+
+
+def test_the_policy_cache_is_bounded_whatever_clients_send() -> None:
+    match = Matcher([Rule("/a/**", "public", methods=["GET"])], REQUIRED)
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            match(f"X{number}" + "M" * 10_000, "/a", "")
+            match("GET", f"/{number}" + "x" * 10_000, "")
+            match("GET", "/a", f"/{number}" + "x" * 10_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 500_000
+    assert match("GET", "/a/x", "") is match("get", "/a/x", "")
+
+
+@pytest.mark.parametrize("unit", ["/", ";", "a/", "../", "\\", "%25", " ", "/ ", "/.", "%2", "A", "\u0130"])
+def test_the_cost_of_a_path_grows_with_its_length_alone(unit: str) -> None:
+    """Sixteen times the length: 16 times the work, and 256 times where it grew with the square."""
+    rules = [Rule("/*/*/*/x"), Rule("/%s/**" % ("a/" * 20 + "b")), Rule("/f/**", "public", special_characters=True)]
+    match = Matcher(rules, PUBLIC)
+
+    def cost(length: int) -> float:
+        path = "/f/" + unit * (length // len(unit))
+        return min(timeit.repeat(lambda: match("GET", path, ""), number=1, repeat=15, timer=time.process_time))
+
+    assert cost(64_000) < 128 * max(cost(4_000), 2e-5)
+
+
+# -- parameters and hidden rules ----------------------------------------------------------------------
+
+
+def test_a_rule_knows_the_segments_that_its_path_names() -> None:
+    assert Rule("/teams/{team_id}/*/{user}/**").parameters == {"team_id": 1, "user": 3}
+    assert Rule("/a/*").parameters == {}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        (Rule("/a"), Rule("/a", "public")),
+        (Rule("/a/*"), Rule("/a/b")),
+        (Rule("/a/{x}"), Rule("/a/{y}")),
+        (Rule("/a/{x}"), Rule("/a/*")),
+        (Rule("/a/**"), Rule("/a")),
+        (Rule("/a/**"), Rule("/a/")),
+        (Rule("/a/**"), Rule("/a/b/*")),
+        (Rule("/a/**"), Rule("/a/b/**")),
+        (Rule("/**"), Rule("/")),
+        (Rule("/**"), Rule("/**", methods=["GET"])),
+        (Rule("/a", methods=["GET", "POST"]), Rule("/a", methods=["HEAD"])),
+    ],
+    ids=lambda rule: f"{rule.path} {sorted(rule.methods or ())}",
+)
+def test_a_rule_that_an_earlier_one_hides_is_refused(earlier: Rule, later: Rule) -> None:
+    with pytest.raises(ConfigError, match="can never decide: the earlier Rule"):
+        reject_hidden([Rule("/first"), earlier, Rule("/between", "public"), later])
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        (Rule("/a"), Rule("/A")),
+        (Rule("/a"), Rule("/a/")),
+        (Rule("/a/b"), Rule("/a/*")),
+        (Rule("/a/*"), Rule("/a/**")),
+        (Rule("/a/*"), Rule("/a/")),
+        (Rule("/a/*"), Rule("/a/b/c")),
+        (Rule("/*/b"), Rule("/a/*")),
+        (Rule("/a/b/**"), Rule("/a/**")),
+        (Rule("/a", methods=["GET"]), Rule("/a")),
+        (Rule("/a", methods=["GET"]), Rule("/a", methods=["GET", "POST"])),
+        (Rule("/a/**", "public"), Rule("/a/**", "public", special_characters=True)),
+    ],
+    ids=lambda rule: f"{rule.path} {sorted(rule.methods or ())}",
+)
+def test_a_rule_that_still_decides_something_is_kept(earlier: Rule, later: Rule) -> None:
+    reject_hidden([earlier, later])
+
+
+@bounded
+@given(rule_lists(), st.lists(st.sampled_from(["a", "A", "b", "admin", "x", ""]), min_size=1, max_size=4), METHOD_NAMES)
+def test_a_hidden_rule_never_decides(rules: list[Rule], segments: list[str], method: str) -> None:
+    try:
+        reject_hidden(rules)
+    except ConfigError:
+        without = list(rules)
+        for at in range(len(rules) - 1, 0, -1):
+            try:
+                reject_hidden(rules[: at + 1])
+            except ConfigError:
+                try:
+                    reject_hidden(rules[:at])
+                except ConfigError:
+                    continue
+                del without[at]
+                break
+        first = [
+            first_by_segments(each, PUBLIC, method, segments, fold=False, empty=False) for each in (rules, without)
+        ]
+        assert first[0] == first[1]
+
+
+# -- admission ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "restricted", "anonymous", "row"),
+    [
+        (NORMAL, False, False, None),
+        (NORMAL, True, True, None),
+        (RESTRICTED, False, False, ErrorCode.RESTRICTED_NOT_ALLOWED),
+        (RESTRICTED, True, False, None),
+        (RESTRICTED, False, True, None),
+        (ANONYMOUS, False, False, ErrorCode.ANONYMOUS_NOT_ALLOWED),
+        (ANONYMOUS, True, False, ErrorCode.ANONYMOUS_NOT_ALLOWED),
+        (ANONYMOUS, False, True, None),
+        (ANONYMOUS, True, True, None),
+    ],
+    ids=str,
+)
+def test_who_is_let_in(kind: Any, restricted: bool, anonymous: bool, row: ErrorCode | None) -> None:
+    """Leave for anonymous users implies leave for restricted ones, and not the other way round."""
+    policy = Policy("required", False, restricted, anonymous)
+    if row is None:
+        enforce(user(kind), policy)
+        return
+    with pytest.raises(RefusedError) as caught:
+        enforce(user(kind), policy)
+    assert caught.value.code is row
+    told = {
+        ErrorCode.ANONYMOUS_NOT_ALLOWED: ("an anonymous user", None),
+        ErrorCode.RESTRICTED_NOT_ALLOWED: ("a restricted user", "email_not_verified"),
+    }
+    assert (caught.value.detail, caught.value.restricted_reason) == told[row]
+
+
+@pytest.mark.parametrize("answer", [False, None, 0, 1, "yes", [], object()], ids=as_id)
+def test_only_true_lets_in(answer: Any) -> None:
+    """A check that forgot its return, or returned a match object, must not let everybody in."""
+    with pytest.raises(RefusedError) as caught:
+        enforce(user(), Policy("required", False, False, False, (lambda _: answer,)))
+    assert caught.value.code is ErrorCode.FORBIDDEN
+    assert caught.value.detail == "the check of a rule did not return True"
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), StopIteration(), RefusedError(ErrorCode.INVALID_TOKEN)], ids=repr)
+def test_a_check_that_raises_refuses(error: Exception) -> None:
+    def check(_: User) -> bool:
+        raise error
+
+    with pytest.raises(RefusedError) as caught:
+        enforce(user(), Policy("required", False, False, False, (check,)))
+    assert caught.value.code is ErrorCode.FORBIDDEN
+    assert caught.value.detail == "the check of a rule raised"
+    assert caught.value.__cause__ is error
+
+
+def test_every_check_is_called_with_the_user_until_one_refuses() -> None:
+    asked: list[tuple[str, User]] = []
+
+    def ask(name: str, answer: bool) -> Callable[[User], bool]:
+        def check(who: User) -> bool:
+            asked.append((name, who))
+            return answer
+
+        return check
+
+    who = user()
+    with pytest.raises(RefusedError):
+        enforce(who, Policy("required", False, False, False, (ask("a", True), ask("b", False), ask("c", True))))
+    assert asked == [("a", who), ("b", who)]
+
+
+def test_a_user_who_is_not_let_in_is_shown_to_no_check() -> None:
+    def check(_: User) -> bool:
+        raise AssertionError
+
+    with pytest.raises(RefusedError) as caught:
+        enforce(user(RESTRICTED), Policy("required", False, False, False, (check,)))
+    assert caught.value.code is ErrorCode.RESTRICTED_NOT_ALLOWED
+
+
+# -- wrong rules --------------------------------------------------------------------------------------
+
+
+async def coroutine_check(_: User) -> bool:
+    return True
+
+
+class CoroutineCheck:
+    async def __call__(self, _: User) -> bool:
+        return True
+
+
+SHAPE = (
+    "; it must start with '/' and be decoded NFC text without empty or dot segments, spaces at the ends of segments, "
+    "control characters and \\ ; # ? %"
+)
+STARS = "; '**' may only be its last segment, as in '/users/**'"
+PARAMETER = "; a parameter is one whole segment with its own name, as in '/users/{id}'"
+STAR = "; '*' stands for one whole segment, as in '/users/*'"
+ACCESS = "; it must be 'required', 'optional' or 'public'"
+METHODS = "; it must be a list of registered methods such as ['GET', 'POST'], or 'WEBSOCKET'"
+FLAG = "; it must be True or False"
+NO_USER = " looks at no user, so profile, allow_* and check cannot hold; use access 'optional' or 'required'"
+PLAIN_FUNCTION = "; it must be a plain function, which both doors can call"
+
+WRONG: dict[str, tuple[Callable[[], object], str, str]] = {
+    "no slash": (lambda: Rule("a"), "path of a Rule is 'a'", SHAPE),
+    "empty": (lambda: Rule(""), "path of a Rule is ''", SHAPE),
+    "a url": (lambda: Rule("https://x/a"), "path of a Rule is 'https://x/a'", SHAPE),
+    "an empty segment": (lambda: Rule("/a//b"), "path of a Rule is '/a//b'", SHAPE),
+    "a dot segment": (lambda: Rule("/a/../b"), "path of a Rule is '/a/../b'", SHAPE),
+    "a backslash": (lambda: Rule("/a\\b"), r"path of a Rule is '/a\\b'", SHAPE),
+    "an encoded slash": (lambda: Rule("/a%2Fb"), "path of a Rule is '/a%2Fb'", SHAPE),
+    "stars in the middle": (lambda: Rule("/a/**/b"), "path of a Rule is '/a/**/b'", STARS),
+    "stars twice": (lambda: Rule("/a/**/**"), "path of a Rule is '/a/**/**'", STARS),
+    "stars and a slash": (lambda: Rule("/a/**/"), "path of a Rule is '/a/**/'", STARS),
+    "three stars": (lambda: Rule("/a/***"), "path of a Rule is '/a/***'", STARS),
+    "stars without a slash": (lambda: Rule("/a**"), "path of a Rule is '/a**'", STARS),
+    "a star in a segment": (lambda: Rule("/a*"), "path of a Rule is '/a*'", STAR),
+    "a star behind text": (lambda: Rule("/a/x*/b"), "path of a Rule is '/a/x*/b'", STAR),
+    "a star behind text, and stars": (lambda: Rule("/x*/**"), "path of a Rule is '/x*/**'", STAR),
+    "no text": (lambda: Rule(None), "path of a Rule is None", SHAPE),  # type: ignore[arg-type]
+    "octets": (lambda: Rule(b"/a"), "path of a Rule is b'/a'", SHAPE),  # type: ignore[arg-type]
+    "another access": (lambda: Rule("/a", "private"), "access of a Rule is 'private'", ACCESS),  # type: ignore[arg-type]
+    "no access": (lambda: Rule("/a", None), "access of a Rule is None", ACCESS),  # type: ignore[arg-type]
+    "a list as access": (lambda: Rule("/a", ["public"]), "access of a Rule is ['public']", ACCESS),  # type: ignore[arg-type]
+    "a typo": (lambda: Rule("/a", methods=["GTE"]), "methods of a Rule is ['GTE']", METHODS),
+    "another name": (lambda: Rule("/a", methods=["WS"]), "methods of a Rule is ['WS']", METHODS),
+    "an encoded letter": (lambda: Rule("/caf%C3%A9/**"), "path of a Rule is '/caf%C3%A9/**'", SHAPE),
+    "a query": (lambda: Rule("/x?y"), "path of a Rule is '/x?y'", SHAPE),
+    "a fragment": (lambda: Rule("/x#f"), "path of a Rule is '/x#f'", SHAPE),
+    "a space behind": (lambda: Rule("/x "), "path of a Rule is '/x '", SHAPE),
+    "Flask's parameter": (lambda: Rule("/a/<id>"), "path of a Rule is '/a/<id>'", PARAMETER),
+    "Flask's typed parameter": (lambda: Rule("/a/<int:id>/b"), "path of a Rule is '/a/<int:id>/b'", PARAMETER),
+    "Express's parameter": (lambda: Rule("/a/:id"), "path of a Rule is '/a/:id'", PARAMETER),
+    "Starlette's typed parameter": (lambda: Rule("/a/{id:int}"), "path of a Rule is '/a/{id:int}'", PARAMETER),
+    "a part of a segment": (lambda: Rule("/a/x{id}"), "path of a Rule is '/a/x{id}'", PARAMETER),
+    "a name twice": (lambda: Rule("/{a}/{a}"), "path of a Rule is '/{a}/{a}'", PARAMETER),
+    "methods as text": (lambda: Rule("/a", methods="GET"), "methods of a Rule is 'GET'", METHODS),
+    "no methods": (lambda: Rule("/a", methods=[]), "methods of a Rule is []", METHODS),
+    "methods that are none": (lambda: Rule("/a", methods=["GET "]), "methods of a Rule is ['GET ']", METHODS),
+    "methods of another type": (lambda: Rule("/a", methods=[None]), "methods of a Rule is [None]", METHODS),  # type: ignore[list-item]
+    "a number as methods": (lambda: Rule("/a", methods=5), "methods of a Rule is 5", METHODS),  # type: ignore[arg-type]
+    "methods used up by reading": (lambda: Rule("/a", methods=iter(["GET"])), "methods of a Rule is <", METHODS),  # type: ignore[arg-type]
+    "a text as flag": (
+        lambda: Rule("/a", allow_anonymous="no"),
+        "allow_anonymous of a Rule is 'no'",
+        f"{FLAG} or None",
+    ),  # type: ignore[arg-type]
+    "a number as flag": (lambda: Rule("/a", allow_restricted=1), "allow_restricted of a Rule is 1", f"{FLAG} or None"),  # type: ignore[arg-type]
+    "a text as profile": (lambda: Rule("/a", profile="no"), "profile of a Rule is 'no'", FLAG),  # type: ignore[arg-type]
+    "none as profile": (lambda: Rule("/a", profile=None), "profile of a Rule is None", FLAG),  # type: ignore[arg-type]
+    "a check that is none": (lambda: Rule("/a", check=True), "check of a Rule is True", "; it must be a function"),  # type: ignore[arg-type]
+    "a coroutine check": (
+        lambda: Rule("/a", check=coroutine_check),  # type: ignore[arg-type]
+        "check of a Rule is the coroutine function <",
+        PLAIN_FUNCTION,
+    ),
+    "a coroutine check, bound": (
+        lambda: Rule("/a", check=functools.partial(coroutine_check)),  # type: ignore[arg-type]
+        "check of a Rule is the coroutine function functools.partial(",
+        PLAIN_FUNCTION,
+    ),
+    "an object with a coroutine": (
+        lambda: Rule("/a", check=CoroutineCheck()),  # type: ignore[arg-type]
+        "check of a Rule is the coroutine function <",
+        PLAIN_FUNCTION,
+    ),
+    "public with a check": (lambda: Rule("/a", "public", check=always), "Rule('/a', 'public')", NO_USER),
+    "public with a profile": (lambda: Rule("/a", "public", profile=True), "Rule('/a', 'public')", NO_USER),
+    "public and anonymous": (lambda: Rule("/a", "public", allow_anonymous=True), "Rule('/a', 'public')", NO_USER),
+    "public and restricted": (lambda: Rule("/a", "public", allow_restricted=True), "Rule('/a', 'public')", NO_USER),
+}
+
+
+@pytest.mark.parametrize(("make", "begins", "ends"), WRONG.values(), ids=WRONG)
+def test_a_wrong_rule_is_refused_where_it_is_written(make: Callable[[], object], begins: str, ends: str) -> None:
+    """The complaint names the setting, what it was, and what would be right."""
+    with pytest.raises(ConfigError) as caught:
+        make()
+    assert str(caught.value).startswith(begins)
+    assert str(caught.value).endswith(ends)
+
+
+def test_a_rule_shows_what_it_is_and_compares_by_value() -> None:
+    rule = Rule("/a/*", "optional", methods=["get"])
+    assert rule == Rule("/a/*", "optional", methods=("HEAD", "GET"))
+    assert rule != Rule("/a/*", "optional")
+    assert "path='/a/*', access='optional'" in repr(rule)
+    with pytest.raises(AttributeError):
+        rule.access = "public"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("good", [always, bool, functools.partial(always), User, lambda _: True], ids=as_id)
+def test_a_plain_function_is_anything_that_both_doors_can_call(good: Any) -> None:
+    assert plain_function("x", good) is good
+
+
+@pytest.mark.parametrize("path", ["/.well-known/**", "/a/", "/**", "/", "/*", "/a b", "/..a", "/a:b", "/{id}"])
+def test_a_path_that_is_unusual_but_right(path: str) -> None:
+    assert Rule(path).path == path

@@ -1,0 +1,535 @@
+"""The ASGI door: scope, state, lifespan and WebSocket, and that nothing ever leaves it as an exception of ours."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from asgi_lifespan import LifespanManager
+
+from stackauth_middleware import (
+    AuthServerError,
+    ConfigError,
+    Rule,
+    StackAuthASGIMiddleware,
+    StackAuthConfig,
+    get_user,
+    require_user,
+)
+from stackauth_middleware import asgi as module
+from stackauth_middleware._core.flow import Flow
+from stackauth_middleware._core.key_sets import FRESH
+from stackauth_middleware._core.outcome import Unauthenticated
+from stackauth_middleware._core.records import Clocks
+from stackauth_middleware.testing import LocalStackAuth
+
+from .drive import PROJECT, asgi, http_scope, settings_of
+
+NAME = b"x-stack-access-token"
+
+
+def signed(stackauth: LocalStackAuth, **claims: Any) -> list[tuple[bytes, bytes]]:
+    return [(NAME, stackauth.token(project_id=PROJECT, **claims).encode())]
+
+
+def test_the_user_arrives(stackauth: LocalStackAuth) -> None:
+    scope = http_scope(headers=signed(stackauth))
+    seen = asgi(scope)
+    assert (seen.status, seen.body, seen.headers) == (200, b"app", {})
+    assert seen.reached[0] is scope, "written in place"
+    user = scope["stackauth.user"]
+    assert user is get_user(scope) is require_user(scope)
+    assert scope["state"] == {"user": user}
+    assert scope["stackauth.error"] is None
+    assert "user" not in scope
+    assert "auth" not in scope
+
+
+def test_nobody(stackauth: LocalStackAuth) -> None:
+    seen = asgi(http_scope())
+    assert (seen.status, seen.reached) == (401, [])
+    assert seen.body == b'{"error": "Access token required", "code": "missing_token"}'
+    assert seen.headers == {
+        "content-type": "application/json",
+        "content-length": str(len(seen.body)),
+        "cache-control": "no-store",
+        "www-authenticate": 'Bearer realm="stack-auth"',
+    }
+    assert stackauth.requests.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        (b"x-stack-access-token", 200),
+        (b"x-hexclave-access-token", 200),
+        (b"x_stack_access_token", 401),
+        (b"X-Stack-Access-Token", 401),
+        (b"x-stack-access-token ", 401),
+    ],
+)
+def test_only_the_exact_name_counts(name: bytes, status: int, stackauth: LocalStackAuth) -> None:
+    """E5; ASGI has header names in lower case."""
+    token = signed(stackauth)[0][1]
+    assert asgi(http_scope(headers=[(name, token)])).status == status
+
+
+def test_a_header_twice(stackauth: LocalStackAuth) -> None:
+    """E1, equal or not."""
+    header = signed(stackauth)
+    seen = asgi(http_scope(headers=header * 2))
+    assert (seen.status, seen.code) == (400, "invalid_request")
+    assert seen.headers["www-authenticate"] == 'Bearer realm="stack-auth", error="invalid_request"'
+
+
+def test_headers_that_can_be_read_once(stackauth: LocalStackAuth) -> None:
+    """The app still finds them."""
+    scope = http_scope()
+    scope["headers"] = iter([*signed(stackauth), (b"x-other", b"1")])
+    seen = asgi(scope)
+    assert seen.status == 200
+    assert (b"x-other", b"1") in list(seen.reached[0]["headers"])
+
+
+# -- state -----------------------------------------------------------------------------------------
+
+
+def test_a_state_without_the_key_is_used_as_it_is(stackauth: LocalStackAuth) -> None:
+    state = {"db": 1}
+    scope = http_scope(headers=signed(stackauth), state=state)
+    asgi(scope)
+    assert scope["state"] is state
+    assert state == {"db": 1, "user": scope["stackauth.user"]}
+
+
+def test_a_state_with_the_key_is_copied(stackauth: LocalStackAuth) -> None:
+    state = {"user": "somebody else", "db": 1}
+    scope = http_scope(headers=signed(stackauth), state=state)
+    asgi(scope)
+    assert state == {"user": "somebody else", "db": 1}
+    assert scope["state"] == {"db": 1, "user": scope["stackauth.user"]}
+
+
+def test_a_state_that_is_no_mapping_is_left_alone(stackauth: LocalStackAuth) -> None:
+    state = object()
+    scope = http_scope(headers=signed(stackauth), state=state)
+    assert asgi(scope).status == 200
+    assert scope["state"] is state
+
+
+def test_state_key(stackauth: LocalStackAuth) -> None:
+    scope = http_scope(headers=signed(stackauth))
+    asgi(scope, state_key="member")
+    assert scope["state"] == {"member": scope["stackauth.user"]}
+    scope = http_scope(headers=signed(stackauth))
+    asgi(scope, state_key=None)
+    assert "state" not in scope
+
+
+def test_what_was_planted_is_overwritten(stackauth: LocalStackAuth) -> None:
+    """E7: on a public route too."""
+    planted = {"stackauth.user": "root", "stackauth.error": "x", "stackauth.outcome": "y", "state": {"user": "root"}}
+    scope = http_scope(**planted)
+    asgi(scope, default_access="public")
+    user, error, outcome, state = (scope[name] for name in planted)
+    assert (user, error, state) == (None, None, {"user": None})
+    assert isinstance(outcome, Unauthenticated)
+
+
+def test_request_user(stackauth: LocalStackAuth) -> None:
+    scope = http_scope(headers=signed(stackauth))
+    asgi(scope, request_user=True)
+    assert scope["user"] is scope["stackauth.user"]
+    assert scope["user"].is_authenticated
+    assert scope["auth"].scopes == ["authenticated"]
+    scope = http_scope()
+    asgi(scope, request_user=True, default_access="optional")
+    assert not scope["user"]
+    assert (scope["user"].is_authenticated, scope["user"].display_name, scope["user"].identity) == (False, "", "")
+    assert scope["auth"].scopes == []
+
+
+def test_twenty_requests_at_once_see_their_own_users(stackauth: LocalStackAuth) -> None:
+    """asgi-lifespan hands one state to all requests."""
+    order: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for answer in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{answer}.complete"})
+            return
+        await anyio.sleep(0.01)
+        body = scope["state"]["user"].user_id.encode()
+        order.append(body.decode())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async def main() -> None:
+        door = StackAuthASGIMiddleware(app, project_id=PROJECT)
+        users = [stackauth.users.create() for _ in range(20)]
+        async with LifespanManager(door) as manager:
+            transport = httpx.ASGITransport(manager.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+
+                async def one(user: Any) -> None:
+                    headers = {"x-stack-access-token": stackauth.token(user, project_id=PROJECT)}
+                    assert (await client.get("/", headers=headers)).text == user.id
+
+                async with anyio.create_task_group() as group:
+                    for user in users:
+                        group.start_soon(one, user)
+
+    asyncio.run(main())
+    assert len(set(order)) == 20
+
+
+# -- what is not of its form, and the app's own business -------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"headers": 5},
+        {"headers": [(NAME, "text")]},
+        {"headers": [(NAME,)]},
+        {"path": b"/"},
+        {"method": 1},
+        {"root_path": 3},
+        {"app_root_path": 3},
+        {"headers": [([], b"")]},
+    ],
+    ids=str,
+)
+def test_a_scope_that_is_none_is_refused(odd: dict[str, Any], stackauth: LocalStackAuth) -> None:
+    seen = asgi(http_scope() | odd)
+    assert (seen.status, seen.code, seen.reached) == (400, "invalid_request", [])
+
+
+def test_a_scope_without_anything(stackauth: LocalStackAuth) -> None:
+    assert asgi({"type": "http"}).code == "missing_token"
+
+
+def test_the_apps_exception_passes(stackauth: LocalStackAuth) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise LookupError("the app's own")
+
+    with pytest.raises(LookupError, match="the app's own"):
+        asgi(http_scope(), app, default_access="public")
+
+
+def test_unknown_scopes_pass_untouched(stackauth: LocalStackAuth) -> None:
+    scope = {"type": "mqtt"}
+    seen = asgi(scope)
+    assert seen.reached == [{"type": "mqtt"}]
+
+
+def test_asgi_2_apps(stackauth: LocalStackAuth) -> None:
+    class App:
+        def __init__(self, scope: Any) -> None:
+            self.scope = scope
+
+        async def __call__(self, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def main() -> None:
+        door = StackAuthASGIMiddleware(App, project_id=PROJECT, default_access="public")
+        await door(http_scope(), None, send)  # type: ignore[arg-type]
+
+    asyncio.run(main())
+    assert sent[0]["status"] == 204
+
+
+def test_no_app_is_said_where_it_is_written() -> None:
+    def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+        return []
+
+    with pytest.raises(ConfigError, match="must be an ASGI app"):
+        StackAuthASGIMiddleware(wsgi_app, project_id=PROJECT)
+    assert StackAuthASGIMiddleware(type, project_id=PROJECT).app is type, "written in C, so it cannot be told"
+
+
+# -- a stale key set -------------------------------------------------------------------------------
+
+
+def test_a_stale_set_is_refreshed_after_the_answer(stackauth: LocalStackAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one request, once its app has returned; and looked at again then."""
+    config = settings_of({})
+    headers = signed(stackauth)
+    later = 0.0
+    real = module.clocks
+    monkeypatch.setattr(module, "clocks", lambda: Clocks(real().wall, real().mono + later))
+    asgi(http_scope(headers=headers), config=config)
+    assert stackauth.requests.count("jwks") == 1
+    later = FRESH + 1
+    during: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        during.append(stackauth.requests.count("jwks"))
+
+    asgi(http_scope(headers=headers), app, config=config)
+    assert (during, stackauth.requests.count("jwks")) == ([1], 2)
+
+
+def test_a_fault_of_ours_after_the_answer_is_logged_and_forgotten(
+    stackauth: LocalStackAuth, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = settings_of({})
+    headers = signed(stackauth)
+    asgi(http_scope(headers=headers), config=config)
+    real = module.clocks
+    monkeypatch.setattr(module, "clocks", lambda: Clocks(real().wall, real().mono + FRESH + 1))
+
+    def broken(*_: Any) -> Any:
+        raise ArithmeticError("of our own")
+
+    monkeypatch.setattr(config.get_or_create(Flow).keys, "refresh_if_stale", broken)
+    assert asgi(http_scope(headers=headers), config=config).status == 200
+    assert "could not be refreshed" in caplog.text
+
+
+# -- lifespan --------------------------------------------------------------------------------------
+
+
+def lifespan(door: StackAuthASGIMiddleware, *, at_shutdown: Any = None) -> list[str]:
+    """Take `door` through a lifespan, and return what it said."""
+    said: list[str] = []
+
+    async def main() -> None:
+        to_app: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def send(message: Any) -> None:
+            said.append(message["type"])
+
+        async def shut_down() -> None:
+            await asyncio.sleep(0.05)
+            if at_shutdown is not None:
+                at_shutdown()
+            await to_app.put({"type": "lifespan.shutdown"})
+
+        await to_app.put({"type": "lifespan.startup"})
+        later = asyncio.create_task(shut_down())
+        try:
+            await door({"type": "lifespan", "state": {}}, to_app.get, send)
+        finally:
+            later.cancel()
+
+    asyncio.run(main())
+    return said
+
+
+async def with_lifespan(scope: Any, receive: Any, send: Any) -> None:
+    for answer in ("startup", "shutdown"):
+        assert (await receive())["type"] == f"lifespan.{answer}"
+        await send({"type": f"lifespan.{answer}.complete"})
+
+
+BOTH = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_keys_are_fetched_once_the_app_has_started(stackauth: LocalStackAuth) -> None:
+    asked: list[int] = []
+    config = StackAuthConfig(project_id=PROJECT)
+    door = StackAuthASGIMiddleware(with_lifespan, config)
+    assert lifespan(door, at_shutdown=lambda: asked.append(stackauth.requests.count("jwks"))) == BOTH
+    assert asked == [1]
+    asgi(http_scope(headers=signed(stackauth)), config=config)
+    assert stackauth.requests.count("jwks") == 1
+
+
+def test_warm_up_can_be_switched_off(stackauth: LocalStackAuth) -> None:
+    door = StackAuthASGIMiddleware(with_lifespan, project_id=PROJECT, prefetch_keys=False)
+    assert lifespan(door) == BOTH
+    assert stackauth.requests.count() == 0
+
+
+def test_warm_up_delays_neither_start_nor_shutdown(stackauth: LocalStackAuth) -> None:
+    with stackauth.delay(60):
+        assert lifespan(StackAuthASGIMiddleware(with_lifespan, project_id=PROJECT)) == BOTH
+
+
+def test_a_failed_warm_up_is_logged_and_forgotten(
+    stackauth: LocalStackAuth, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = StackAuthASGIMiddleware(with_lifespan, project_id=PROJECT)
+
+    def broken() -> Any:
+        raise ArithmeticError("of our own")
+
+    monkeypatch.setattr(door._flow.keys, "prefetch_keys", broken)
+    assert lifespan(door) == BOTH
+    assert "could not be fetched early" in caplog.text
+
+
+def test_apps_without_a_lifespan_raise_as_they_do(stackauth: LocalStackAuth) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError(scope["type"])
+
+    with pytest.raises(NotImplementedError, match="lifespan"):
+        lifespan(StackAuthASGIMiddleware(app, project_id=PROJECT))
+
+
+def test_what_the_door_opened_is_closed_at_shutdown(stackauth: LocalStackAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    door = StackAuthASGIMiddleware(with_lifespan, project_id=PROJECT)
+
+    async def aclose() -> None:
+        closed.append("closed")
+
+    monkeypatch.setattr(door._runner, "aclose", aclose)
+    assert lifespan(door) == BOTH
+    assert closed == ["closed"]
+
+
+# -- WebSocket -------------------------------------------------------------------------------------
+
+
+def websocket(
+    scope: dict[str, Any] | None = None, *, app_accepts: Any = None, **settings: Any
+) -> tuple[list[Any], list[Any], int]:
+    """Return what was sent to the client, the scopes that the app saw, and how often we received."""
+    sent: list[Any] = []
+    reached: list[Any] = []
+    received = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope)
+        await receive()
+        await send({"type": "websocket.accept", **(app_accepts or {})})
+
+    async def receive() -> Any:
+        nonlocal received
+        received += 1
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    whole = {"type": "websocket", "path": "/", "headers": [], "subprotocols": [], **(scope or {})}
+    asyncio.run(StackAuthASGIMiddleware(app, settings_of(settings))(whole, receive, send))
+    return sent, reached, received
+
+
+def test_a_websocket_with_a_user(stackauth: LocalStackAuth) -> None:
+    sent, reached, received = websocket({"headers": signed(stackauth)})
+    assert (sent, received) == ([{"type": "websocket.accept"}], 1)
+    assert reached[0]["stackauth.user"] is not None
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"), [({}, 3000), ({"user_type": "restricted"}, 3003), ({"expires_in": -60}, 3000)]
+)
+def test_a_websocket_is_refused_by_a_close(claims: Any, code: int, stackauth: LocalStackAuth) -> None:
+    headers = signed(stackauth, **claims) if claims else []
+    assert websocket({"headers": headers}) == ([{"type": "websocket.close", "code": code}], [], 1)
+
+
+def test_a_websocket_in_an_outage(stackauth: LocalStackAuth) -> None:
+    headers = signed(stackauth)
+    with stackauth.down(cold=True):
+        assert websocket({"headers": headers}) == ([{"type": "websocket.close", "code": 1013}], [], 1)
+
+
+def test_a_websocket_is_refused_by_a_response_where_the_server_can(stackauth: LocalStackAuth) -> None:
+    sent, reached, received = websocket({"extensions": {"websocket.http.response": {}}})
+    assert (reached, received) == ([], 1)
+    assert [message["type"] for message in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+    assert sent[0]["status"] == 401
+    assert (b"www-authenticate", b'Bearer realm="stack-auth"') in sent[0]["headers"]
+    assert b'"code": "missing_token"' in sent[1]["body"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"), [([], None), (["chat"], "chat"), (["chat", "stackauth", "x"], "stackauth"), ([5], None)]
+)
+def test_a_websocket_is_accepted_and_closed(offered: Any, chosen: str | None, stackauth: LocalStackAuth) -> None:
+    """For browsers, which see no status of a refused upgrade."""
+    scope = {"subprotocols": offered, "extensions": {"websocket.http.response": {}}}
+    if offered == [5]:
+        scope["headers"] = 5
+    sent, reached, _ = websocket(scope, websocket_refusal="accept")
+    assert sent == [{"type": "websocket.accept", "subprotocol": chosen}, {"type": "websocket.close", "code": 3000}]
+    assert reached == []
+
+
+def offering(stackauth: LocalStackAuth, *others: str) -> dict[str, Any]:
+    offered = [*others, "stackauth", stackauth.token(project_id=PROJECT)]
+    header = (b"sec-websocket-protocol", ", ".join(offered).encode())
+    return {"subprotocols": offered, "headers": [(b"host", b"app"), header]}
+
+
+def test_the_subprotocol_carrier_is_opt_in(stackauth: LocalStackAuth) -> None:
+    sent, reached, _ = websocket(offering(stackauth))
+    assert (sent, reached) == ([{"type": "websocket.close", "code": 3000}], [])
+
+
+def test_the_subprotocol_carrier_is_hidden_and_echoed(stackauth: LocalStackAuth) -> None:
+    sent, reached, _ = websocket(offering(stackauth), token_sources=["websocket"])
+    assert sent == [{"type": "websocket.accept", "subprotocol": "stackauth"}]
+    assert reached[0]["stackauth.user"] is not None
+    assert reached[0]["subprotocols"] == []
+    assert reached[0]["headers"] == [(b"host", b"app")]
+
+
+def test_a_websocket_that_offers_no_token(stackauth: LocalStackAuth) -> None:
+    scope = {"subprotocols": ["chat"], "headers": [*signed(stackauth), (b"sec-websocket-protocol", b"chat")]}
+    sent, reached, _ = websocket(scope, token_sources=["websocket", "x-stack-access-token"])
+    assert sent == [{"type": "websocket.accept"}]
+    assert reached[0]["subprotocols"] == ["chat"]
+
+
+def test_the_apps_own_subprotocol_stands(stackauth: LocalStackAuth) -> None:
+    scope = offering(stackauth, "chat")
+    sent, reached, _ = websocket(scope, token_sources=["websocket"], app_accepts={"subprotocol": "chat"})
+    assert sent == [{"type": "websocket.accept", "subprotocol": "chat"}]
+    assert reached[0]["subprotocols"] == ["chat"]
+    assert (b"sec-websocket-protocol", b"chat") in reached[0]["headers"]
+    sent, _, _ = websocket(offering(stackauth, "chat"), token_sources=["websocket"])
+    assert sent == [{"type": "websocket.accept"}], "another was offered: nothing is chosen for the app"
+    sent, _, _ = websocket(offering(stackauth), token_sources=["websocket"], app_accepts={"subprotocol": "own"})
+    assert sent == [{"type": "websocket.accept", "subprotocol": "own"}]
+
+
+def test_websocket_rules(stackauth: LocalStackAuth) -> None:
+    rules = [Rule("/feed", "public", methods=["WEBSOCKET"])]
+    assert websocket({"path": "/feed"}, rules=rules)[0] == [{"type": "websocket.accept"}]
+    assert asgi(http_scope("/feed"), rules=rules).status == 401
+
+
+@pytest.mark.parametrize("method", ["WEBSOCKET", "WebSocket"])
+def test_no_http_method_falls_under_the_rule_of_a_websocket(stackauth: LocalStackAuth, method: str) -> None:
+    """Django's views, and what Starlette mounts, run for any method."""
+    rules = [Rule("/feed", "public", methods=["WEBSOCKET"])]
+    seen = asgi(http_scope("/feed", method=method), rules=rules)
+    assert (seen.status, seen.code, seen.reached) == (401, "missing_token", [])
+    assert asgi(http_scope("/feed", method=method), default_access="public").status == 200
+
+
+# -- CORS ------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_can_be_read_by_an_allowed_origin(stackauth: LocalStackAuth) -> None:
+    seen = asgi(http_scope(headers=[(b"origin", b"https://app.example")]), cors_origins=["https://app.example"])
+    assert seen.headers["access-control-allow-origin"] == "https://app.example"
+    assert seen.headers["access-control-expose-headers"] == "WWW-Authenticate, Retry-After"
+    assert seen.headers["vary"] == "Origin"
+    other = asgi(http_scope(headers=[(b"origin", b"https://evil.example")]), cors_origins=["https://app.example"])
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_require_user_after_an_outage_on_an_optional_route(stackauth: LocalStackAuth) -> None:
+    headers = signed(stackauth)
+    with stackauth.down(cold=True):
+        seen = asgi(http_scope(headers=headers), default_access="optional")
+    with pytest.raises(AuthServerError) as caught:
+        require_user(seen.reached[0])
+    assert caught.value.retry_after == 10

@@ -1,0 +1,382 @@
+"""The verifiers: the core without a door, in threads and in tasks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from email.message import Message
+from typing import Any, Literal
+
+import anyio
+import httpx
+import pytest
+from starlette.datastructures import Headers
+from werkzeug.datastructures import Headers as WerkzeugHeaders
+
+from stackauth_middleware import (
+    AsyncVerifier,
+    AuthServerError,
+    ConfigError,
+    ErrorCode,
+    RefusedError,
+    StackAuthConfig,
+    User,
+    Verifier,
+)
+from stackauth_middleware._core.users import UserType
+from tests.unit.core.helpers import PROJECT, USER_ID
+from tests.unit.io.loopback import Exchange, Issuer, Loopback, Skew, closed_port, config_for, live_token
+
+Kind = Literal["threads", "asyncio", "trio"]
+kinds = pytest.mark.parametrize("kind", ["threads", "asyncio", "trio"])
+KEY = "ssk_of_the_tests"
+
+
+class Either:
+    """A verifier of either kind, driven as if it were the threaded one.
+
+    Every call has an event loop of its own, as scripts and command lines do.
+    """
+
+    def __init__(self, kind: Kind, config: StackAuthConfig) -> None:
+        self.kind = kind
+        self.verifier: Any = Verifier(config) if kind == "threads" else AsyncVerifier(config)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self.verifier, name)
+        if self.kind == "threads" or name == "status":
+            return method  # type: ignore[no-any-return]
+
+        async def closing(call: Callable[[], Awaitable[Any]]) -> Any:
+            async with self.verifier:
+                return await call()
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return anyio.run(closing, lambda: method(*args, **kwargs), backend=self.kind)
+
+        return run
+
+
+class StackAuth(Issuer):
+    """Key sets, and the profile of the user of the tests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.profile = {"id": USER_ID, "display_name": "Jane", "is_anonymous": False, "is_restricted": False}
+
+    def __call__(self, exchange: Exchange) -> None:
+        if exchange.target == "/api/v1/users/me":
+            exchange.reply(self.profile)
+        else:
+            super().__call__(exchange)
+
+
+@pytest.fixture
+def stack_auth() -> StackAuth:
+    return StackAuth()
+
+
+@pytest.fixture
+def server(stack_auth: StackAuth) -> Iterator[Loopback]:
+    with Loopback(stack_auth) as server:
+        yield server
+
+
+def verifier_of(kind: Kind, server: Loopback, **settings: Any) -> Either:
+    return Either(kind, config_for(server.url, **settings))
+
+
+# -- making ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [Verifier, AsyncVerifier])
+def test_settings_or_a_config(make: Any) -> None:
+    """By keyword, or as a config whose memories it shares with others; never both, never what is none."""
+    config = config_for("https://api.example.com")
+    assert make(config)._flow is make(config=config)._flow
+    assert make(project_id=PROJECT)._flow is not make(project_id=PROJECT)._flow
+    with pytest.raises(ConfigError, match="config and 'leeway' are both given"):
+        make(config, leeway=3)
+    with pytest.raises(ConfigError, match="it must be a StackAuthConfig"):
+        make({"project_id": PROJECT})
+    with pytest.raises(ConfigError, match="unknown setting 'projectid'"):
+        make(projectid=PROJECT)
+
+
+# -- verifying -------------------------------------------------------------------------------------
+
+
+@kinds
+def test_verify(kind: Kind, server: Loopback) -> None:
+    """The keys are fetched for the first token, and the second needs no flight."""
+    verifier = verifier_of(kind, server)
+    user = verifier.verify(live_token(name="Jane"))
+    assert isinstance(user, User)
+    assert (user.user_id, user.user_type, user.display_name) == (USER_ID, UserType.NORMAL, "Jane")
+    assert verifier.verify(live_token(name="Joan")).display_name == "Joan"
+    assert server.targets == [f"/api/v1/projects/{PROJECT}/.well-known/jwks.json"]
+
+
+@kinds
+def test_verify_refuses(kind: Kind, server: Loopback) -> None:
+    """By the rows that a door would send."""
+    verifier = verifier_of(kind, server)
+    for token, code in [
+        ("", ErrorCode.INVALID_TOKEN),
+        ("no.token.atall", ErrorCode.INVALID_TOKEN),
+        ("\udcff", ErrorCode.INVALID_TOKEN),
+        ("e" * 9000, ErrorCode.INVALID_TOKEN),
+        (live_token(exp=1), ErrorCode.EXPIRED_TOKEN),
+        (live_token(UserType.RESTRICTED), ErrorCode.RESTRICTED_NOT_ALLOWED),
+        (live_token(UserType.ANONYMOUS), ErrorCode.ANONYMOUS_NOT_ALLOWED),
+    ]:
+        with pytest.raises(RefusedError) as caught:
+            verifier.verify(token)
+        assert caught.value.code is code
+
+
+@kinds
+def test_verify_lets_in_whom_the_settings_do(kind: Kind, server: Loopback) -> None:
+    verifier = verifier_of(kind, server, allow_anonymous=True)
+    for user_type in UserType:
+        assert verifier.verify(live_token(user_type)).user_type is user_type
+        assert verifier.verify(live_token(user_type)).user_type is user_type
+
+
+@kinds
+def test_verify_cannot_tell(kind: Kind) -> None:
+    verifier = Either(kind, config_for(f"http://127.0.0.1:{closed_port()}"))
+    with pytest.raises(AuthServerError) as caught:
+        verifier.verify(live_token())
+    assert caught.value.code is ErrorCode.SERVER_ERROR
+    assert caught.value.retry_after == 10
+
+
+@kinds
+def test_a_project_that_does_not_exist(
+    kind: Kind, stack_auth: StackAuth, server: Loopback, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is our mistake and nobody's token, and said once in a minute."""
+    stack_auth.status = 404
+    verifier = verifier_of(kind, server)
+    for _ in range(20):
+        with pytest.raises(AuthServerError) as caught:
+            verifier.verify(live_token())
+        assert caught.value.code is ErrorCode.MISCONFIGURED
+        assert caught.value.retry_after is None
+    errors = [each for each in caplog.records if each.levelno == logging.ERROR]
+    address = f"{server.url}/api/v1/projects/{PROJECT}/.well-known/jwks.json"
+    line = f"no normal key set from {address}: status 404 [1 times since the last such line]"
+    assert [each.getMessage() for each in errors] == [line]
+    assert len(server.requests) == 1
+
+
+# -- headers ---------------------------------------------------------------------------------------
+
+
+def token_sources(token: str) -> list[Any]:
+    """Return headers of each make that carry `token`."""
+    pair = ("X-Stack-Access-Token", token)
+    octets = (b"X-STACK-Access-Token", token.encode())
+    message = Message()
+    message["X-Stack-Access-Token"] = token
+    return [
+        dict([pair]),
+        [pair],
+        iter([pair]),
+        dict([octets]),
+        [octets],
+        (octets,),
+        Headers({"x-stack-access-token": token}),
+        WerkzeugHeaders([pair]),
+        httpx.Headers([pair]),
+        message,
+        {"Authorization": f"Bearer {token}"},
+    ]
+
+
+@kinds
+def test_authenticate_reads_headers_of_any_make(kind: Kind, server: Loopback) -> None:
+    verifier = verifier_of(kind, server)
+    for headers in token_sources(live_token()):
+        assert verifier.authenticate(headers).user_id == USER_ID
+    assert len(server.requests) == 1
+
+
+@kinds
+def test_authenticate_without_a_token(kind: Kind, server: Loopback) -> None:
+    """Nobody is there, which is no error; what belongs to the app is left alone."""
+    verifier = verifier_of(kind, server)
+    headers: Any
+    for headers in ({}, [], {"x-stack-access-token": ""}, {"authorization": "Basic eDp5"}, {"cookie": "a=b"}):
+        assert verifier.authenticate(headers) is None
+    assert server.connections == 0
+
+
+@kinds
+def test_authenticate_refuses(kind: Kind, server: Loopback) -> None:
+    """A repeated header is two, in whatever spelling; a bad token is not nobody."""
+    verifier = verifier_of(kind, server)
+    token = live_token()
+    twice: list[Any] = [
+        [("X-Stack-Access-Token", token), ("x-stack-access-token", token)],
+        [(b"x-stack-access-token", token.encode()), ("X-STACK-ACCESS-TOKEN", token)],
+        Headers(raw=[(b"x-stack-access-token", token.encode())] * 2),
+        WerkzeugHeaders([("x-stack-access-token", token)] * 2),
+        {"x-stack-access-token": token, "x-hexclave-access-token": token},
+    ]
+    for headers in twice:
+        with pytest.raises(RefusedError) as caught:
+            verifier.authenticate(headers)
+        assert caught.value.code is ErrorCode.INVALID_REQUEST
+    with pytest.raises(RefusedError) as caught:
+        verifier.authenticate({"x-stack-access-token": "undefined"})
+    assert caught.value.code is ErrorCode.INVALID_TOKEN
+    assert server.connections == 0
+
+
+# -- profiles --------------------------------------------------------------------------------------
+
+
+@kinds
+def test_profile(kind: Kind, server: Loopback) -> None:
+    """Of a verified token, with our key; remembered, unless it is asked for afresh."""
+    verifier = verifier_of(kind, server, secret_server_key=KEY)
+    token = live_token()
+    assert [verifier.profile(token).display_name for _ in range(2)] == ["Jane"] * 2
+    asked = [each for each in server.requests if each.target == "/api/v1/users/me"]
+    assert len(asked) == 1
+    assert asked[0].headers["x-stack-secret-server-key"] == KEY
+    assert asked[0].headers["x-stack-access-token"] == token
+    assert verifier.profile(token, fresh=True).display_name == "Jane"
+    assert server.targets.count("/api/v1/users/me") == 2
+
+
+@kinds
+def test_profile_without_a_key(kind: Kind, server: Loopback) -> None:
+    with pytest.raises(ConfigError, match="secret_server_key is not set"):
+        verifier_of(kind, server).profile(live_token())
+    assert server.connections == 0
+
+
+@kinds
+def test_profile_of_a_token_that_does_not_hold(kind: Kind, server: Loopback) -> None:
+    """It is refused here, and never sent."""
+    with pytest.raises(RefusedError) as caught:
+        verifier_of(kind, server, secret_server_key=KEY).profile(live_token(exp=1))
+    assert caught.value.code is ErrorCode.EXPIRED_TOKEN
+    assert "/api/v1/users/me" not in server.targets
+
+
+@kinds
+def test_rest_mode_asks_for_the_profile(kind: Kind, stack_auth: StackAuth, server: Loopback) -> None:
+    stack_auth.profile["is_restricted"] = True
+    verifier = verifier_of(kind, server, secret_server_key=KEY, mode="rest")
+    with pytest.raises(RefusedError) as caught:
+        verifier.verify(live_token())
+    assert caught.value.code is ErrorCode.RESTRICTED_NOT_ALLOWED
+
+
+# -- readiness, age, closing -----------------------------------------------------------------------
+
+
+@kinds
+def test_status(kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew) -> None:
+    """Says what is held, and asks nobody."""
+    verifier = verifier_of(kind, server)
+    assert verifier.status() == (status := verifier.verifier.status())
+    assert (status.ready, status.keys_age, status.failure) == (False, None, None)
+    assert server.connections == 0
+    stack_auth.status = 503
+    verifier.prefetch_keys()
+    status = verifier.status()
+    assert (status.ready, status.keys_age, status.failure) == (False, None, ErrorCode.SERVER_ERROR)
+    stack_auth.status = 200
+    skew.seconds = 100
+    verifier.prefetch_keys()
+    skew.seconds = 130
+    status = verifier.status()
+    assert (status.ready, status.failure) == (True, None)
+    assert 29 < status.keys_age < 40
+
+
+@kinds
+def test_recovery_without_a_restart(kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew) -> None:
+    """Down at the start: nobody is judged, and after ten seconds the first who comes finds out that it is back."""
+    stack_auth.status = 503
+    verifier = verifier_of(kind, server)
+    for _ in range(3):
+        with pytest.raises(AuthServerError) as caught:
+            verifier.verify(live_token())
+        assert caught.value.code is ErrorCode.SERVER_ERROR
+        assert 1 <= (caught.value.retry_after or 0) <= 10
+    stack_auth.status = 200
+    assert len(server.requests) == 1
+    skew.seconds = 10.1
+    assert verifier.verify(live_token()).user_id == USER_ID
+    assert len(server.requests) == 2
+
+
+@kinds
+def test_known_keys_go_on_serving(kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew) -> None:
+    """Down later: stale keys serve for a day, one look at Stack Auth every ten seconds at most; then nobody knows."""
+    verifier = verifier_of(kind, server)
+    verifier.prefetch_keys()
+    stack_auth.status = 503
+    for seconds in (601, 602, 612, 86_000):
+        skew.seconds = seconds
+        assert verifier.verify(live_token(iat=1, exp=9_000_000_000)).user_id == USER_ID
+    assert len(server.requests) == 4
+    skew.seconds = 86_401
+    with pytest.raises(AuthServerError):
+        verifier.verify(live_token(iat=1, exp=9_000_000_000))
+
+
+def test_closing_the_threaded_one(server: Loopback) -> None:
+    """What is pooled is closed with the block, whether it raised or not, and opened again on demand."""
+    config = config_for(server.url)
+    verifier = Verifier(config)
+
+    def failing() -> None:
+        with verifier:
+            verifier.verify(live_token())
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        failing()
+    assert verifier._runner._transport is None
+    with verifier as same:
+        assert same is verifier
+        assert same.verify(live_token()).user_id == USER_ID
+
+
+def test_closing_the_asynchronous_one(server: Loopback) -> None:
+    async def main() -> None:
+        verifier = AsyncVerifier(config_for(server.url))
+
+        async def failing() -> None:
+            async with verifier as same:
+                assert same is verifier
+                await verifier.prefetch_keys()
+                assert verifier._runner._here().pools
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            await failing()
+        assert not verifier._runner._here().pools
+
+    anyio.run(main)
+
+
+def test_both_share_what_a_config_owns(server: Loopback) -> None:
+    """Keys that a thread fetched serve the tasks."""
+    config = config_for(server.url)
+    with Verifier(config) as verifier:
+        verifier.prefetch_keys()
+
+    async def main() -> User:
+        async with AsyncVerifier(config) as other:
+            return await other.verify(live_token())
+
+    assert anyio.run(main).user_id == USER_ID
+    assert len(server.requests) == 1

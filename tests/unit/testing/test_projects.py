@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from stackauth_middleware.testing._projects import Project, Projects
+from tests.unit.testing.helpers import OTHER_PROJECT, PROJECT, SECRET
+
+
+def test_only_added_projects_are_there() -> None:
+    projects = Projects(any_id=False)
+    assert projects.get(PROJECT) is None
+    project = Project(id=PROJECT, secret_server_key=SECRET)
+    projects.add(project)
+    assert projects.get(PROJECT) is project
+    assert projects.get(OTHER_PROJECT) is None
+    projects.remove(PROJECT)
+    assert projects.get(PROJECT) is None
+
+
+def test_any_project_is_there_unless_it_was_removed() -> None:
+    projects = Projects(any_id=True)
+    assert projects.get(PROJECT) == Project(id=PROJECT)
+    projects.add(Project(id=PROJECT, secret_server_key=SECRET))
+    assert projects.get(PROJECT) == Project(id=PROJECT, secret_server_key=SECRET)
+    projects.remove(PROJECT)
+    projects.remove(OTHER_PROJECT)
+    assert projects.get(PROJECT) is None
+    assert projects.get(OTHER_PROJECT) is None

@@ -1,0 +1,478 @@
+"""The routes, without the recordings; those are in test_recordings.py."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from stackauth_middleware.testing import LocalStackAuth
+from stackauth_middleware.testing._server import kind_of
+from tests.unit.testing.helpers import (
+    CLIENT,
+    JWKS,
+    ME,
+    OAUTH,
+    OTHER_PROJECT,
+    PROJECT,
+    PUBLISHABLE,
+    REFRESH,
+    SECRET,
+    SERVER,
+    SIGN_OUT,
+    USER_ID,
+    Got,
+    ask,
+    claims_of,
+)
+
+ADMIN = {
+    "x-stack-project-id": PROJECT,
+    "x-stack-access-type": "admin",
+    "x-stack-super-secret-admin-key": "sak_right",
+}
+
+
+@pytest.fixture
+def local() -> LocalStackAuth:
+    local = LocalStackAuth(PROJECT, any_project=False)
+    local.add_project(
+        PROJECT,
+        secret_server_key=SECRET,
+        publishable_client_key=PUBLISHABLE,
+        super_secret_admin_key="sak_right",
+    )
+    local.add_project(OTHER_PROJECT)
+    return local
+
+
+def me(
+    local: LocalStackAuth, base: dict[str, str] | None = None, /, *, token: str | None = None, **changes: str
+) -> Got:
+    """Ask for users/me: `changes` are headers by their short names, an empty one for none."""
+    named = {f"x-stack-{name.replace('_', '-')}": value for name, value in changes.items()}
+    headers = {
+        **(SERVER if base is None else base),
+        "x-stack-access-token": local.token() if token is None else token,
+        **named,
+    }
+    return ask(local, ME, {name: value for name, value in headers.items() if value})
+
+
+@pytest.mark.parametrize(("base", "members"), [(SERVER, 27), (ADMIN, 27), (CLIENT, 21)])
+def test_a_user_is_read(local: LocalStackAuth, base: dict[str, str], members: int) -> None:
+    got = me(local, base, token=local.token(email="ann@example.com", sub=USER_ID))
+    assert (got.status, got.code) == (200, None)
+    assert (got.json["id"], got.json["primary_email"], len(got.json)) == (USER_ID, "ann@example.com", members)
+
+
+def test_the_headers_of_the_new_brand_do_as_well(local: LocalStackAuth) -> None:
+    headers = {name.replace("x-stack-", "x-hexclave-"): value for name, value in SERVER.items()}
+    got = ask(local, ME, {**headers, "x-hexclave-access-token": local.token()})
+    assert got.status == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"access_type": "", "secret_server_key": "", "project_id": ""}, 400, "ACCESS_TYPE_REQUIRED"),
+        ({"access_type": ""}, 400, "PROJECT_KEY_WITHOUT_ACCESS_TYPE"),
+        (
+            {"access_type": "", "secret_server_key": "", "admin_access_token": "x"},
+            400,
+            "PROJECT_KEY_WITHOUT_ACCESS_TYPE",
+        ),
+        ({"access_type": "root"}, 400, "INVALID_ACCESS_TYPE"),
+        ({"project_id": ""}, 400, "ACCESS_TYPE_WITHOUT_PROJECT_ID"),
+        ({"secret_server_key": ""}, 401, "SERVER_AUTHENTICATION_REQUIRED"),
+        ({"secret_server_key": "ssk_wrong"}, 401, "INVALID_SECRET_SERVER_KEY"),
+        ({"access_type": "admin"}, 401, "ADMIN_AUTHENTICATION_REQUIRED"),
+        ({"access_type": "admin", "super_secret_admin_key": "x"}, 401, "INVALID_SUPER_SECRET_ADMIN_KEY"),
+        ({"access_type": "client", "publishable_client_key": "x"}, 401, "INVALID_PUBLISHABLE_CLIENT_KEY"),
+        ({"access_type": "client", "publishable_client_key": ""}, 200, None),
+        ({"access_type": "client", "publishable_client_key": "__stack_public_client__"}, 200, None),
+        ({"project_id": OTHER_PROJECT}, 401, "INVALID_PROJECT_FOR_ACCESS_TOKEN"),
+        ({"project_id": "no", "access_token": ""}, 400, "CURRENT_PROJECT_NOT_FOUND"),
+        ({"branch_id": "dev"}, 400, "BRANCH_DOES_NOT_EXIST"),
+        ({"branch_id": "main"}, 200, None),
+        ({"access_token": ""}, 400, "CANNOT_GET_OWN_USER_WITHOUT_USER"),
+        ({"access_token": "garbage"}, 401, "UNPARSABLE_ACCESS_TOKEN"),
+    ],
+)
+def test_each_check_has_its_answer(
+    local: LocalStackAuth, changes: dict[str, str], status: int, code: str | None
+) -> None:
+    got = me(local, **changes)
+    assert (got.status, got.code) == (status, code)
+    if code is not None:
+        assert got.json["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        # each line is wrong in two ways; the earlier check speaks
+        ({"access_type": "root", "project_id": ""}, "INVALID_ACCESS_TYPE"),
+        ({"project_id": "", "access_token": "garbage"}, "ACCESS_TYPE_WITHOUT_PROJECT_ID"),
+        ({"access_token": "garbage", "project_id": "no"}, "UNPARSABLE_ACCESS_TOKEN"),
+        ({"access_token": "garbage", "secret_server_key": "x"}, "UNPARSABLE_ACCESS_TOKEN"),
+        ({"access_token": "", "project_id": "no", "secret_server_key": ""}, "CURRENT_PROJECT_NOT_FOUND"),
+        ({"secret_server_key": "x", "branch_id": "dev"}, "INVALID_SECRET_SERVER_KEY"),
+        ({"branch_id": "dev", "access_token": ""}, "BRANCH_DOES_NOT_EXIST"),
+    ],
+)
+def test_the_checks_come_in_the_real_order(local: LocalStackAuth, changes: dict[str, str], code: str) -> None:
+    assert me(local, **changes).code == code
+
+
+def test_a_key_may_be_required_of_clients(local: LocalStackAuth) -> None:
+    local.add_project(PROJECT, publishable_client_key=PUBLISHABLE, require_publishable_client_key=True)
+    assert me(local, CLIENT).status == 200
+    for key in ("", "__stack_public_client__"):
+        got = me(local, CLIENT, publishable_client_key=key)
+        assert (got.status, got.code) == (401, "PUBLISHABLE_CLIENT_KEY_REQUIRED_FOR_PROJECT")
+        assert got.json["details"] == {"project_id": PROJECT}
+
+
+def test_a_project_without_a_set_key_takes_any(local: LocalStackAuth) -> None:
+    token = local.token(project_id=OTHER_PROJECT)
+    for base in (SERVER, CLIENT, ADMIN):
+        assert me(local, base, token=token, project_id=OTHER_PROJECT).status == 200
+    got = me(local, token=token, project_id=OTHER_PROJECT, secret_server_key="")
+    assert got.code == "SERVER_AUTHENTICATION_REQUIRED"
+
+
+@pytest.mark.parametrize(
+    ("user_type", "allow", "status", "code"),
+    [
+        ("anonymous", {}, 401, "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED"),
+        ("anonymous", {"allow_restricted_user": "true"}, 401, "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED"),
+        ("anonymous", {"allow_anonymous_user": "1"}, 401, "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED"),
+        ("anonymous", {"allow_anonymous_user": "true"}, 200, None),
+        ("restricted", {}, 403, "RESTRICTED_USER_NOT_ALLOWED"),
+        ("restricted", {"allow_restricted_user": "True"}, 403, "RESTRICTED_USER_NOT_ALLOWED"),
+        ("restricted", {"allow_restricted_user": "true"}, 200, None),
+        ("restricted", {"allow_anonymous_user": "true"}, 200, None),
+    ],
+)
+def test_anonymous_and_restricted_users_pass_where_they_are_allowed(
+    local: LocalStackAuth, user_type: str, allow: dict[str, str], status: int, code: str | None
+) -> None:
+    got = me(local, token=local.token(user_type=user_type), **allow)
+    assert (got.status, got.code) == (status, code)
+    if status == 200:
+        assert got.json["is_restricted"] is True
+
+
+def test_the_gate_asks_the_token_and_the_body_the_account(local: LocalStackAuth) -> None:
+    ann = local.users.create()
+    token = local.token(ann)
+    local.users.restrict(ann.id, "spam")
+    got = me(local, token=token)
+    assert (got.status, got.json["is_restricted"], got.json["restricted_by_admin_reason"]) == (200, True, "spam")
+    restricted = local.token(ann.id)
+    local.users.unrestrict(ann.id)
+    assert me(local, token=restricted).code == "RESTRICTED_USER_NOT_ALLOWED"
+
+
+def test_a_deleted_user_is_nobody(local: LocalStackAuth) -> None:
+    token = local.token(sub=USER_ID)
+    local.users.delete(USER_ID)
+    assert me(local, token=token).code == "CANNOT_GET_OWN_USER_WITHOUT_USER"
+    assert me(local, token=local.token(sub=USER_ID)).code == "CANNOT_GET_OWN_USER_WITHOUT_USER"
+
+
+def test_an_odd_token_breaks_the_server(local: LocalStackAuth) -> None:
+    got = me(local, token=local.token(branch_id="dev"))
+    assert (got.status, got.code) == (500, None)
+    assert got.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("issuer_url", "api_url", "status"),
+    [
+        ("https://api.stack-auth.com", None, 200),
+        ("https://api.hexclave.com", None, 200),
+        ("https://api.hexclave.com", "https://own.example.com", 401),
+        ("https://own.example.com", "https://own.example.com/base", 200),
+    ],
+)
+def test_the_issuers_are_ours(issuer_url: str, api_url: str | None, status: int) -> None:
+    local = LocalStackAuth(PROJECT, api_url=api_url)
+    token = local.token(iss=f"{issuer_url}/api/v1/projects/{PROJECT}")
+    assert me(local, token=token).status == status
+
+
+def test_an_issuer_url_that_tokens_were_made_under_is_ours_from_then_on(local: LocalStackAuth) -> None:
+    bent = local.token(iss=f"https://two.example.com/api/v1/projects/{PROJECT}")
+    assert me(local, token=bent).status == 401
+    assert me(local, token=local.token(issuer_url="https://two.example.com/x")).status == 200
+    assert me(local, token=bent).status == 200
+
+
+def test_the_status_is_hidden_on_request(local: LocalStackAuth) -> None:
+    got = me(local, token="garbage", override_error_status="false")
+    assert (got.status, got.code) == (200, "UNPARSABLE_ACCESS_TOKEN")
+    assert got.headers["x-stack-actual-status"] == got.headers["x-hexclave-actual-status"] == "401"
+    assert "x-stack-actual-status" not in me(local, override_error_status="true").headers
+    assert me(local, token=local.token(exp=None), override_error_status="true").status == 200
+    assert me(local, token=local.token(sub=7), override_error_status="true").status == 500
+
+
+def test_an_unknown_parameter_is_refused(local: LocalStackAuth) -> None:
+    got = ask(local, ME + "?x=1&y", {**SERVER, "x-stack-access-token": local.token()})
+    assert (got.status, got.code) == (400, "SCHEMA_ERROR")
+    message = "Request validation failed on GET /api/v1/users/me:\n  - query contains unknown properties: x, y"
+    assert (got.json["error"], got.json["details"]) == (message, {"message": message})
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_what_is_not_offered_says_so(local: LocalStackAuth, method: str) -> None:
+    got = ask(local, ME, {**SERVER, "x-stack-access-token": local.token()}, method=method)
+    assert (got.status, got.body.decode()) == (501, f"The local Stack Auth does not answer {method} /api/v1/users/me")
+
+
+def test_a_user_is_read_by_id(local: LocalStackAuth) -> None:
+    ann = local.users.create(display_name="Ann")
+    got = ask(local, f"/api/v1/users/{ann.id}", SERVER)
+    assert (got.status, got.json) == (200, ann.read())
+    got = ask(local, f"/api/v1/users/{USER_ID}", SERVER)
+    assert (got.status, got.code) == (404, "USER_NOT_FOUND")
+    got = ask(local, f"/api/v1/users/{ann.id}", CLIENT)
+    assert (got.status, got.code) == (401, "INSUFFICIENT_ACCESS_TYPE")
+    assert got.json["details"] == {"actual_access_type": "client", "allowed_access_types": ["server", "admin"]}
+    assert ask(local, f"/api/v1/users/{ann.id}", {}).code == "ACCESS_TYPE_REQUIRED"
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("", 2),
+        ("?include_restricted=false", 2),
+        ("?include_restricted=true", 4),
+        ("?include_anonymous=true", 6),
+        ("?include_anonymous=true&include_restricted=false", 6),
+        ("?include_anonymous=true&include_anonymous=false", 2),
+    ],
+)
+def test_the_key_set_is_published(local: LocalStackAuth, query: str, count: int) -> None:
+    got = ask(local, JWKS + query)
+    assert (got.status, len(got.json["keys"])) == (200, count)
+    assert got.headers["cache-control"] == "public, max-age=3600"
+    assert got.headers["content-type"] == "application/json; charset=utf-8"
+    assert b"\n" not in got.body
+    assert got.json == local.issuer.key_set(PROJECT, restricted=count > 2, anonymous=count > 4)
+
+
+@pytest.mark.parametrize(
+    ("query", "lines"),
+    [
+        ("?include_anonymous=yes", ["query.include_anonymous must be one of the following values: true, false"]),
+        ("?include_restricted=", ["query.include_restricted must be one of the following values: true, false"]),
+        ("?foo=1", ["query contains unknown properties: foo"]),
+    ],
+)
+def test_the_key_set_takes_two_parameters(local: LocalStackAuth, query: str, lines: list[str]) -> None:
+    got = ask(local, JWKS + query)
+    assert (got.status, got.code) == (400, "SCHEMA_ERROR")
+    assert got.json["error"] == "\n  - ".join([f"Request validation failed on GET {JWKS}:", *lines])
+
+
+@pytest.mark.parametrize("project_id", ["not-a-project", PROJECT.upper(), "%27%20or%201%3D1"])
+def test_an_unknown_project_has_no_keys(local: LocalStackAuth, project_id: str) -> None:
+    got = ask(local, JWKS.replace(PROJECT, project_id))
+    assert (got.status, got.code, got.body) == (404, None, b"Project not found")
+    assert got.headers["cache-control"] == "no-store, max-age=0"
+    assert got.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_a_project_id_with_a_nul_breaks_the_server(local: LocalStackAuth) -> None:
+    assert ask(local, JWKS.replace(PROJECT, "a%00b")).status == 500
+
+
+def test_the_key_set_checks_the_headers_that_it_does_not_need(local: LocalStackAuth) -> None:
+    assert ask(local, JWKS, SERVER).status == 200
+    assert ask(local, JWKS, {**SERVER, "x-stack-secret-server-key": "x"}).code == "INVALID_SECRET_SERVER_KEY"
+
+
+def test_a_browser_gets_a_key_set_to_read(local: LocalStackAuth) -> None:
+    got = ask(local, JWKS, {"accept": "text/html"})
+    assert got.body.decode() == json.dumps(local.issuer.key_set(PROJECT), indent=2)
+
+
+@pytest.mark.parametrize("target", [JWKS, ME, f"/api/v1/users/{USER_ID}", REFRESH, OAUTH, SIGN_OUT])
+@pytest.mark.parametrize("method", ["HEAD", "PUT"])
+def test_other_methods_are_not_allowed(local: LocalStackAuth, target: str, method: str) -> None:
+    got = ask(local, target, method=method)
+    assert (got.status, got.body) == (405, b"")
+    assert got.headers == {"access-control-allow-origin": "*", "content-length": "0"}
+
+
+def test_options_are_answered_whatever_the_address(local: LocalStackAuth) -> None:
+    for target in (ME, "/nowhere"):
+        got = ask(local, target, method="OPTIONS")
+        assert (got.status, got.body) == (200, b"")
+        assert got.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize(("target", "location"), [(JWKS + "/", JWKS), (ME + "//?x=1", ME + "?x=1")])
+def test_a_slash_at_the_end_is_sent_elsewhere(local: LocalStackAuth, target: str, location: str) -> None:
+    got = ask(local, target)
+    assert (got.status, got.headers["location"], got.body.decode()) == (308, location, location)
+
+
+@pytest.mark.parametrize("target", ["/", "/api/v1/teams", "/api/v1/users", "/api/v9/users/me", f"/x{ME}"])
+def test_other_addresses_are_not_there(local: LocalStackAuth, target: str) -> None:
+    got = ask(local, target, {"host": "h"})
+    assert (got.status, got.code) == (404, None)
+    assert got.body.decode().startswith("404 — this page does not exist in Stack Auth's API.\n\n")
+    assert got.body.decode().endswith(f"\n\nURL: http://h{target}")
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        (JWKS, "jwks"),
+        ("/api/latest/projects/internal/.well-known/jwks.json?x", "jwks"),
+        ("/api/v2beta5/users/me", "users/me"),
+        ("/api/v1/users/x", "users"),
+        (OAUTH, "refresh"),
+        (REFRESH, "refresh"),
+        (SIGN_OUT, "sign-out"),
+        ("/api/v1/users/x/y", "other"),
+        ("", "other"),
+    ],
+)
+def test_an_address_has_a_kind(target: str, kind: str) -> None:
+    assert kind_of(target) == kind
+
+
+def grant(**changes: str) -> dict[str, str]:
+    members = {"grant_type": "refresh_token", "client_id": PROJECT, "client_secret": PUBLISHABLE, **changes}
+    return {name: value for name, value in members.items() if value}
+
+
+def ask_grant(local: LocalStackAuth, members: dict[str, str], *, as_json: bool = False) -> Got:
+    content_type = "application/json" if as_json else "application/x-www-form-urlencoded"
+    body = json.dumps(members) if as_json else urlencode(members)
+    return ask(local, OAUTH, {"content-type": content_type}, method="POST", body=body.encode())
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize(
+    "changes", [{}, {"client_id": PROJECT + "#main"}, {"client_secret": "__stack_public_client__"}]
+)
+def test_a_grant_refreshes(local: LocalStackAuth, as_json: bool, changes: dict[str, str]) -> None:
+    ann = local.users.create(display_name="Ann")
+    session = local.sign_in(ann)
+    local.users.update(ann.id, display_name="Anna")
+    got = ask_grant(local, grant(refresh_token=session.refresh_token, **changes), as_json=as_json)
+    assert got.status == 200
+    assert list(got.json) == ["access_token", "token_type", "expires_in", "scope"]
+    assert (got.json["token_type"], got.json["expires_in"], got.json["scope"]) == ("Bearer", 3600, "legacy")
+    claims = claims_of(got.json["access_token"])
+    assert (claims["sub"], claims["name"], claims["refresh_token_id"]) == (ann.id, "Anna", session.session_id)
+    assert me(local, token=got.json["access_token"]).status == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"client_id": "no"}, 400, "INVALID_OAUTH_CLIENT_ID_OR_SECRET"),
+        ({"client_id": ""}, 400, "INVALID_OAUTH_CLIENT_ID_OR_SECRET"),
+        ({"client_id": PROJECT + "#dev"}, 400, "INVALID_OAUTH_CLIENT_ID_OR_SECRET"),
+        ({"client_secret": ""}, 400, "INVALID_OAUTH_CLIENT_ID_OR_SECRET"),
+        ({"client_secret": "pck_wrong"}, 400, "INVALID_OAUTH_CLIENT_ID_OR_SECRET"),
+        ({"refresh_token": ""}, 401, "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED"),
+        ({"refresh_token": "wrong"}, 401, "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED"),
+        ({"client_id": OTHER_PROJECT}, 401, "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED"),
+        ({"grant_type": "password"}, 501, None),
+    ],
+)
+def test_a_grant_is_refused(local: LocalStackAuth, changes: dict[str, str], status: int, code: str | None) -> None:
+    refresh_token = local.sign_in().refresh_token
+    got = ask_grant(local, grant(**{"refresh_token": refresh_token, **changes}))
+    assert (got.status, got.code) == (status, code)
+    if code == "INVALID_OAUTH_CLIENT_ID_OR_SECRET":
+        assert got.json["details"] == {"client_id": changes.get("client_id", PROJECT) or None}
+
+
+def test_a_grant_may_need_a_key(local: LocalStackAuth) -> None:
+    local.add_project(PROJECT, require_publishable_client_key=True)
+    got = ask_grant(local, grant(client_secret="__stack_public_client__", refresh_token="x"))
+    assert (got.status, got.code) == (401, "PUBLISHABLE_CLIENT_KEY_REQUIRED_FOR_PROJECT")
+
+
+def refresh(local: LocalStackAuth, refresh_token: str, **changes: Any) -> Got:
+    return ask(local, REFRESH, {**CLIENT, "x-stack-refresh-token": refresh_token, **changes}, method="POST")
+
+
+def test_a_session_is_refreshed(local: LocalStackAuth) -> None:
+    session = local.sign_in()
+    local.users.restrict(session.user_id)
+    for _ in range(2):  # refresh tokens do not rotate
+        got = refresh(local, session.refresh_token)
+        assert (got.status, list(got.json)) == (200, ["access_token"])
+        claims = claims_of(got.json["access_token"])
+        assert claims["aud"] == f"{PROJECT}:restricted"
+        assert claims["restricted_reason"] == {"type": "restricted_by_administrator"}
+
+
+def test_a_session_is_not_refreshed(local: LocalStackAuth) -> None:
+    session = local.sign_in()
+    refresh_token = session.refresh_token
+    assert refresh(local, "wrong").code == "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED"
+    assert (
+        refresh(local, refresh_token, **{"x-stack-publishable-client-key": "x"}).code
+        == "INVALID_PUBLISHABLE_CLIENT_KEY"
+    )
+    other = {"x-stack-project-id": OTHER_PROJECT, "x-stack-publishable-client-key": "x"}
+    assert refresh(local, refresh_token, **other).code == "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED"
+    got = ask(local, REFRESH, CLIENT, method="POST")
+    assert (got.status, got.code) == (400, "SCHEMA_ERROR")
+    assert got.json["error"].endswith(f"POST {REFRESH}:\n  - headers.x-stack-refresh-token must be defined")
+    assert ask(local, REFRESH, {"x-stack-refresh-token": refresh_token}, method="POST").code == "ACCESS_TYPE_REQUIRED"
+    local.users.delete(session.user_id)
+    got = refresh(local, refresh_token)
+    assert (got.status, got.code) == (401, "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED")
+
+
+def test_a_session_of_nobody_is_not_refreshed(local: LocalStackAuth) -> None:
+    session = local.users.start_session(USER_ID, PROJECT)
+    assert refresh(local, session.refresh_token).code == "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED"
+
+
+def sign_out(local: LocalStackAuth, token: str | None) -> Got:
+    sent = {} if token is None else {"x-stack-access-token": token}
+    return ask(local, SIGN_OUT, {**CLIENT, **sent}, method="DELETE")
+
+
+def test_who_signs_out_keeps_the_access_token_and_loses_the_session(local: LocalStackAuth) -> None:
+    session = local.sign_in()
+    got = sign_out(local, session.access_token)
+    assert (got.status, got.body) == (200, b'{"success":true}')
+    assert me(local, token=session.access_token).status == 200
+    assert refresh(local, session.refresh_token).status == 401
+    assert sign_out(local, session.access_token).status == 500
+
+
+def test_nobody_cannot_sign_out(local: LocalStackAuth) -> None:
+    got = sign_out(local, None)
+    assert (got.status, got.code) == (401, "USER_AUTHENTICATION_REQUIRED")
+    session = local.sign_in(local.users.create(USER_ID))
+    local.users.delete(USER_ID)
+    assert sign_out(local, session.access_token).code == "USER_AUTHENTICATION_REQUIRED"
+    assert sign_out(local, local.token(refresh_token_id=None)).status == 500
+
+
+def test_without_its_database_the_server_still_judges_tokens(local: LocalStackAuth) -> None:
+    session = local.sign_in()
+    with local.database_down():
+        assert me(local, token="garbage").code == "UNPARSABLE_ACCESS_TOKEN"
+        assert me(local).status == 500
+        assert ask(local, JWKS).status == 500
+        assert ask_grant(local, grant(refresh_token=session.refresh_token)).status == 500
+        assert ask(local, "/nowhere").status == 404
+    assert me(local).status == 200
