@@ -68,6 +68,10 @@ class Action(Enum):
     UNKNOWN = 4
     UNAVAILABLE = 5
 
+    def is_ready(self, *, defer_refresh: bool) -> bool:
+        """Return whether a key can be used without a fetch before the app runs."""
+        return self is Action.USE or (defer_refresh and self is Action.USE_AND_REFRESH)
+
 
 class Age(Enum):
     """How old a key set is. `NONE` is also one that is too old to be used."""

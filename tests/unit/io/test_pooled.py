@@ -229,4 +229,4 @@ def test_no_user_is_refused_and_the_breaker_stays_closed_when_eight_pooled_conne
             assert [each.user_id[-2:] for each in users] == [f"{number:02}" for number in range(8, 16)]
             assert relay.dead
             list(threads.map(verifier.verify, tokens[16:]))
-            assert verifier._flow._profiles._breaker.record.failures == 0
+            assert verifier._flow._profiles._api.breaker.record.failures == 0
