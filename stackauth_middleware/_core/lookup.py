@@ -169,7 +169,7 @@ class Lookup(Generic[K, V]):
         subject = key if credential is None else credential
         while True:
             look = partial(self._look, key, subject, started, clocks, fresh=fresh)
-            reading = look()
+            reading: Reading[V] | _Unknown = look()
             if reading is UNKNOWN and self._api.breaker.record.is_open(clocks.mono):
                 reading = self._breaker_failure()
             if reading is UNKNOWN:
