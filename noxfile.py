@@ -70,7 +70,7 @@ Of those that are timed, the edges' and the doors' bear company: they passed bes
 """
 MUTATED = (
     *("tokens", "credentials", "keyset", "routing", "rules"),
-    *("flow_keys", "profiles", "memory"),
+    *("flow_keys", "upstream", "lookup", "profiles", "memory"),
 )
 """The modules that judge, decide who asks, and remember: those that tests/security/MUTANTS.md counts."""
 ENDS = (PYTHONS[0], *PYTHONS[-2:])

@@ -1,36 +1,31 @@
 """The order of steps from a request to its outcome. This block is the theory of operation of the package.
 
-Effects. A step that needs nothing from outside is a plain call. One that may need Stack Auth returns either its
-result or a script: a generator that yields what it needs, and is resumed with the answer. Scripts decide, and do no
-I/O; a runner (`SyncRunner` for threads, `AsyncRunner` for tasks) performs the effects and decides nothing. So the order
-of steps is written once for both worlds. A fetch, told by its effects:
+Effects. A step that may need Stack Auth returns either its result or a script: a generator that yields what it needs,
+and is resumed with the answer. Scripts decide, and do no I/O; a runner (`SyncRunner` for threads, `AsyncRunner` for
+tasks) performs the effects and decides nothing. So the order of steps is written once. A fetch, by its effects:
 
-    script = flow.authorize(inbound, clocks)         no usable key is held: not an `Outcome`, but a script
-    effect = next(script)                       Share(("keys", "normal"), ...)
-      inner = effect.script()                   this caller leads: the runner drives the shared script
-      next(inner)                               Call("GET", ".../jwks.json")
-      inner.send(Tick(Reply(200, ...), clocks)) StopIteration: the keys are kept, the fetch is done
-    script.send(Tick(Led(...), clocks))         StopIteration(Authenticated): signature and claims hold
+    script = flow.authorize(request, clocks)      no usable key is held: not an `Outcome`, but a script
+    effect = next(script)                         Share(("keys", "normal"), ...)
+      inner = effect.script()                     this caller leads: the runner drives the shared script
+      next(inner)                                 Call("GET", ".../jwks.json")
+      inner.send(Resume(Reply(200, ...), clocks)) StopIteration: the keys are kept, the fetch is done
+    script.send(Resume(Led(...), clocks))         StopIteration(Authenticated): signature and claims hold
 
-An exception of a runner is thrown into the script. A script that is abandoned is closed, which is how it learns that
-its caller has left.
+What a runner raises is thrown into the script; a script whose caller has left is closed.
 
 Single flight. Concurrent callers that need the same thing share one fetch. The first is the leader and runs the
 script; the others are followers. The leader gets the script's result. A follower is resumed when the leader is done,
 whatever became of it, and looks again at what is kept: it finds the answer, or leads the next fetch itself. A leader
-looks once more before it calls, since a thread can lose the processor between its look and its lead. A leader whose
-task is cancelled goes on for a grace period, so that clients that disconnect do not make each other start over.
-Runners, and event loops, do not share with each other; that is why what is kept is replaced only by what was asked
-for later.
+whose task is cancelled goes on for a grace period, so that clients that disconnect do not make each other start over.
+Runners and event loops do not share with each other; so what is kept is replaced only by what was asked for later.
 
-Two clocks. Every resumption brings both. The wall clock judges claims (`exp`, `nbf`), and what ends with a token.
-The monotonic clock tells ages, and the time until the next fetch. Below the flow nothing reads a clock.
+Two clocks come with every resumption. The wall clock judges claims (`exp`, `nbf`), and what ends with a token; the
+monotonic clock tells ages, and the time until the next fetch.
 
 Freshness (RFC 5861). Keys are fresh for ten minutes at most. Stale keys are served while one caller refreshes them
 (stale-while-revalidate), after the response where the middleware can defer it; and for a day while Stack Auth fails
-(stale-if-error). Past that, and while there are none, requests wait for a fetch, or are refused with 503 until the
-next may start. `_keyset.ACTIONS` is the table. Profiles and other lookups are fresh for their time to live and are
-never served stale: they say who may come in.
+(stale-if-error). Without usable keys requests wait for a fetch, or are refused with 503 until the next may start;
+`key_sets.ACTIONS` is the table. Lookups are fresh for their time to live and never served stale.
 """
 
 from __future__ import annotations
@@ -101,12 +96,8 @@ class Flow:
             "or set pass_preflights=True where a CORS tool inside the app answers them",
         )
         self._not_plain = RateLimitedLog(logging.WARNING)
-        self._default = Policy(
-            "required",
-            profile=config.mode == "rest",
-            allow_restricted=config.allow_restricted,
-            allow_anonymous=config.allow_anonymous,
-        )
+        restricted, anonymous = config.allow_restricted, config.allow_anonymous
+        self._default = Policy("required", config.mode == "rest", restricted, anonymous)
 
     # -- requests ----------------------------------------------------------------------------------
 
@@ -156,7 +147,8 @@ class Flow:
         if isinstance(found, _AwaitingKey) or policy.profile:
             how = {"defer_refresh": defer_refresh, "in_event_loop": in_event_loop}
             return self._authorize_with_io(token, found, policy, now, request, **how)
-        authenticated = self._authenticated(found.user, token, policy, in_event_loop, found.stale, request)
+        refresh = found.user.user_type if found.stale else None
+        authenticated = Authenticated(found.user, self.config, token, policy, in_event_loop, refresh, request)
         del token  # error trackers write out the variables of this frame where a check logs an error
         enforce(found.user, policy)
         return authenticated
@@ -184,22 +176,11 @@ class Flow:
             if policy.access == "optional":
                 return Unauthenticated(self.config, request, error.code, error.retry_after)
             raise
-        authenticated = self._authenticated(user, token, policy, in_event_loop, found.stale, request)
+        refresh = user.user_type if found.stale else None
+        authenticated = Authenticated(user, self.config, token, policy, in_event_loop, refresh, request)
         del token
         enforce(user, policy)
         return authenticated
-
-    def _authenticated(
-        self,
-        user: User,
-        token: str,
-        policy: Policy,
-        in_event_loop: bool,  # noqa: FBT001 - all by position: one is made for each request
-        stale: bool,  # noqa: FBT001
-        request: RequestRecord,
-    ) -> Authenticated:
-        refresh = user.user_type if stale else None
-        return Authenticated(user, self.config, token, policy, in_event_loop, refresh, request)
 
     def _finish(self, request: RequestRecord, script: Script[Outcome]) -> Script[Outcome]:
         try:
@@ -274,7 +255,7 @@ class Flow:
         parsed = self._parsed(token, now)
         record = self.keys.record(parsed.user_type)
         action = record.action(parsed.kid, now.mono)
-        if _is_ready(action, defer_refresh=defer_refresh):
+        if action.is_ready(defer_refresh=defer_refresh):
             return self._verify_signature(parsed, digest, record.keys[parsed.kid], action, now)
         if action is Action.UNKNOWN and record.failure is None:
             raise no_key(record, now.mono)
@@ -293,7 +274,7 @@ class Flow:
         if record.is_fresh(now.mono):
             return seen
         action = record.action(seen.kid, now.mono)
-        ready = _is_ready(action, defer_refresh=defer_refresh)
+        ready = action.is_ready(defer_refresh=defer_refresh)
         return seen._replace(stale=action is Action.USE_AND_REFRESH) if ready else None
 
     def _parsed(self, token: str, now: Clocks) -> Token:
@@ -353,11 +334,6 @@ class Flow:
                 observer(event)
             except Exception:
                 logger.exception("an observer raised; going on without it")
-
-
-def _is_ready(action: Action, *, defer_refresh: bool) -> bool:
-    """Return whether a key can be used without a fetch before the app runs."""
-    return action is Action.USE or (defer_refresh and action is Action.USE_AND_REFRESH)
 
 
 def _not_plain(request: RequestRecord) -> str:

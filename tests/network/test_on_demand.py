@@ -126,11 +126,11 @@ def test_a_function_under_wsgi(up: Upstream, jane: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_coroutine_under_wsgi(backend: Backend, up: Upstream, jane: str) -> None:
     """What Flask does with an `async def` view: a loop for the one call, whose connections could not be kept."""
-    config = up.config(mode="jwt")
+    config = up.config(mode="jwt", profile_ttl=0)
 
     def handle(environ: Any) -> list[UserProfile]:
         async def load() -> UserProfile:
-            return await aload_profile(environ, fresh=True)
+            return await aload_profile(environ)
 
         return [anyio.run(load, backend=backend) for _ in range(20)]
 

@@ -637,6 +637,7 @@ def test_either_pump_hands_a_fault_to_the_script_that_knows_what_to_do(
             return await AsyncRunner(world.config).run(script)
 
         outcome = anyio.run(run, backend=runner)
+    outcome = answered(outcome)
     assert isinstance(outcome, Response)
     assert code_of(outcome) is ErrorCode.SERVER_ERROR
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackauth_middleware._core import environment, validation
+from stackauth_middleware._core import validation
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.rules import Rule
 from stackauth_middleware.errors import ConfigError, ErrorCode
