@@ -987,7 +987,7 @@ def test_in_any_course_of_events(course: Any, settings: dict[str, Any]) -> None:
     for asker, (user_id, fresh, came_at) in came.items():
         if isinstance(asker.outcome, UserProfile):
             sent_at, landed_at = crowd.times[asker.outcome.display_name]
-            ttl = desk.desk._config.profile_ttl if desk.desk._config.profile_cache_size else 0
+            ttl = desk.desk.config.profile_ttl if desk.desk.config.profile_cache_size else 0
             assert asker.outcome.id == user_id
             if fresh:
                 assert sent_at > came_at - FRESH_INTERVAL
