@@ -99,7 +99,7 @@ class StackAuthConfig:
         profile_cache_size: how many profiles are remembered.
         profile_cache_bytes: bytes that the remembered profiles may take, by an estimate that is never too low
             for JSON of the usual shapes; 64 MiB by default. A single profile that is larger is kept all the same.
-        carriers: where a token is looked for.
+        token_sources: where a token is looked for.
         trust_env_proxies: use the proxies that the environment names.
         rules: access rules; the first that matches wins.
         default_access: for what no rule matches.

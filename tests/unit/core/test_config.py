@@ -234,7 +234,7 @@ def test_a_system_without_fork_can_import_the_module(monkeypatch: pytest.MonkeyP
     import importlib.util
 
     monkeypatch.delattr(os, "register_at_fork", raising=False)
-    name = "stackauth_middleware._config_elsewhere"
+    name = "stackauth_middleware._core._config_elsewhere"
     spec = importlib.util.spec_from_file_location(name, config_module.__file__)
     assert spec is not None
     assert spec.loader is not None

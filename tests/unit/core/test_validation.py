@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 from urllib.parse import urlsplit
@@ -445,39 +444,6 @@ PAIR = (API, "https://api.hexclave.com")
 def test_the_issuers_behind_an_api_url(api_url: str, bases: tuple[str, ...]) -> None:
     """Both brands' canonical hosts for the hosted service; else the host itself, without the path."""
     assert validation.issuer_bases(api_url) == bases
-
-
-# -- the environment ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("environment", "setting", "value"),
-    [
-        ({}, "project_id", ""),
-        ({"STACK_PROJECT_ID": "a"}, "project_id", "a"),
-        ({"HEXCLAVE_PROJECT_ID": "a"}, "project_id", "a"),
-        ({"NEXT_PUBLIC_STACK_PROJECT_ID": "a"}, "project_id", "a"),
-        ({"NEXT_PUBLIC_HEXCLAVE_PROJECT_ID": "a"}, "project_id", "a"),
-        ({"NEXT_PUBLIC_STACK_PROJECT_ID": "c", "HEXCLAVE_PROJECT_ID": "b", "STACK_PROJECT_ID": "a"}, "project_id", "a"),
-        ({"NEXT_PUBLIC_STACK_PROJECT_ID": "c", "HEXCLAVE_PROJECT_ID": "b"}, "project_id", "b"),
-        ({"NEXT_PUBLIC_STACK_PROJECT_ID": "c", "NEXT_PUBLIC_HEXCLAVE_PROJECT_ID": "d"}, "project_id", "c"),
-        ({"STACK_PROJECT_ID": "", "HEXCLAVE_PROJECT_ID": "b"}, "project_id", "b"),
-        ({"NEXT_PUBLIC_STACK_API_URL": "u"}, "api_url", "u"),
-        ({"STACK_PUBLISHABLE_CLIENT_KEY": "p"}, "publishable_client_key", "p"),
-        ({"HEXCLAVE_SECRET_SERVER_KEY": "s"}, "secret_server_key", "s"),
-        ({"NEXT_PUBLIC_STACK_SECRET_SERVER_KEY": "s"}, "secret_server_key", ""),
-        ({"NEXT_PUBLIC_HEXCLAVE_SECRET_SERVER_KEY": "s"}, "secret_server_key", ""),
-        ({"stack_project_id": "a"}, "project_id", "" if os.name != "nt" else "a"),
-    ],
-    ids=str,
-)
-def test_what_the_environment_says(
-    monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], setting: str, value: str
-) -> None:
-    """A secret under a name that a bundler publishes is not taken: that would be to bless the leak."""
-    for name, text in environment.items():
-        monkeypatch.setenv(name, text)
-    assert environment.from_environment(setting) == value
 
 
 def test_every_setting_has_a_right_and_a_wrong_value_here() -> None:
