@@ -42,14 +42,16 @@ ATTACK = ("tests/attack",)
 SITE = "tests/test_site.py"
 JS = "tests/unit/testing/test_js_sdk.py"
 OF_THE_MEMORY = "tests/unit/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
-TIMED = ("tests/unit/io", "tests/unit/middleware", "tests/network", "tests/load")
+TIMED = ("tests/unit/io", "tests/unit/test_asgi.py", "tests/unit/test_wsgi.py", "tests/network", "tests/load")
 """Tests with real sockets, threads and deadlines: they get the machine to themselves. All others run side by side."""
 PACKAGED = (
     "tests/test_structure.py",
     "tests/test_main.py",
     "tests/unit/cli",
     "tests/unit/testing",
-    "tests/unit/middleware",
+    "tests/unit/test_adapters.py",
+    "tests/unit/test_asgi.py",
+    "tests/unit/test_wsgi.py",
 )
 """What an installed package may lack: modules, metadata, the command, the pytest plugin; and a request by each door."""
 LEANING = (
@@ -60,7 +62,9 @@ LEANING = (
     "tests/security/test_oracles.py",
     "tests/security/test_wycheproof.py",
     "tests/unit/io",
-    "tests/unit/middleware",
+    "tests/unit/test_adapters.py",
+    "tests/unit/test_asgi.py",
+    "tests/unit/test_wsgi.py",
     "tests/unit/cli",
     "tests/unit/testing",
 )

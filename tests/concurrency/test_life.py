@@ -19,7 +19,7 @@ from tests.network.conftest import Attempts
 from tests.unit.core.helpers import ANONYMOUS, NORMAL, RESTRICTED, Clock, token
 from tests.unit.io import hostile
 from tests.unit.io.loopback import Exchange, Issuer, Loopback, config_for, live_token
-from tests.unit.middleware.drive import http_scope
+from tests.unit.drive import http_scope
 
 from ..security.published import LET_IN, Published, Way, both_doors, down
 
@@ -168,7 +168,7 @@ def test_h5_the_loop_turns_while_keys_are_fetched(network: None) -> None:
 _LIFE = """
 import asyncio, gc, json, sys, threading
 from stackauth_middleware import AsyncVerifier, StackAuthASGIMiddleware, StackAuthWSGIMiddleware, Verifier
-from tests.unit.middleware.drive import environ_of, http_scope
+from tests.unit.drive import environ_of, http_scope
 from tests.unit.io.loopback import Issuer, Loopback, config_for, live_token
 
 raised = []

@@ -14,7 +14,7 @@ from stackauth_middleware import (
     StackAuthWSGIMiddleware,
 )
 from tests.unit.core.helpers import ANONYMOUS, NORMAL, PROJECT, RESTRICTED, SIGNERS, reply
-from tests.unit.middleware.drive import asgi, environ_of, http_scope, wsgi
+from tests.unit.drive import asgi, environ_of, http_scope, wsgi
 
 from ..security.corpus import cases, signed
 from ..security.issuer import CountingIssuer

@@ -23,7 +23,7 @@ from tests.unit.core.helpers import (
     reply,
 )
 from tests.unit.core.helpers import API as HOSTED
-from tests.unit.middleware.drive import asgi, environ_of, http_scope, wsgi
+from tests.unit.drive import asgi, environ_of, http_scope, wsgi
 
 from .corpus import cases, claims, signed
 from .issuer import CountingIssuer

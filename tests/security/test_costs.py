@@ -19,8 +19,8 @@ from stackauth_middleware._core.records import RequestRecord
 from stackauth_middleware._core.upstream import Reply
 from stackauth_middleware.testing import LocalStackAuth
 from tests.unit.core.helpers import NOW, USER_ID
-from tests.unit.middleware.drive import asgi, http_scope
-from tests.unit.middleware.test_asgi import signed
+from tests.unit.drive import asgi, http_scope
+from tests.unit.test_asgi import signed
 
 BLOCK = 4 * 1024 * 1024
 

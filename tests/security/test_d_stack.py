@@ -22,7 +22,7 @@ from stackauth_middleware import (
     Verifier,
 )
 from tests.unit.core.helpers import ANONYMOUS, LEFT_OUT, NORMAL, PROJECT, RESTRICTED, SIGNERS, Signer, b64url, reply
-from tests.unit.middleware.drive import Seen, asgi, environ_of, http_scope, wsgi
+from tests.unit.drive import Seen, asgi, environ_of, http_scope, wsgi
 
 from .corpus import cases, claims, signed
 from .issuer import CountingIssuer

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stackauth_middleware import ConfigError, Rule, StackAuthConfig, User
 from stackauth_middleware._core.rules import reject_hidden
 from tests.unit.core.helpers import ANONYMOUS, PROJECT, RESTRICTED, SIGNERS, bounded
-from tests.unit.middleware.drive import asgi, environ_of, http_scope, wsgi
+from tests.unit.drive import asgi, environ_of, http_scope, wsgi
 
 from .corpus import signed
 from .issuer import CountingIssuer

@@ -19,7 +19,7 @@ from stackauth_middleware import (
 )
 from stackauth_middleware._core.outcome import Unauthenticated
 from tests.unit.core.helpers import ANONYMOUS, PROJECT, RESTRICTED, SIGNERS, USER_ID, reply
-from tests.unit.middleware.drive import Seen, asgi, environ_of, http_scope, wsgi
+from tests.unit.drive import Seen, asgi, environ_of, http_scope, wsgi
 
 from .corpus import signed
 from .issuer import CountingIssuer

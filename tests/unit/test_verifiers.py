@@ -23,6 +23,7 @@ from stackauth_middleware import (
     User,
     Verifier,
 )
+from stackauth_middleware._core import key_set_cache
 from stackauth_middleware._core.users import UserType
 from tests.unit.core.helpers import PROJECT, USER_ID
 from tests.unit.io.loopback import Exchange, Issuer, Loopback, Skew, closed_port, config_for, live_token
@@ -69,6 +70,16 @@ class StackAuth(Issuer):
             exchange.reply(self.profile)
         else:
             super().__call__(exchange)
+
+
+@pytest.fixture
+def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
+    """Return what moves the clocks of verifiers and runners, but no timeout; refreshes get 30 s on a busy machine."""
+    skew = Skew()
+    monkeypatch.setattr(key_set_cache, "REFRESH_BUDGET", 30.0)
+    for module in ("_io.async_runner", "_io.sync_runner", "_verifiers"):
+        monkeypatch.setattr(f"stackauth_middleware.{module}.clocks", skew)
+    return skew
 
 
 @pytest.fixture

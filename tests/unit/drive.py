@@ -1,4 +1,4 @@
-"""Drive both doors by hand: what goes in, what comes out, and whether the app was reached."""
+"""Send a request through either middleware, and return the response and the scopes or environs the app received."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PROJECT = "6fbbf22e-f4b2-4c6e-95a1-beab6fa41063"
 
 @dataclass
 class Seen:
-    """What came of a request.
+    """The response to a request, and the calls of the app.
 
     Attributes:
-        status: of the answer.
-        headers: of the answer, by name in lower case.
-        body: of the answer.
+        status: of the response.
+        headers: of the response, by name in lower case.
+        body: of the response.
         reached: the scopes or environs that the app was called with.
     """
 
@@ -32,27 +32,29 @@ class Seen:
 
     @property
     def code(self) -> str:
-        """The row's code, or "" where the app answered."""
+        """The error code of a refusal, or "" where the app was called."""
         return "" if self.reached else str(json.loads(self.body)["code"])
 
     def same(self) -> tuple[int, dict[str, str], bytes, int]:
-        """Return what must be the same through either door."""
+        """Return what both middlewares must agree on: the response, and how often the app was called."""
         return self.status, self.headers, self.body, len(self.reached)
 
 
 def settings_of(settings: dict[str, Any]) -> StackAuthConfig:
+    """Return ``settings["config"]``, or a config of the other settings."""
     config = settings.pop("config", None)
     return config or StackAuthConfig(**{"project_id": PROJECT, **settings})
 
 
 def http_scope(path: str = "/", headers: Iterable[tuple[bytes, bytes]] = (), **more: Any) -> dict[str, Any]:
+    """Return the scope of a GET request."""
     return {"type": "http", "method": "GET", "path": path, "headers": list(headers), **more}
 
 
 def asgi(
     scope: dict[str, Any], app: Callable[..., Any] | None = None, *, sent: list[Any] | None = None, **settings: Any
 ) -> Seen:
-    """Send `scope` through the ASGI middleware, and return what came of it; `sent` gets each message."""
+    """Send `scope` through `StackAuthASGIMiddleware`; each message to the client is appended to `sent`."""
     seen = Seen()
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
@@ -73,27 +75,27 @@ def asgi(
             seen.body += message.get("body", b"")
 
     async def receive() -> Any:
-        raise AssertionError("a door reads no body")
+        raise AssertionError("the middleware reads no body")
 
     asyncio.run(StackAuthASGIMiddleware(inner, settings_of(settings))(scope, receive, send))
     return seen
 
 
 def environ_of(path: str = "/", headers: Mapping[str, str] | None = None, **more: Any) -> dict[str, Any]:
-    """Return an environ as a server would make it of a percent-decoded `path` in latin-1."""
+    """Return the environ of a GET request; `path` is percent-decoded, in latin-1."""
     sent = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in (headers or {}).items()}
     return {"REQUEST_METHOD": "GET", "PATH_INFO": path, "wsgi.input": io.BytesIO(b"unread"), **sent, **more}
 
 
 def wsgi(environ: dict[str, Any], app: Callable[..., Any] | None = None, **settings: Any) -> Seen:
-    """Send `environ` through the WSGI door, and return what came of it."""
+    """Send `environ` through `StackAuthWSGIMiddleware`."""
     seen = Seen()
 
     def inner(environ: Any, start_response: Any) -> Iterable[bytes]:
         seen.reached.append(environ)
         if app is not None:
-            answered: Iterable[bytes] = app(environ, start_response)
-            return answered
+            chunks: Iterable[bytes] = app(environ, start_response)
+            return chunks
         start_response("200 OK", [])
         return [b"app"]
 
@@ -103,5 +105,5 @@ def wsgi(environ: dict[str, Any], app: Callable[..., Any] | None = None, **setti
 
     seen.body = b"".join(StackAuthWSGIMiddleware(inner, settings_of(settings))(environ, start_response))
     if environ.get("wsgi.input") is not None:
-        assert environ["wsgi.input"].tell() == 0, "a door reads no body"
+        assert environ["wsgi.input"].tell() == 0, "the middleware reads no body"
     return seen
