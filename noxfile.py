@@ -29,56 +29,52 @@ SHARED = HERE.parent / "shared"
 if SHARED.is_dir():
     os.environ.setdefault("STACKAUTH_SHARED", str(SHARED))
 
-FRAMEWORKS = (
+FRAMEWORK_TESTS = (
     "tests/frameworks",
     "tests/network/frameworks",
     "tests/integrations",
     "tests/test_readme.py",
     "tests/test_docs.py",
 )
-SERVERS = ("tests/servers",)
-GEVENT = ("tests/gevent",)
-ATTACK = ("tests/attack",)
-SITE = "tests/test_site.py"
-JS = "tests/unit/testing/test_js_sdk.py"
-OF_THE_MEMORY = "tests/unit/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
-TIMED = ("tests/unit/io", "tests/unit/test_asgi.py", "tests/unit/test_wsgi.py", "tests/network", "tests/load")
-"""Tests with real sockets, threads and deadlines: they get the machine to themselves. All others run side by side."""
-PACKAGED = (
+SERVER_TESTS = ("tests/servers",)
+GEVENT_TESTS = ("tests/gevent",)
+ATTACK_TESTS = ("tests/attack",)
+SITE_TESTS = "tests/test_site.py"
+JS_TESTS = "tests/unit/testing/test_js_sdk.py"
+TIMED_TESTS = ("tests/unit/io", "tests/network", "tests/load")
+"""Tests with real sockets, threads and deadlines run one at a time; all others run in parallel."""
+WHEEL_TESTS = (
     "tests/test_structure.py",
     "tests/test_main.py",
     "tests/unit/cli",
     "tests/unit/testing",
-    "tests/unit/test_adapters.py",
     "tests/unit/test_asgi.py",
     "tests/unit/test_wsgi.py",
 )
-"""What an installed package may lack: modules, metadata, the command, the pytest plugin; and a request by each door."""
-LEANING = (
+"""What packaging can break: modules, metadata, the command, the pytest plugin, a request by each middleware."""
+LOWEST_VERSION_TESTS = (
     "tests/unit/core/test_tokens.py",
     "tests/unit/core/test_key_sets.py",
-    "tests/unit/core/test__handler_api.py",
+    "tests/unit/test_handler_api.py",
     "tests/security/test_corpus.py",
     "tests/security/test_oracles.py",
     "tests/security/test_wycheproof.py",
     "tests/unit/io",
-    "tests/unit/test_adapters.py",
     "tests/unit/test_asgi.py",
     "tests/unit/test_wsgi.py",
     "tests/unit/cli",
     "tests/unit/testing",
 )
-"""The tests of all that calls a dependency: PyJWT and its cryptography, both HTTP clients, anyio, asgiref, the demo.
-
-Of those that are timed, the edges' and the doors' bear company: they passed beside each other on a crowded machine.
-"""
-MUTATED = (
-    *("tokens", "credentials", "keyset", "routing", "rules"),
-    *("flow_keys", "upstream", "lookup", "profiles", "memory"),
+"""Tests of all code that calls a dependency: PyJWT, cryptography, both HTTP clients, anyio, asgiref, the demo."""
+CACHED_HEADER_TEST = "tests/unit/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
+"""The one test of `tokens` that needs the cache of parsed headers, which the mutants session takes away."""
+MUTATED_MODULES = (
+    *("_core/tokens", "_core/credentials", "_core/key_sets", "_core/key_set_cache", "_core/rules", "_core/paths"),
+    *("_core/upstream", "_core/lookup", "_core/profiles", "_core/cache", "_core/responses", "_core/flow", "_adapters"),
 )
-"""The modules that judge, decide who asks, and remember: those that tests/security/MUTANTS.md counts."""
-ENDS = (PYTHONS[0], *PYTHONS[-2:])
-"""The Pythons that run the timed tests, and every hostile token through every door and verifier."""
+"""The modules whose surviving mutants tests/security/MUTANTS.md lists: they decide, ask Stack Auth, or cache."""
+TIMING_PYTHONS = (PYTHONS[0], *PYTHONS[-2:])
+"""The Pythons that run the timed tests, and every hostile token through each middleware and verifier."""
 
 
 @nox.session
@@ -105,12 +101,12 @@ def docs(session: nox.Session) -> None:
     strict = ("--quiet", "--fail-on-warning", "--keep-going", "--doctree-dir", "docs/_build/doctrees")
     for builder, fresh in (("html", ("--fresh-env", "--write-all")), ("markdown", ())):
         session.run("sphinx-build", *strict, *fresh, "--builder", builder, "docs", "docs/_build/site")
-    _pytest(session, SITE)
+    _pytest(session, SITE_TESTS)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the quick suite: all that needs no framework and no server but the demo's."""
+    """Run the quick suite: all tests that need no framework, and no server but the demo's."""
     session.install("-e", ".[demo]", *_groups("test"))
     _quick_suite(session)
 
@@ -119,26 +115,26 @@ def tests(session: nox.Session) -> None:
 def frameworks(session: nox.Session) -> None:
     """Run the middleware and the examples under each framework."""
     session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
-    _pytest(session, "-n", "auto", *FRAMEWORKS)
+    _pytest(session, "-n", "auto", *FRAMEWORK_TESTS)
 
 
 @nox.session
 def servers(session: nox.Session) -> None:
     """Run the middleware under each ASGI and WSGI server, over real sockets."""
     session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
-    _pytest(session, "-n", "auto", *SERVERS)
+    _pytest(session, "-n", "auto", *SERVER_TESTS)
 
 
 @nox.session
 def gevent(session: nox.Session) -> None:
-    """Run what concerns gevent, which patches the whole process and so has one of its own."""
+    """Run the tests under gevent, which patches the whole process and so needs a process of its own."""
     session.install("-e", ".[demo]", *_groups("test", "gevent", "servers"))
-    _pytest(session, *GEVENT)
+    _pytest(session, *GEVENT_TESTS)
 
 
 @nox.session(default=False)
 def corpus(session: nox.Session) -> None:
-    """Send all hostile tokens through both verifiers and both doors, as the quick suite does on `ENDS` alone."""
+    """Send every hostile token through verifiers and middlewares, as the quick suite does on `TIMING_PYTHONS`."""
     session.install("-e", ".[demo]", *_groups("test"))
     _pytest(session, "-n", "auto", "tests/security/test_corpus.py", env={"STACKAUTH_ALL_CASES": "1"})
 
@@ -154,7 +150,7 @@ def coverage(session: nox.Session) -> None:
 def wheel(session: nox.Session) -> None:
     """Build the distributions, install the wheel into an empty environment, and test it away from the checkout.
 
-    It has each file of the package, octet for octet; so of its behaviour only what packaging can break is tested.
+    The wheel must hold each file of the package byte for byte; so only what packaging can break is tested again.
     """
     with tempfile.TemporaryDirectory() as folder:
         away = Path(folder)
@@ -165,15 +161,15 @@ def wheel(session: nox.Session) -> None:
         for name in ("pyproject.toml", "noxfile.py", "README.md", "CHANGELOG.md", "LICENSE"):
             shutil.copy(HERE / name, away)
         with session.chdir(away):
-            session.run("python", "-c", _SAY_WHERE, str(HERE / "stackauth_middleware"))
-            _pytest(session, "-n", "auto", *PACKAGED, f"--ignore={JS}")
+            session.run("python", "-c", _COMPARE_FILES, str(HERE / "stackauth_middleware"))
+            _pytest(session, "-n", "auto", *WHEEL_TESTS, f"--ignore={JS_TESTS}")
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run what leans on a dependency on the lowest versions that the package declares."""
+    """Run the tests of what calls a dependency on the lowest versions that the package declares."""
     session.install("-e", ".[demo]", *_floors(), *_groups("test"))
-    _pytest(session, "-n", "auto", *LEANING, f"--ignore={JS}")
+    _pytest(session, "-n", "auto", *LOWEST_VERSION_TESTS, f"--ignore={JS_TESTS}")
 
 
 @nox.session
@@ -181,10 +177,10 @@ def js(session: nox.Session) -> None:
     """Run the real JavaScript SDK against the local Stack Auth; needs node and npm."""
     if not (shutil.which("node") and shutil.which("npm")):
         if os.environ.get("CI"):
-            session.error("node and npm are not here, and continuous integration has to have them")
+            session.error("node and npm are not here, and continuous integration must have them")
         session.skip("node and npm are not here")
     session.install("-e", ".[demo]", *_groups("test"))
-    _pytest(session, JS, env={"STACKAUTH_JS": "1"})
+    _pytest(session, JS_TESTS, env={"STACKAUTH_JS": "1"})
 
 
 @nox.session
@@ -192,7 +188,7 @@ def fuzz(session: nox.Session) -> None:
     """Fuzz for a minute, or as said: ``nox -s fuzz -- --seconds 3600 token``."""
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         if os.environ.get("CI"):
-            session.error("atheris is for Python 3.11 to 3.13, and continuous integration has to have one of them")
+            session.error("atheris is for Python 3.11 to 3.13, and continuous integration must have one of them")
         session.skip("atheris is for Python 3.11 to 3.13; run nox by one of them")
     session.install("-e", ".", *_groups("test", "fuzz"))
     session.run("python", "-m", "tests.fuzz", *session.posargs)
@@ -203,28 +199,30 @@ def attack(session: nox.Session) -> None:
     """Attack every framework and server with random requests for a minute, or as said; see ``-- --help``."""
     session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
     if not session.posargs:
-        _pytest(session, *ATTACK)
+        _pytest(session, *ATTACK_TESTS)
     session.run("python", "-m", "tests.attack", *session.posargs)
 
 
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
-    """Mutate the modules that judge, in a copy, and list what their tests let live: ``nox -s mutants -- keyset``."""
+    """Mutate modules in a copy, and list what their unit tests do not notice: ``nox -s mutants -- _core/rules``."""
     session.install("-e", ".", *_groups("test", "mutants"))
-    for name in session.posargs or MUTATED:
+    for name in session.posargs or MUTATED_MODULES:
         with tempfile.TemporaryDirectory() as folder:
             away = Path(folder)
             for part in ("stackauth_middleware", "tests"):
                 shutil.copytree(HERE / part, away / part, ignore=shutil.ignore_patterns("__pycache__"))
-            # mutmut passes over decorated functions; without its memory this one does the same, but for one test.
-            tokens = away / "stackauth_middleware" / "_tokens.py"
+            # mutmut skips decorated functions; without its cache this one behaves the same, but for one test.
+            tokens = away / "stackauth_middleware" / "_core" / "tokens.py"
             tokens.write_text(re.sub(r"(?m)^@lru_cache\(.*\n", "", tokens.read_text("utf-8")), "utf-8")
+            *folders, module = name.split("/")
+            unit_test = Path("tests", "unit", *(each.strip("_") for each in folders), f"test_{module.strip('_')}.py")
             settings = {
                 "source_paths": ["stackauth_middleware"],
-                "only_mutate": [f"stackauth_middleware/_{name}.py"],
-                "pytest_add_cli_args_test_selection": [f"tests/unit/core/test_{name}.py"],
+                "only_mutate": [f"stackauth_middleware/{name}.py"],
+                "pytest_add_cli_args_test_selection": [unit_test.as_posix()],
                 "also_copy": ["tests"],
-                "pytest_add_cli_args": ["-p", "no:cacheprovider", f"--deselect={OF_THE_MEMORY}"],
+                "pytest_add_cli_args": ["-p", "no:cacheprovider", f"--deselect={CACHED_HEADER_TEST}"],
             }
             table = "".join(f"{key} = {value!r}\n" for key, value in settings.items())
             project = (HERE / "pyproject.toml").read_text("utf-8")
@@ -236,7 +234,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Send half an hour of traffic through both doors while Stack Auth fails; see ``-- --help``."""
+    """Send half an hour of traffic through both middlewares while Stack Auth fails; see ``-- --help``."""
     session.install("-e", ".[demo]", *_groups("test", "servers"))
     session.run("python", "-m", "tests.load", *session.posargs)
 
@@ -271,16 +269,16 @@ def _build(session: nox.Session, dist: Path) -> Path:
 
 
 def _quick_suite(session: nox.Session) -> None:
-    """Run what is not timed on all cores, and what is timed after it, one test at a time."""
-    beside = (*FRAMEWORKS, *SERVERS, *GEVENT, *ATTACK, *TIMED, JS, SITE)
-    env = {"STACKAUTH_ALL_CASES": "1"} if session.python in ENDS else None
+    """Run the tests that are not timed on all cores, then the timed ones, one at a time."""
+    beside = (*FRAMEWORK_TESTS, *SERVER_TESTS, *GEVENT_TESTS, *ATTACK_TESTS, *TIMED_TESTS, JS_TESTS, SITE_TESTS)
+    env = {"STACKAUTH_ALL_CASES": "1"} if session.python in TIMING_PYTHONS else None
     _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in beside), env=env)
-    if session.python in ENDS and not _names_tests(session.posargs):
-        _pytest(session, *TIMED, *(f"--ignore={path}" for path in FRAMEWORKS))
+    if session.python in TIMING_PYTHONS and not _names_tests(session.posargs):
+        _pytest(session, *TIMED_TESTS, *(f"--ignore={path}" for path in FRAMEWORK_TESTS))
 
 
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
-    """Run pytest on `arguments`; tests that were named after ``--`` take their place."""
+    """Run pytest on `arguments`; tests that are named after ``--`` replace them."""
     given = session.posargs
     nothing_chosen = [5] if given else []
     arguments = () if _names_tests(given) else arguments
@@ -295,7 +293,7 @@ def _has_python(path: str) -> bool:
     return next((HERE / path).rglob("*.py"), None) is not None
 
 
-_SAY_WHERE = """
+_COMPARE_FILES = """
 import sys
 from pathlib import Path
 import stackauth_middleware as package
