@@ -15,7 +15,7 @@ from .._core.config import StackAuthConfig
 from .._core.credentials import MAX_BYTES
 from .._core.flow import Flow
 from .._core.key_sets import Key
-from .._core.users import User, UserType
+from .._core.users import UserType, user_from_claims
 from .._io.network import clocks
 from .._io.sync_runner import SyncRunner
 from ..errors import AuthServerError, ErrorCode, RefusedError
@@ -48,7 +48,7 @@ def examined(config: StackAuthConfig, token: str) -> Iterator[Finding]:
     parsed = _parsed(token, claimed)
     yield from _key_and_signature(config, parsed, ours=bool(audience.holds))
     yield _times(config, claimed)
-    yield _flags(config, claimed)
+    yield _flags(claimed)
 
 
 def _form(token: str) -> tuple[Finding, Mapping[str, Any] | None]:
@@ -59,19 +59,19 @@ def _form(token: str) -> tuple[Finding, Mapping[str, Any] | None]:
         parts = token.split(".")
         if len(parts) != 3:
             return fails("form", f"not a JWT: it has {len(parts)} parts and not 3"), None
-        claims = tokens._json_object(tokens._decode(parts[1]))
-        tokens._json_object(tokens._decode(parts[0]))
-        tokens._decode(parts[2])
+        claims = tokens.parse_object(tokens.decode_part(parts[1]))
+        tokens.parse_object(tokens.decode_part(parts[0]))
+        tokens.decode_part(parts[2])
     except RefusedError as error:
         return fails("form", error.detail), None
-    if len(parts[2]) != tokens._SIGNATURE_CHARACTERS:
+    if len(parts[2]) != tokens.SIGNATURE_CHARACTERS:
         return fails("form", "the signature is not one of ES256, which has 64 octets"), claims
     return holds("form", f"a JWT of {len(token)} characters"), claims
 
 
 def _header(token: str) -> Finding:
     try:
-        kid = tokens._kid(token.partition(".")[0])
+        kid = tokens.key_id_of(token.partition(".")[0])
     except RefusedError as error:
         return fails("header", error.detail)
     return holds("header", f"alg ES256, kid {bare(kid)}")
@@ -110,14 +110,15 @@ def _audience(config: StackAuthConfig, claimed: _Claimed) -> Finding:
 
 
 def _parsed(token: str, claimed: _Claimed) -> tokens.Token | None:
-    """Return the token in parts, its audience and issuer taken for accepted; None where its form forbids it."""
-    aud, iss, user_type = claimed.claims.get("aud"), claimed.claims.get("iss"), claimed.user_type
-    if not isinstance(aud, str) or not isinstance(iss, str) or user_type is None:
+    """Return the parsed token, whatever its issuer; None if its form, user type or ``exp`` is wrong."""
+    claims, user_type = claimed
+    if user_type is None or not isinstance(claims.get("iss"), str) or not tokens.is_numeric_date(claims.get("exp")):
         return None
     try:
-        return tokens.parse(token, {aud: user_type}, {iss: user_type})
+        kid, payload, signing_input, signature = tokens.parse_jws(token)
     except RefusedError:
         return None
+    return tokens.Token(kid, user_type, claims, payload, signing_input, signature)
 
 
 def _key_and_signature(config: StackAuthConfig, parsed: tokens.Token | None, *, ours: bool) -> Iterator[Finding]:
@@ -154,43 +155,36 @@ def _key(config: StackAuthConfig, parsed: tokens.Token) -> tuple[Finding, Key | 
     return holds("key", f"{bare(parsed.kid)} signs for {kind} users"), key
 
 
-_ANYBODY = "00000000-0000-4000-8000-000000000000"
-
-
 def _times(config: StackAuthConfig, claimed: _Claimed) -> Finding:
-    """Judge the times of `claimed`, everything else being as it should be."""
+    """Report on ``exp``, ``nbf`` and ``iat``."""
     now = clocks().wall
     times = {name: claimed.claims[name] for name in ("exp", "nbf", "iat") if name in claimed.claims}
-    if not tokens._is_time(times.get("exp")):
+    if not tokens.is_numeric_date(times.get("exp")):
         return fails("times", f"exp is {shown(times.get('exp'))}, not a time")
     told = f"expires in {span(times['exp'] - now)}" if times["exp"] > now else f"expired {span(now - times['exp'])} ago"
-    if tokens._is_time(times.get("iat")):
+    if tokens.is_numeric_date(times.get("iat")):
         told += f", issued {span(now - times['iat'])} ago" if times["iat"] <= now else ", issued in the future"
     try:
-        _user(config, {"sub": _ANYBODY, "branch_id": "main", **times}, UserType.NORMAL, now)
+        tokens.check_times(times, now, config.leeway)
     except RefusedError as error:
         why = "" if error.code is ErrorCode.EXPIRED_TOKEN else f"{error.detail}: "
         return fails("times", f"{why}{told}; a difference of {config.leeway} s is granted")
     return holds("times", told)
 
 
-def _flags(config: StackAuthConfig, claimed: _Claimed) -> Finding:
-    """Judge the subject, branch and flags of `claimed`, the times being as they should be."""
-    if claimed.user_type is None:
+def _flags(claimed: _Claimed) -> Finding:
+    """Report on the subject, the branch and the flags."""
+    claims, user_type = claimed
+    if user_type is None:
         return unseen("flags", "depends on the user type")
-    now = clocks().wall
-    timeless = {name: value for name, value in claimed.claims.items() if name not in ("nbf", "iat")}
     try:
-        user = _user(config, {**timeless, "exp": now + 3600}, claimed.user_type, now)
+        tokens.check_user(claims, user_type)
     except RefusedError as error:
-        told = {name: claimed.claims.get(name) for name in ("is_anonymous", "is_restricted", "restricted_reason")}
-        return fails("flags", f"{error.detail}: sub {shown(claimed.claims.get('sub'), 40)}, {shown(told)}")
+        told = {name: claims.get(name) for name in ("is_anonymous", "is_restricted", "restricted_reason")}
+        return fails("flags", f"{error.detail}: sub {shown(claims.get('sub'), 40)}, {shown(told)}")
+    user = user_from_claims({"exp": 0.0, **claims}, user_type, b"{}")
     why = f", because {shown(user.restricted_reason)}" if user.is_restricted else ""
     return holds("flags", f"user {user.user_id}, branch main, {user.user_type.value}{why}")
-
-
-def _user(config: StackAuthConfig, claims: Mapping[str, Any], user_type: UserType, now: float) -> User:
-    return tokens.user_of(tokens.Token("", user_type, claims, b"{}", b"", b""), now, config.leeway)
 
 
 def _a(user_type: UserType) -> str:

@@ -1,10 +1,18 @@
-"""The strict compact form of a JWS, its ES256 signature, and the claims of a Stack Auth token.
+"""Verification of a Stack Auth access token: its form, its ES256 signature and its claims.
 
-Three steps, each cheaper to fail than the next: `parse` looks at the form and at what can refuse
-without a key, `check_signature` needs the key, `user_of` judges the claims that are now known to be
-Stack Auth's. Python's own JSON and base64 readers are lenient, so form is judged here, after
-RFC 7515 and RFC 8725; the signature is PyJWT's business, whose messages are never passed on, since
-they can quote what an attacker wrote.
+A verifier calls `parse`, which needs no key, then `check_signature`, then `user_of`. So a token that can be
+rejected cheaply never causes a fetch, and no claim is trusted before the signature holds. These three are made
+of the named checks below, which the command line also calls one by one, to report on each of them:
+
+- `is_possible`, `decode_part`, `parse_object`, `key_id_of` and `parse_jws` check the form;
+- `user_type_of` checks audience and issuer;
+- `check_user` checks the subject, the branch and the flags;
+- `check_times` checks ``exp``, ``nbf`` and ``iat``.
+
+Each raises a `RefusedError` whose `detail` names the fault and quotes nothing of the token.
+
+Python's JSON and base64 readers are lenient, so the form is checked here (RFC 7515, RFC 8725). The signature is
+verified by PyJWT; its messages are never passed on, since they can quote what an attacker wrote.
 """
 
 from __future__ import annotations
@@ -26,23 +34,25 @@ from .users import User, UserType, user_from_claims
 
 ES256 = jwt.get_algorithm_by_name("ES256")
 
-_SIGNATURE_CHARACTERS = 86
-"""64 octets, r and s of 32 each (RFC 7518 section 3.4), in base64url."""
-_BEFORE_SIGNATURE = slice(-_SIGNATURE_CHARACTERS - 1, -_SIGNATURE_CHARACTERS)
+SIGNATURE_CHARACTERS = 86
+"""Length in characters of a signature: the 64 octets of r and s (RFC 7518 section 3.4) in base64url."""
+_BEFORE_SIGNATURE = slice(-SIGNATURE_CHARACTERS - 1, -SIGNATURE_CHARACTERS)
 _USER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FORBIDDEN_HEADERS = ("crit", "b64", "zip", "cty", "enc", "jku", "jwk", "x5u", "x5c")
 _MAX_KID = 128
+"""Characters of a key id."""
 _MAX_CONTAINERS = 128
 """Objects and lists in a header or payload; a token of Stack Auth has two or three."""
 _STRING = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)', re.DOTALL)
-"""A JSON string, or what is left of one: it matches at each quote, so that no text is read twice."""
+"""A JSON string. An unterminated one matches to the end, so that the search never backtracks to a later quote."""
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _MAX_TIME = 2**53
+"""Seconds since the epoch, up to which a double holds every integer."""
 
 
 class Token(NamedTuple):
-    """A token whose form holds. Nothing in it is to be believed before the signature is checked."""
+    """A token of the right form. Its claims must not be trusted before `check_signature` has passed."""
 
     kid: str
     user_type: UserType
@@ -56,50 +66,37 @@ class Token(NamedTuple):
 
 
 class ForeignToken(RefusedError):
-    """A well-formed token of another audience or issuer: what a wrong `project_id` looks like."""
+    """A well-formed token of another audience or issuer. A wrong `project_id` setting causes it for every token."""
 
 
-def is_possible(token: str) -> bool:
-    """Say whether `token` is worth a closer look: ASCII of at most 8 KiB that ends in what could be a signature."""
-    return len(token) <= MAX_BYTES and token.isascii() and token[_BEFORE_SIGNATURE] == "."
+# -- the steps of a verifier -----------------------------------------------------------------------
 
 
 def parse(token: str, audiences: Mapping[str, UserType], issuers: Mapping[str, UserType]) -> Token:
-    """Take `token` apart and refuse what no key could save.
+    """Parse `token`, rejecting everything that can be rejected without a key.
 
     Args:
         token: the compact form.
-        audiences: the accepted audiences, and the user type that each belongs to.
-        issuers: the same for the accepted issuers.
+        audiences: the accepted audiences, each with its user type.
+        issuers: the accepted issuers, each with its user type.
 
     Raises:
         RefusedError: INVALID_TOKEN.
     """
-    kid, payload, signing_input, signature = jws(token)
-    claims = _json_object(payload)
-    user_type = _audience_type(claims, audiences, issuers)
-    if not _is_time(claims.get("exp")):
+    kid, payload, signing_input, signature = parse_jws(token)
+    claims = parse_object(payload)
+    user_type = user_type_of(claims, audiences, issuers)
+    if not is_numeric_date(claims.get("exp")):
         _refuse("exp is not a finite number")
     return Token(kid, user_type, claims, payload, signing_input, signature)
 
 
-def jws(token: str) -> tuple[str, bytes, bytes, bytes]:
-    """Take a JWS in the compact form apart: key id, payload, signing input and signature.
-
-    Raises:
-        RefusedError: INVALID_TOKEN, it is not the strict form of one that ES256 signed.
-    """
-    if not is_possible(token):
-        _refuse("not a token by form")
-    signing_input, _, signature_part = token.rpartition(".")
-    header_part, _, payload_part = signing_input.partition(".")
-    if len(signature_part) != _SIGNATURE_CHARACTERS or not header_part or not payload_part or "." in payload_part:
-        _refuse("not the compact form of an ES256 JWS")
-    return _kid(header_part), _decode(payload_part), signing_input.encode("ascii"), _decode(signature_part)
-
-
 def check_signature(token: Token, key: EllipticCurvePublicKey) -> None:
-    """Check the signature of `token` by `key`, which must be a key of the token's own user type.
+    """Check the signature of `token`.
+
+    Args:
+        token: as `parse` returned it.
+        key: the key that is published under the key id of `token` for its user type.
 
     Raises:
         RefusedError: INVALID_TOKEN.
@@ -109,43 +106,52 @@ def check_signature(token: Token, key: EllipticCurvePublicKey) -> None:
 
 
 def user_of(token: Token, wall: float, leeway: float) -> User:
-    """Judge the claims of a `token` whose signature held, and return its user.
-
-    The rules are the back end's own (contract.md section 1, "Consistency enforced"), but that `nbf` is
-    honoured and a `leeway` granted. `iat` is not compared with the clock: the back end does not
-    either, and a host whose clock lags must not lock people out.
+    """Check the claims of `token`, whose signature was checked, and return its user.
 
     Args:
-        wall: now, in seconds since the epoch.
-        leeway: seconds granted to ``exp`` and ``nbf``.
+        token: as `parse` returned it.
+        wall: the current time, in seconds since the epoch.
+        leeway: seconds by which ``exp`` and ``nbf`` may be exceeded.
 
     Raises:
-        RefusedError: INVALID_TOKEN, or EXPIRED_TOKEN if all else holds.
+        RefusedError: INVALID_TOKEN; EXPIRED_TOKEN if nothing else is wrong.
     """
-    claims = token.claims
-    sub = claims.get("sub")
-    if not isinstance(sub, str) or not _USER_ID.fullmatch(sub):
-        _refuse("sub is not a user id")
-    if claims.get("branch_id", claims.get("branchId")) != "main":
-        _refuse("a token of another branch")
-    if not _flags_agree(claims, token.user_type):
-        _refuse("the flags and the audience disagree")
-    for name in ("iat", "nbf"):
-        if name in claims and not _is_time(claims[name]):
-            _refuse(f"{name} is not a finite number")
-    if not isinstance(claims.get("jti", ""), str):
-        _refuse("jti is not a string")
-    if claims.get("nbf", -math.inf) > wall + leeway:
-        _refuse("not valid yet")
-    if claims["exp"] <= wall - leeway:
-        raise RefusedError(ErrorCode.EXPIRED_TOKEN, "expired")
-    return user_from_claims(claims, token.user_type, token.payload)
+    check_user(token.claims, token.user_type)
+    check_times(token.claims, wall, leeway)
+    return user_from_claims(token.claims, token.user_type, token.payload)
+
+
+# -- the form --------------------------------------------------------------------------------------
+
+
+def is_possible(token: str) -> bool:
+    """Return whether `token` is ASCII of at most 8 KiB with a dot where the signature begins."""
+    return len(token) <= MAX_BYTES and token.isascii() and token[_BEFORE_SIGNATURE] == "."
+
+
+def parse_jws(token: str) -> tuple[str, bytes, bytes, bytes]:
+    """Split a JWS in the compact form into key id, payload, signing input and signature.
+
+    Raises:
+        RefusedError: INVALID_TOKEN if it is not the strict compact form with a header for ES256.
+    """
+    if not is_possible(token):
+        _refuse("not a token by form")
+    signing_input, _, signature_part = token.rpartition(".")
+    header_part, _, payload_part = signing_input.partition(".")
+    if len(signature_part) != SIGNATURE_CHARACTERS or not header_part or not payload_part or "." in payload_part:
+        _refuse("not the compact form of an ES256 JWS")
+    return key_id_of(header_part), decode_part(payload_part), signing_input.encode("ascii"), decode_part(signature_part)
 
 
 @lru_cache(maxsize=64)
-def _kid(header_part: str) -> str:
-    """Return the key id of a header that is fit for an ES256 token: one of the few that a project has."""
-    header = _json_object(_decode(header_part))
+def key_id_of(header_part: str) -> str:
+    """Return the key id of an encoded header that is fit for an ES256 token. A project has few headers.
+
+    Raises:
+        RefusedError: INVALID_TOKEN.
+    """
+    header = parse_object(decode_part(header_part))
     if header.get("alg") != "ES256":
         _refuse("alg is not ES256")
     if header.get("typ", "JWT") != "JWT":
@@ -158,10 +164,76 @@ def _kid(header_part: str) -> str:
     return kid
 
 
-def _audience_type(
+def decode_part(part: str) -> bytes:
+    """Decode base64url without padding, in its canonical form only (RFC 7515 section 2).
+
+    The decoder skips characters outside the alphabet, so the result is encoded again and compared.
+
+    Args:
+        part: ASCII text.
+
+    Raises:
+        RefusedError: INVALID_TOKEN.
+    """
+    encoded = part.encode("ascii")
+    try:
+        decoded = binascii.a2b_base64(encoded.translate(_TO_STANDARD) + b"==")
+    except binascii.Error:
+        _refuse("not base64url")
+    if binascii.b2a_base64(decoded, newline=False).translate(_TO_URL_SAFE).rstrip(b"=") != encoded:
+        _refuse("not the canonical base64url")
+    return decoded
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Parse one JSON object in UTF-8 with unique names (RFC 7515 section 4, RFC 8725 section 3.7).
+
+    Brackets are counted before parsing: each container costs a call, and the count also bounds the depth.
+
+    Raises:
+        RefusedError: INVALID_TOKEN.
+    """
+    if _openings(data) > _MAX_CONTAINERS and _openings(_STRING.sub(b"", data)) > _MAX_CONTAINERS:
+        _refuse("too many objects and lists")
+    try:
+        text = data.decode("utf-8")
+        value, end = _STRICT_JSON.raw_decode(text)
+    except (ValueError, RecursionError):
+        _refuse("not one JSON text in UTF-8 with unique names")
+    if end != len(text) or not isinstance(value, dict):
+        _refuse("not a JSON object and nothing else")
+    return value
+
+
+def _openings(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate name")
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+# -- claims ----------------------------------------------------------------------------------------
+
+
+def user_type_of(
     claims: Mapping[str, Any], audiences: Mapping[str, UserType], issuers: Mapping[str, UserType]
 ) -> UserType:
-    """Return the user type that the audience names, where the issuer is one of the same type."""
+    """Return the user type that both the audience and the issuer stand for.
+
+    Raises:
+        ForeignToken: the audience or the issuer is not among those accepted.
+        RefusedError: INVALID_TOKEN if they stand for different user types.
+    """
     aud, iss = claims.get("aud"), claims.get("iss")
     user_type = audiences.get(aud) if isinstance(aud, str) else None
     if user_type is None:
@@ -174,8 +246,57 @@ def _audience_type(
     return user_type
 
 
+def check_user(claims: Mapping[str, Any], user_type: UserType) -> None:
+    """Check the claims about the user as Stack Auth's back end does (docs/stack-auth.md section 2).
+
+    Args:
+        claims: of the token.
+        user_type: as `user_type_of` returned it; the flags must agree with it.
+
+    Raises:
+        RefusedError: INVALID_TOKEN.
+    """
+    sub = claims.get("sub")
+    if not isinstance(sub, str) or not _USER_ID.fullmatch(sub):
+        _refuse("sub is not a user id")
+    if claims.get("branch_id", claims.get("branchId")) != "main":
+        _refuse("a token of another branch")
+    if not _flags_agree(claims, user_type):
+        _refuse("the flags and the audience disagree")
+    if not isinstance(claims.get("jti", ""), str):
+        _refuse("jti is not a string")
+
+
+def check_times(claims: Mapping[str, Any], wall: float, leeway: float) -> None:
+    """Check ``exp``, ``nbf`` and the type of ``iat``.
+
+    ``iat`` is not compared with the clock: the back end does not do so either, and a host whose clock is slow
+    must not refuse every fresh token. Unlike the back end, this honours ``nbf`` and allows a `leeway`.
+
+    Args:
+        claims: of the token; ``exp`` passed `is_numeric_date`.
+        wall: the current time, in seconds since the epoch.
+        leeway: seconds by which ``exp`` and ``nbf`` may be exceeded.
+
+    Raises:
+        RefusedError: INVALID_TOKEN, or EXPIRED_TOKEN.
+    """
+    for name in ("iat", "nbf"):
+        if name in claims and not is_numeric_date(claims[name]):
+            _refuse(f"{name} is not a finite number")
+    if claims.get("nbf", -math.inf) > wall + leeway:
+        _refuse("not valid yet")
+    if claims["exp"] <= wall - leeway:
+        raise RefusedError(ErrorCode.EXPIRED_TOKEN, "expired")
+
+
+def is_numeric_date(value: object) -> bool:
+    """Return whether `value` is a NumericDate (RFC 7519 section 2) that every JSON reader reads alike."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_MAX_TIME <= value <= _MAX_TIME
+
+
 def _flags_agree(claims: Mapping[str, Any], user_type: UserType) -> bool:
-    """Say whether the flags, read as the back end reads those of older tokens, fit `user_type`."""
+    """Return whether the flags agree with `user_type`, given the back end's defaults for older tokens."""
     anonymous = claims.get("is_anonymous", False)
     restricted = claims.get("is_restricted")
     restricted = anonymous if restricted is None else restricted
@@ -186,61 +307,6 @@ def _flags_agree(claims: Mapping[str, Any], user_type: UserType) -> bool:
         and restricted is (user_type is not UserType.NORMAL)
         and (isinstance(reason, dict) if restricted else reason is None)
     )
-
-
-def _is_time(value: object) -> bool:
-    """Say whether `value` is a NumericDate of RFC 7519 section 2 that every JSON reader takes for the same."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_MAX_TIME <= value <= _MAX_TIME
-
-
-def _decode(part: str) -> bytes:
-    """Decode base64url without padding, in its one canonical spelling (RFC 7515 section 2).
-
-    The decoder passes over characters that are not of the alphabet; encoding again tells.
-    """
-    encoded = part.encode("ascii")
-    try:
-        octets = binascii.a2b_base64(encoded.translate(_TO_STANDARD) + b"==")
-    except binascii.Error:
-        _refuse("not base64url")
-    if binascii.b2a_base64(octets, newline=False).translate(_TO_URL_SAFE).rstrip(b"=") != encoded:
-        _refuse("not the canonical base64url")
-    return octets
-
-
-def _json_object(octets: bytes) -> dict[str, Any]:
-    """Read one JSON object in UTF-8 whose names are unique (RFC 7515 section 4, RFC 8725 section 3.7).
-
-    Brackets are counted before anything is parsed: each container costs a call, and the count bounds the depth too.
-    """
-    if _openings(octets) > _MAX_CONTAINERS and _openings(_STRING.sub(b"", octets)) > _MAX_CONTAINERS:
-        _refuse("too many objects and lists")
-    try:
-        text = octets.decode("utf-8")
-        value, end = _STRICT_JSON.raw_decode(text)
-    except (ValueError, RecursionError):
-        _refuse("not one JSON text in UTF-8 with unique names")
-    if end != len(text) or not isinstance(value, dict):
-        _refuse("not a JSON object and nothing else")
-    return value
-
-
-def _openings(octets: bytes) -> int:
-    return octets.count(b"[") + octets.count(b"{")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a name twice")
-    return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-_STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _refuse(detail: str) -> NoReturn:

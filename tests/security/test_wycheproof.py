@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from stackauth_middleware import RefusedError, StackAuthConfig, Verifier
 from stackauth_middleware._core.key_sets import Document, Failure, read
 from stackauth_middleware._core.records import Clocks
-from stackauth_middleware._core.tokens import ES256, jws
+from stackauth_middleware._core.tokens import ES256, parse_jws
 from stackauth_middleware._core.upstream import Reply
 from tests.security.corpus import HEADER, SIGNER, claims
 from tests.security.issuer import issuer_in_place
@@ -95,7 +95,7 @@ def verdict_of_jws(token: str, key_set: dict[str, Any]) -> bool:
         return False
     assert isinstance(document, Document)
     try:
-        kid, _, signing_input, signature = jws(token)
+        kid, _, signing_input, signature = parse_jws(token)
     except RefusedError:
         return False
     keys = document.keys({})

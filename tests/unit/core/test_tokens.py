@@ -21,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stackauth_middleware._core import tokens
-from stackauth_middleware._core.tokens import ForeignToken, Token, check_signature, jws, parse, user_of
+from stackauth_middleware._core.tokens import ForeignToken, Token, check_signature, parse, parse_jws, user_of
 from stackauth_middleware._core.users import User, UserType
 from stackauth_middleware.errors import ErrorCode, RefusedError
 from tests.data import load_recorded
@@ -242,7 +242,7 @@ def test_the_limit_itself_is_within() -> None:
 
 
 def test_the_parts_of_a_jws_come_back_decoded() -> None:
-    kid, payload, signing_input, signature = jws(GOOD)
+    kid, payload, signing_input, signature = parse_jws(GOOD)
     assert kid == SIGNER.kid
     assert json.loads(payload) == claims()
     assert signing_input.decode() == f"{HEADER}.{PAYLOAD}"
@@ -377,7 +377,7 @@ def test_what_was_said_of_one_header_is_not_said_of_another() -> None:
         assert outcome(bad) is INVALID
     for number in range(200):
         assert parse(SIGNER.token(claims(), kid=f"kid-{number}"), AUDIENCES, ISSUERS).kid == f"kid-{number}"
-    assert tokens._kid.cache_info().currsize <= 64
+    assert tokens.key_id_of.cache_info().currsize <= 64
 
 
 # -- claims that refuse without a key -----------------------------------------------------------------
