@@ -36,7 +36,7 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
     """Let time pass at will, but for timeouts; those are long, for the sake of a busy machine."""
     skew = Skew()
     monkeypatch.setattr(key_set_cache, "REFRESH_BUDGET", 30.0)
-    for module in ("_async", "_sync", "_verifiers"):
+    for module in ("_io.async_runner", "_io.sync_runner", "_verifiers"):
         monkeypatch.setattr(f"stackauth_middleware.{module}.clocks", skew)
     return skew
 

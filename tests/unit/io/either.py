@@ -54,14 +54,14 @@ class Runner:
     def idle(self, seconds: float) -> None:
         """Let the pooled connections be idle for so long."""
         if self._kind == "threads":
-            for pool in cast("Any", self._sync._transport).poolmanager.pools._container.values():
+            for pool in cast("Any", self._sync._http._adapter).poolmanager.pools._container.values():
                 for each in filter(None, pool.pool.queue):
                     each.idle_since -= seconds
         else:
             self._portal.call(self._idle, seconds)
 
     async def _idle(self, seconds: float) -> None:
-        for pool in self._async._here().pools.values():
+        for pool in self._async._here().http._pools.values():
             for each in cast("Any", pool.transport)._pool.connections:
                 each._connection._expire_at -= seconds
 

@@ -17,9 +17,8 @@ from stackauth_middleware._core.upstream import Answer, Call, Script, Share
 from stackauth_middleware._io.async_runner import AsyncRunner
 from tests.concurrency.cancelling import MEANS, Actor, Gone, Means, Stepped
 from tests.unit.io import hostile
+from tests.unit.io.helpers import brief, wait_until_async
 from tests.unit.io.loopback import Exchange, Issuer, Loopback, config_for, live_token
-from tests.unit.io.test_async_runner import until
-from tests.unit.io.test_sync_runner import brief
 
 by_all_means = pytest.mark.parametrize("means", MEANS, ids=str)
 TOKENS = [live_token(refresh_token_id=f"session {at}") for at in range(4)]
@@ -56,12 +55,12 @@ def aloft(call: Call, cancel_grace: float) -> Script[list[Answer]]:
 
 async def all_is_closed(runner: AsyncRunner, server: Loopback, means: Means) -> None:
     """No call is left in the pool, and what is open there is closed by our closing it."""
-    for each in runner._here().pools.values():
+    for each in runner._here().http._pools.values():
         pool: Any = each.transport._pool
         assert pool._requests == []
         assert all(each.is_idle() for each in pool.connections)
     await runner.aclose()
-    await until(lambda: not server._open)
+    await wait_until_async(lambda: not server._open)
     if means.backend == "asyncio":
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -125,10 +124,10 @@ def test_three_on_a_cold_start_one_cancelled_at_every_point(whose: int, means: M
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(first.run)
-                await until(lambda: len(server.requests) > asked or first.is_over)
+                await wait_until_async(lambda: len(server.requests) > asked or first.is_over)
                 for each in rest:
                     group.start_soon(each.run)
-                await until(lambda: all(each.suspensions or each.is_over for each in rest))
+                await wait_until_async(lambda: all(each.suspensions or each.is_over for each in rest))
                 held.set()
             left = actors[whose].was_cancelled
             for number, each in enumerate(actors):
@@ -136,7 +135,7 @@ def test_three_on_a_cold_start_one_cancelled_at_every_point(whose: int, means: M
                 assert gone if each.was_cancelled and means.native else each.was_cancelled or not gone
                 assert gone or each.outcome == f"session {number}"
             assert len(server.requests) - asked <= 1 + left
-            assert runner._here().flights == {}
+            assert runner._here().in_flight == {}
             assert await session_of(verifier, TOKENS[3]) == "session 3"
             assert len(server.requests) - asked <= 1 + left
             await all_is_closed(runner, server, means)

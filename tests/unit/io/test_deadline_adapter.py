@@ -18,8 +18,8 @@ from stackauth_middleware._io import deadline_adapter, network
 from stackauth_middleware._io.attempt import Attempt
 from stackauth_middleware._io.sync_runner import SyncRunner
 from tests.unit.io import authority, hostile
+from tests.unit.io.helpers import ask, brief
 from tests.unit.io.loopback import Exchange, Loopback, closed_port, deaf_address
-from tests.unit.io.test_sync_runner import ask, brief
 
 # -- time ------------------------------------------------------------------------------------------
 

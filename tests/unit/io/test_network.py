@@ -287,9 +287,9 @@ def test_in_event_loop_where_there_is_no_such_library() -> None:
     """Nothing is imported to find out."""
     code = (
         "import sys\n"
-        "from stackauth_middleware import _edge\n"
+        "from stackauth_middleware._io import network\n"
         "assert not {'asyncio', 'trio', 'requests', 'httpx'} & set(sys.modules)\n"
-        "assert _edge.in_event_loop() is False\n"
+        "assert network.in_event_loop() is False\n"
         "assert not {'asyncio', 'trio'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -16,8 +16,8 @@ from stackauth_middleware._core.upstream import NoReply, NoReplyKind
 from stackauth_middleware._io import attempt
 from tests.unit.io import authority, hostile
 from tests.unit.io.either import Kind, every_runner, running
+from tests.unit.io.helpers import brief
 from tests.unit.io.loopback import Exchange, Issuer, Loopback, config_for, live_token
-from tests.unit.io.test_sync_runner import brief
 
 Death = Literal["reset", "swallow"]
 
