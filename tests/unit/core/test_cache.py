@@ -138,21 +138,21 @@ class Told:
 def test_what_registers_is_told_for_as_long_as_it_lives_and_kept_alive_by_nothing() -> None:
     """A config that is let go must take its memories along."""
     alive = Told()
-    before = len(cache._living)
+    before = len(cache._registered)
     gone = Told()
-    assert len(cache._living) == before + 1
+    assert len(cache._registered) == before + 1
     del gone
     gc.collect()
     reset_all()
     assert alive.told == ["reset"]
-    assert len(cache._living) == before
+    assert len(cache._registered) == before
 
 
 def test_a_fork_renews_the_locks_and_keeps_what_is_remembered() -> None:
     """A thread of the parent may hold a lock at the fork: in the child it is held for ever."""
     cell, memory, told = Atomic(1), LRUCache[str, int](3), Told()
     memory.put("a", 1)
-    with cell._lock, memory._lock, cache._living_lock:
+    with cell._lock, memory._lock, cache._registered_lock:
         cache._after_fork()
         assert cell.swap(lambda held: (held + 1, held)) == 1
         assert memory.get("a") == 1

@@ -867,7 +867,7 @@ def test_who_waited_too_long_is_told_to_come_back() -> None:
     crowd.waited_enough(waiting)
     assert isinstance(waiting.outcome, AuthServerError)
     assert (waiting.outcome.code, waiting.outcome.retry_after) == (SERVER_ERROR, 1)
-    assert waiting.outcome.detail == "the profile did not come in time"
+    assert waiting.outcome.detail == "the profile did not arrive in time"
 
 
 def test_a_flight_that_starts_when_the_breaker_has_just_opened_sends_nothing() -> None:
@@ -901,7 +901,7 @@ def test_who_carried_a_flight_that_could_not_start_is_told_why() -> None:
     assert (raised.value.code, raised.value.retry_after, raised.value.detail) == (
         SERVER_ERROR,
         1,
-        "Stack Auth is left alone for a while",
+        "the circuit breaker is open",
     )
 
 

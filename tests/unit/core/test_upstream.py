@@ -187,7 +187,7 @@ def opened(mono: float = MONO) -> Breaker:
 
 
 def test_a_new_breaker_lets_calls_through() -> None:
-    assert Breaker().tried(MONO) == (Breaker(), True)
+    assert Breaker().permit(MONO) == (Breaker(), True)
     assert not Breaker().is_open(MONO)
     assert Breaker().retry_after(MONO) == 1
 
@@ -195,10 +195,10 @@ def test_a_new_breaker_lets_calls_through() -> None:
 def test_five_failures_in_a_row_open_it_for_ten_seconds() -> None:
     four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
     assert not four.is_open(MONO)
-    assert four.tried(MONO) == (four, True)
+    assert four.permit(MONO) == (four, True)
     five = four.failed(OUTAGE, "jane", MONO - 0.1, MONO)
     assert five.is_open(MONO + 9.9)
-    assert five.tried(MONO + 9.9) == (five, False)
+    assert five.permit(MONO + 9.9) == (five, False)
     assert not five.is_open(MONO + 10)
     assert five.retry_after(MONO) == 10
     assert five.retry_after(MONO + 9.9) == 1
@@ -212,53 +212,53 @@ def test_a_success_starts_the_count_anew() -> None:
 
 
 def test_one_probe_at_a_time() -> None:
-    breaker, may = opened().tried(MONO + 10)
+    breaker, may = opened().permit(MONO + 10)
     assert may
-    assert breaker.tried(MONO + 10) == (breaker, False)
-    assert breaker.tried(MONO + 19.9) == (breaker, False)
-    assert breaker.tried(MONO + 20)[1]
+    assert breaker.permit(MONO + 10) == (breaker, False)
+    assert breaker.permit(MONO + 19.9) == (breaker, False)
+    assert breaker.permit(MONO + 20)[1]
 
 
 def test_a_probe_that_succeeds_closes_it() -> None:
-    breaker, _ = opened().tried(MONO + 10)
+    breaker, _ = opened().permit(MONO + 10)
     assert breaker.succeeded(MONO + 10) == Breaker()
 
 
 def test_a_probe_that_fails_keeps_it_open() -> None:
-    breaker, _ = opened().tried(MONO + 10)
+    breaker, _ = opened().permit(MONO + 10)
     for failure, until in ((OUTAGE, 22), (ODD, 22), (throttled(60), 72), (throttled(1), 22), (OUR_FAULT, 22)):
         again = breaker.failed(failure, "john", MONO + 10, MONO + 12)
         assert again.open_until == MONO + until
-        assert again.tried(MONO + until - 0.1) == (again, False)
+        assert again.permit(MONO + until - 0.1) == (again, False)
 
 
 def test_a_probe_about_a_user_whose_faults_are_counted_gives_its_place_to_another() -> None:
     """It says no more of Stack Auth than it did before: whoever asks first would else keep the others out."""
     users = [f"user {n}" for n in range(OPENS_AFTER)]
-    breaker, _ = failing(Breaker(), *[(ODD, user_id, MONO) for user_id in users]).tried(MONO + 10)
+    breaker, _ = failing(Breaker(), *[(ODD, user_id, MONO) for user_id in users]).permit(MONO + 10)
     left = breaker.failed(ODD, users[0], MONO + 10, MONO + 12)
     assert (left.failures, left.keys) == (OPENS_AFTER, frozenset(users))
-    probing, may = left.tried(MONO + 12)
+    probing, may = left.permit(MONO + 12)
     assert may
-    assert probing.tried(MONO + 12) == (probing, False)
+    assert probing.permit(MONO + 12) == (probing, False)
 
 
 def test_another_call_about_a_user_whose_faults_are_counted_frees_no_probe() -> None:
-    breaker, _ = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(OPENS_AFTER)]).tried(MONO + 10)
+    breaker, _ = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(OPENS_AFTER)]).permit(MONO + 10)
     assert breaker.failed(ODD, "user 0", MONO - 0.1, MONO + 12) == breaker
 
 
 def test_a_probe_whose_caller_left_gives_its_place_to_another() -> None:
-    breaker, _ = opened().tried(MONO + 10)
-    left = breaker.given_up(MONO + 10)
-    probing, may = left.tried(MONO + 10.5)
+    breaker, _ = opened().permit(MONO + 10)
+    left = breaker.withdrawn(MONO + 10)
+    probing, may = left.permit(MONO + 10.5)
     assert may
-    assert probing.tried(MONO + 10.5)[1] is False
+    assert probing.permit(MONO + 10.5)[1] is False
 
 
 @pytest.mark.parametrize("breaker", [Breaker(), opened(), Breaker().failed(throttled(30), "jane", MONO - 0.1, MONO)])
 def test_another_caller_that_leaves_opens_nothing(breaker: Breaker) -> None:
-    assert breaker.given_up(MONO - 1) == breaker
+    assert breaker.withdrawn(MONO - 1) == breaker
 
 
 def test_one_users_faults_count_once() -> None:
@@ -280,9 +280,9 @@ def test_the_keys_are_not_collected_without_end() -> None:
 @pytest.mark.parametrize("seconds", [1, 7, 60])
 def test_retry_after_opens_it_for_as_long_as_is_said(seconds: int) -> None:
     breaker = Breaker().failed(throttled(seconds), "jane", MONO - 0.1, MONO)
-    assert breaker.tried(MONO + seconds - 0.01) == (breaker, False)
+    assert breaker.permit(MONO + seconds - 0.01) == (breaker, False)
     assert breaker.retry_after(MONO) == seconds
-    assert breaker.tried(MONO + seconds)[1]
+    assert breaker.permit(MONO + seconds)[1]
 
 
 @pytest.mark.parametrize("late", [OUTAGE, ODD, throttled(1), OUR_FAULT])
@@ -308,14 +308,14 @@ def test_after_any_pause_one_call_goes_first() -> None:
     """A pause that ends for all at once would send everybody at once."""
     for told, seconds in ((throttled(3), 3.0), (OUR_FAULT, OPEN_FOR)):
         breaker = Breaker().failed(told, "jane", MONO - 0.1, MONO)
-        probing, may = breaker.tried(MONO + seconds)
+        probing, may = breaker.permit(MONO + seconds)
         assert may
-        assert probing.tried(MONO + seconds)[1] is False
+        assert probing.permit(MONO + seconds)[1] is False
 
 
 def test_a_fault_of_ours_opens_it_at_once_under_its_own_row() -> None:
     breaker = Breaker().failed(OUR_FAULT, "jane", MONO - 0.1, MONO)
-    assert breaker.tried(MONO + 9.9) == (breaker, False)
+    assert breaker.permit(MONO + 9.9) == (breaker, False)
     assert breaker.code is ErrorCode.MISCONFIGURED
     assert opened().code is ErrorCode.SERVER_ERROR
 
@@ -331,7 +331,7 @@ def test_in_any_course_an_open_breaker_stays_open_for_as_long_as_it_said(course:
     breaker, mono, promised = Breaker(), MONO, -math.inf
     for outcome, passes, user_id in course:
         mono += passes
-        breaker, may = breaker.tried(mono)
+        breaker, may = breaker.permit(mono)
         assert may == (mono >= promised)
         if not may:
             continue
@@ -340,4 +340,4 @@ def test_in_any_course_an_open_breaker_stays_open_for_as_long_as_it_said(course:
         assert promised <= mono + 60
         if outcome is not None and outcome.retry_after:
             assert promised >= mono + outcome.retry_after
-    assert breaker.tried(mono + 60)[1]
+    assert breaker.permit(mono + 60)[1]

@@ -33,11 +33,12 @@ class Caller(Actor):
 
     def __init__(self, runner: AsyncRunner, ask: Callable[[], Coroutine[Any, Any, Any]], means: Means, at: int) -> None:
         super().__init__(ask, means, at)
-        self._runner, self._send = runner, runner._send
-        runner._send = self._stepped  # type: ignore[method-assign]
+        self._http = runner._here().http
+        self._send = self._http.send
+        self._http.send = self._stepped  # type: ignore[method-assign]
 
     def _stepped(self, call: Call, deadline: float) -> Any:
-        self._runner._send = self._send  # type: ignore[method-assign]
+        self._http.send = self._send  # type: ignore[method-assign]
         return Stepped(self._send(call, deadline), self.on_suspension)
 
 

@@ -195,7 +195,7 @@ def test_a_proxy_that_is_not_used_is_mentioned_once(
 ) -> None:
     """Without its password; and not where there is none, or where it is used."""
     caplog.set_level(logging.INFO)
-    network._mention_proxy.cache_clear()
+    network._log_unused_proxy.cache_clear()
     network.check_environment(config_for("https://api.example.com"))
     monkeypatch.setenv("https_proxy", "http://me:canary@proxy:3128")
     network.check_environment(config_for("https://api.example.com", trust_env_proxies=True))

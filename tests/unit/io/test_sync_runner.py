@@ -28,6 +28,7 @@ from stackauth_middleware._core.upstream import (
     ShareEnd,
 )
 from stackauth_middleware._io import network
+from stackauth_middleware._io.http_requests import RequestsClient
 from stackauth_middleware._io.sync_runner import SyncRunner
 from tests.unit.io import hostile
 from tests.unit.io.helpers import (
@@ -380,15 +381,15 @@ def test_follower_of_a_dead_leader_keeps_its_own_deadline(
     issuer = Issuer()
     dying = threading.Event()
     sends = iter(range(100))
-    send = SyncRunner._send
+    send = RequestsClient.send
 
-    def mortal(self: SyncRunner, call: Call, deadline: float) -> Reply | NoReply:
+    def mortal(self: RequestsClient, call: Call, deadline: float) -> Reply | NoReply:
         if next(sends) == 0:
             dying.wait(10)
             raise KeyboardInterrupt
         return send(self, call, deadline)
 
-    monkeypatch.setattr(SyncRunner, "_send", mortal)
+    monkeypatch.setattr(RequestsClient, "send", mortal)
     with Loopback(issuer) as server, Verifier(config_for(server.url, timeout=0.5)) as verifier:
         leader = threads.submit(verifier.verify, live_token())
         wait_until(lambda: bool(verifier._runner._in_flight))
@@ -433,8 +434,8 @@ def test_forked_child_verifies_while_locks_were_held_and_a_fetch_in_flight(threa
         def hold_every_lock() -> None:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(verifier._runner._lock)
-                stack.enter_context(cache._living_lock)
-                for one in list(cache._living):
+                stack.enter_context(cache._registered_lock)
+                for one in list(cache._registered):
                     if isinstance(one, cache.Atomic | cache.LRUCache):
                         stack.enter_context(one._lock)
                 holding.set()
