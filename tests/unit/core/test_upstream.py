@@ -1,4 +1,4 @@
-"""The effects, what is read off an answer, the retry rule, and the circuit breaker."""
+"""Effects, replies, the retry rule, and the circuit breaker."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from .helpers import MONO, NOW, WALL, bounded, reply
 CANARY = "eyJ-canary"
 DEAD = NoReply(NoReplyKind.UNSENT, "a dead pooled connection", inconclusive=True)
 OUTAGE = Failure(ErrorCode.SERVER_ERROR, "an outage")
-ODD = Failure(ErrorCode.SERVER_ERROR, "an odd account", key_only=True)
-OUR_FAULT = Failure(ErrorCode.MISCONFIGURED, "our key")
+KEY_FAULT = Failure(ErrorCode.SERVER_ERROR, "an odd account", key_only=True)
+MISCONFIGURED = Failure(ErrorCode.MISCONFIGURED, "our key")
 
 
 def throttled(seconds: int) -> Failure:
@@ -51,8 +51,8 @@ def throttled(seconds: int) -> Failure:
     ],
     ids=lambda record: type(record).__name__,
 )
-def test_record_shows_no_credential_and_has_no_members_to_walk(record: object) -> None:
-    """A repr ends up in logs; error trackers render locals, and the members of what they find there."""
+def test_repr_shows_no_credential_and_the_object_is_no_container(record: object) -> None:
+    """A repr is logged; error trackers record local variables and the members of containers."""
     assert CANARY not in repr(record)
     assert not isinstance(record, Mapping | Sequence | Iterable)
     assert not hasattr(record, "__dict__")
@@ -60,7 +60,7 @@ def test_record_shows_no_credential_and_has_no_members_to_walk(record: object) -
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "POST", "PATCH"])
 @pytest.mark.parametrize("stated", [None, True, False])
-def test_only_an_idempotent_call_is_sent_again_and_on_a_new_connection(method: str, stated: bool | None) -> None:
+def test_only_an_idempotent_call_is_retried_on_a_new_connection(method: str, stated: bool | None) -> None:
     call = Call(method, "https://api.example/x", {"a": "b"}, b"body", 10, idempotent=stated)
     script = fetch(call)
     assert next(script) is call
@@ -76,7 +76,7 @@ def test_only_an_idempotent_call_is_sent_again_and_on_a_new_connection(method: s
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "meant"),
+    ("status", "headers", "actual"),
     [
         (200, {}, 200),
         (404, {}, 404),
@@ -99,9 +99,9 @@ def test_only_an_idempotent_call_is_sent_again_and_on_a_new_connection(method: s
     ],
     ids=str,
 )
-def test_the_status_that_is_meant(status: int, headers: dict[str, str], meant: int) -> None:
-    """Stack Auth can hide a 4xx behind a 200. What cannot be read is a fault, and nothing makes a success."""
-    assert Reply(status, headers, b"").meant_status == meant
+def test_actual_status(status: int, headers: dict[str, str], actual: int) -> None:
+    """A 200 can hide a 4xx. A header that cannot be parsed is a 502, and none turns an error into a success."""
+    assert Reply(status, headers, b"").meant_status == actual
 
 
 def in_seconds(seconds: float) -> str:
@@ -133,17 +133,17 @@ def in_seconds(seconds: float) -> str:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_retry_after_is_kept_within_bounds(value: str, seconds: int | None) -> None:
+def test_retry_after_is_clamped(value: str, seconds: int | None) -> None:
     assert reply(retry_after=value).retry_after(WALL) == seconds
 
 
 def test_retry_after_rounds_up() -> None:
-    """Coming back a moment too early would only be refused again."""
+    """A retry a moment too early would be refused again."""
     then = format_datetime(datetime.fromtimestamp(WALL + 10, timezone.utc), usegmt=True)
     assert reply(retry_after=then).retry_after(WALL + 0.5) == 10
 
 
-def test_retry_after_is_none_where_it_is_not_said() -> None:
+def test_retry_after_is_none_without_the_header() -> None:
     assert reply().retry_after(WALL) is None
 
 
@@ -158,17 +158,17 @@ def test_retry_after_is_none_where_it_is_not_said() -> None:
     ).map("".join)
 )
 def test_retry_after_never_raises(value: str) -> None:
-    """Whatever an upstream writes there, the answer is whole seconds from 1 to 60, or none."""
+    """Any header value gives whole seconds from 1 to 60, or None."""
     assert reply(retry_after=value).retry_after(WALL) in (None, *range(1, 61))
 
 
-def test_a_flight_may_take_its_time_unless_it_is_told_not_to() -> None:
-    flight = Share("key", lambda: iter(()))  # type: ignore[arg-type,return-value]
-    assert (flight.budget, flight.wait, flight.max_waiters) == (float("inf"), float("inf"), None)
+def test_share_has_no_limits_by_default() -> None:
+    share = Share("key", lambda: iter(()))  # type: ignore[arg-type,return-value]
+    assert (share.budget, share.wait, share.max_waiters) == (float("inf"), float("inf"), None)
 
 
-def test_every_way_to_get_no_reply_has_words_of_its_own() -> None:
-    """The words go into the log, where they are all that tells a dead host from a slow one."""
+def test_each_kind_of_missing_reply_has_its_own_description() -> None:
+    """The description is logged, where it distinguishes a dead host from a slow one."""
     assert len({each.value for each in NoReplyKind}) == len(NoReplyKind) == 5
     assert len(ShareEnd) == 3
 
@@ -177,8 +177,8 @@ def test_every_way_to_get_no_reply_has_words_of_its_own() -> None:
 
 
 def failing(breaker: Breaker, *failures: tuple[Failure, str, float]) -> Breaker:
-    for failure, user_id, mono in failures:
-        breaker = breaker.failed(failure, user_id, mono - 0.1, mono)
+    for failure, key, mono in failures:
+        breaker = breaker.failed(failure, key, mono - 0.1, mono)
     return breaker
 
 
@@ -186,13 +186,13 @@ def opened(mono: float = MONO) -> Breaker:
     return failing(Breaker(), *[(OUTAGE, "jane", mono)] * OPENS_AFTER)
 
 
-def test_a_new_breaker_lets_calls_through() -> None:
+def test_new_breaker_permits_calls() -> None:
     assert Breaker().permit(MONO) == (Breaker(), True)
     assert not Breaker().is_open(MONO)
     assert Breaker().retry_after(MONO) == 1
 
 
-def test_five_failures_in_a_row_open_it_for_ten_seconds() -> None:
+def test_five_consecutive_failures_open_the_breaker_for_ten_seconds() -> None:
     four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
     assert not four.is_open(MONO)
     assert four.permit(MONO) == (four, True)
@@ -205,13 +205,13 @@ def test_five_failures_in_a_row_open_it_for_ten_seconds() -> None:
     assert five.code is ErrorCode.SERVER_ERROR
 
 
-def test_a_success_starts_the_count_anew() -> None:
+def test_success_resets_the_count() -> None:
     four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
     assert four.succeeded(MONO) == Breaker()
     assert opened().succeeded(MONO - 1) == Breaker()
 
 
-def test_one_probe_at_a_time() -> None:
+def test_half_open_breaker_permits_one_probe() -> None:
     breaker, may = opened().permit(MONO + 10)
     assert may
     assert breaker.permit(MONO + 10) == (breaker, False)
@@ -219,36 +219,36 @@ def test_one_probe_at_a_time() -> None:
     assert breaker.permit(MONO + 20)[1]
 
 
-def test_a_probe_that_succeeds_closes_it() -> None:
+def test_successful_probe_closes_the_breaker() -> None:
     breaker, _ = opened().permit(MONO + 10)
     assert breaker.succeeded(MONO + 10) == Breaker()
 
 
-def test_a_probe_that_fails_keeps_it_open() -> None:
+def test_failed_probe_keeps_the_breaker_open() -> None:
     breaker, _ = opened().permit(MONO + 10)
-    for failure, until in ((OUTAGE, 22), (ODD, 22), (throttled(60), 72), (throttled(1), 22), (OUR_FAULT, 22)):
+    for failure, until in ((OUTAGE, 22), (KEY_FAULT, 22), (throttled(60), 72), (throttled(1), 22), (MISCONFIGURED, 22)):
         again = breaker.failed(failure, "john", MONO + 10, MONO + 12)
         assert again.open_until == MONO + until
         assert again.permit(MONO + until - 0.1) == (again, False)
 
 
-def test_a_probe_about_a_user_whose_faults_are_counted_gives_its_place_to_another() -> None:
-    """It says no more of Stack Auth than it did before: whoever asks first would else keep the others out."""
+def test_inconclusive_probe_permits_another() -> None:
+    """A failure of a key that was counted before is no new evidence; it must not lock out all other keys."""
     users = [f"user {n}" for n in range(OPENS_AFTER)]
-    breaker, _ = failing(Breaker(), *[(ODD, user_id, MONO) for user_id in users]).permit(MONO + 10)
-    left = breaker.failed(ODD, users[0], MONO + 10, MONO + 12)
+    breaker, _ = failing(Breaker(), *[(KEY_FAULT, key, MONO) for key in users]).permit(MONO + 10)
+    left = breaker.failed(KEY_FAULT, users[0], MONO + 10, MONO + 12)
     assert (left.failures, left.keys) == (OPENS_AFTER, frozenset(users))
     probing, may = left.permit(MONO + 12)
     assert may
     assert probing.permit(MONO + 12) == (probing, False)
 
 
-def test_another_call_about_a_user_whose_faults_are_counted_frees_no_probe() -> None:
-    breaker, _ = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(OPENS_AFTER)]).permit(MONO + 10)
-    assert breaker.failed(ODD, "user 0", MONO - 0.1, MONO + 12) == breaker
+def test_inconclusive_call_that_is_not_the_probe_permits_nothing() -> None:
+    breaker, _ = failing(Breaker(), *[(KEY_FAULT, f"user {n}", MONO) for n in range(OPENS_AFTER)]).permit(MONO + 10)
+    assert breaker.failed(KEY_FAULT, "user 0", MONO - 0.1, MONO + 12) == breaker
 
 
-def test_a_probe_whose_caller_left_gives_its_place_to_another() -> None:
+def test_cancelled_probe_permits_another() -> None:
     breaker, _ = opened().permit(MONO + 10)
     left = breaker.withdrawn(MONO + 10)
     probing, may = left.permit(MONO + 10.5)
@@ -257,85 +257,85 @@ def test_a_probe_whose_caller_left_gives_its_place_to_another() -> None:
 
 
 @pytest.mark.parametrize("breaker", [Breaker(), opened(), Breaker().failed(throttled(30), "jane", MONO - 0.1, MONO)])
-def test_another_caller_that_leaves_opens_nothing(breaker: Breaker) -> None:
+def test_cancelled_call_that_is_not_the_probe_changes_nothing(breaker: Breaker) -> None:
     assert breaker.withdrawn(MONO - 1) == breaker
 
 
-def test_one_users_faults_count_once() -> None:
-    breaker = failing(Breaker(), *[(ODD, "jane", MONO)] * 50)
+def test_failures_of_one_key_count_once() -> None:
+    breaker = failing(Breaker(), *[(KEY_FAULT, "jane", MONO)] * 50)
     assert (breaker.failures, breaker.is_open(MONO)) == (1, False)
-    others = failing(breaker, *[(ODD, f"user {n}", MONO) for n in range(4)])
+    others = failing(breaker, *[(KEY_FAULT, f"user {n}", MONO) for n in range(4)])
     assert others.is_open(MONO)
 
 
-def test_a_connection_failure_counts_each_time_also_for_a_user_with_faults() -> None:
-    assert failing(Breaker(), (ODD, "jane", MONO), *[(OUTAGE, "jane", MONO)] * 4).is_open(MONO)
+def test_connection_failures_count_each_time_for_any_key() -> None:
+    assert failing(Breaker(), (KEY_FAULT, "jane", MONO), *[(OUTAGE, "jane", MONO)] * 4).is_open(MONO)
 
 
-def test_the_keys_are_not_collected_without_end() -> None:
-    breaker = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(1000)])
+def test_number_of_counted_keys_is_bounded() -> None:
+    breaker = failing(Breaker(), *[(KEY_FAULT, f"user {n}", MONO) for n in range(1000)])
     assert len(breaker.keys) == OPENS_AFTER
 
 
 @pytest.mark.parametrize("seconds", [1, 7, 60])
-def test_retry_after_opens_it_for_as_long_as_is_said(seconds: int) -> None:
+def test_retry_after_opens_the_breaker_for_that_time(seconds: int) -> None:
     breaker = Breaker().failed(throttled(seconds), "jane", MONO - 0.1, MONO)
     assert breaker.permit(MONO + seconds - 0.01) == (breaker, False)
     assert breaker.retry_after(MONO) == seconds
     assert breaker.permit(MONO + seconds)[1]
 
 
-@pytest.mark.parametrize("late", [OUTAGE, ODD, throttled(1), OUR_FAULT])
-def test_a_late_failure_does_not_cut_a_pause_short(late: Failure) -> None:
-    """Calls that were on their way when Stack Auth asked for a pause come back after it did."""
+@pytest.mark.parametrize("late", [OUTAGE, KEY_FAULT, throttled(1), MISCONFIGURED])
+def test_late_failure_does_not_shorten_a_pause(late: Failure) -> None:
+    """A call made before Stack Auth requested a pause can fail after the request."""
     breaker = Breaker().failed(throttled(60), "jane", MONO - 0.1, MONO).failed(late, "john", MONO - 0.1, MONO + 0.1)
     assert breaker.open_until == MONO + 60
 
 
-def test_a_late_success_does_not_end_a_pause_that_was_asked_for_after_it() -> None:
-    for told in (throttled(60), OUR_FAULT):
-        breaker = Breaker().failed(told, "jane", MONO - 0.1, MONO)
+def test_success_of_an_earlier_call_does_not_end_a_pause() -> None:
+    for failure in (throttled(60), MISCONFIGURED):
+        breaker = Breaker().failed(failure, "jane", MONO - 0.1, MONO)
         assert breaker.succeeded(MONO - 0.1) == breaker
         assert breaker.succeeded(MONO) == Breaker()
 
 
-def test_a_later_outage_does_not_let_an_early_success_end_a_pause() -> None:
+def test_success_of_an_earlier_call_does_not_end_a_pause_after_an_outage() -> None:
     breaker = Breaker().failed(throttled(60), "jane", MONO - 0.1, MONO).failed(OUTAGE, "john", MONO - 0.1, MONO + 0.1)
     assert breaker.succeeded(MONO - 0.1) == breaker
 
 
-def test_after_any_pause_one_call_goes_first() -> None:
-    """A pause that ends for all at once would send everybody at once."""
-    for told, seconds in ((throttled(3), 3.0), (OUR_FAULT, OPEN_FOR)):
-        breaker = Breaker().failed(told, "jane", MONO - 0.1, MONO)
+def test_breaker_is_half_open_after_any_pause() -> None:
+    """Otherwise all waiting requests would be sent at once."""
+    for failure, seconds in ((throttled(3), 3.0), (MISCONFIGURED, OPEN_FOR)):
+        breaker = Breaker().failed(failure, "jane", MONO - 0.1, MONO)
         probing, may = breaker.permit(MONO + seconds)
         assert may
         assert probing.permit(MONO + seconds)[1] is False
 
 
-def test_a_fault_of_ours_opens_it_at_once_under_its_own_row() -> None:
-    breaker = Breaker().failed(OUR_FAULT, "jane", MONO - 0.1, MONO)
+def test_misconfiguration_opens_the_breaker_at_once_with_its_own_code() -> None:
+    breaker = Breaker().failed(MISCONFIGURED, "jane", MONO - 0.1, MONO)
     assert breaker.permit(MONO + 9.9) == (breaker, False)
     assert breaker.code is ErrorCode.MISCONFIGURED
     assert opened().code is ErrorCode.SERVER_ERROR
 
 
-outcomes = st.sampled_from([OUTAGE, ODD, throttled(1), throttled(60), OUR_FAULT, None])
+outcomes = st.sampled_from([OUTAGE, KEY_FAULT, throttled(1), throttled(60), MISCONFIGURED, None])
 steps = st.lists(st.tuples(outcomes, st.floats(0, 30), st.sampled_from("abc")), max_size=40)
 
 
 @bounded
 @given(steps)
-def test_in_any_course_an_open_breaker_stays_open_for_as_long_as_it_said(course: Any) -> None:
-    """A model of one caller after another: nothing is sent while it is open, and it always opens again in time."""
+def test_open_breaker_permits_no_call_before_its_promised_end(steps_taken: Any) -> None:
+    """Sequential calls: none is permitted while the breaker is open, and it always permits one in the end."""
     breaker, mono, promised = Breaker(), MONO, -math.inf
-    for outcome, passes, user_id in course:
+    for outcome, passes, key in steps_taken:
         mono += passes
         breaker, may = breaker.permit(mono)
         assert may == (mono >= promised)
         if not may:
             continue
-        breaker = breaker.succeeded(mono) if outcome is None else breaker.failed(outcome, user_id, mono, mono)
+        breaker = breaker.succeeded(mono) if outcome is None else breaker.failed(outcome, key, mono, mono)
         promised = breaker.open_until
         assert promised <= mono + 60
         if outcome is not None and outcome.retry_after:
