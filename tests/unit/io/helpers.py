@@ -36,7 +36,7 @@ SECRET = "ssk_this_is_never_to_be_seen"
 
 
 def send_all(*calls: Call) -> Script[list[Answer]]:
-    """Send each call, and return the answers."""
+    """Send each call, and return the results."""
     answers = []
     for call in calls:
         resume = yield call
@@ -50,22 +50,22 @@ def brief(answer: Answer | NoReplyKind) -> Any:
 
 
 def ask(runner: SyncRunner, url: str, **headers: str) -> Any:
-    """Return the reply, or what kind of failure there was."""
+    """Return the reply, or the kind of the missing reply."""
     answer = runner.run(send_all(Call("GET", url, headers, max_bytes=hostile.MAX_BYTES)))[0]
     return answer.kind if isinstance(answer, NoReply) else answer
 
 
-def share_end(flight: Share) -> Script[ShareEnd]:
-    resume = yield flight
+def share_end(share: Share) -> Script[ShareEnd]:
+    resume = yield share
     assert isinstance(resume.answer, ShareEnd | Led)
     return ShareEnd.DONE if isinstance(resume.answer, Led) else resume.answer
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    """Wait for another thread to get somewhere."""
+    """Wait for a condition that another thread makes true."""
     end = time.monotonic() + 10
     while not true():
-        assert time.monotonic() < end, "another thread did not get there"
+        assert time.monotonic() < end, "the condition did not become true"
         time.sleep(0.001)
 
 
@@ -77,7 +77,7 @@ with_threads = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:
 
 
 def in_a_child(work: Callable[[], bool]) -> bool:
-    """Say whether `work` is true in a forked child, which has 20 seconds."""
+    """Return whether `work` returns True in a forked child, within 20 seconds."""
     child = os.fork()
     if child == 0:  # pragma: no cover - coverage does not see a child that is killed
         status = 2
@@ -107,7 +107,7 @@ async def opened(url: str = "http://127.0.0.1:9", **settings: Any) -> AsyncItera
 
 
 async def ask_async(runner: AsyncRunner, url: str, **headers: str) -> Any:
-    """Return the reply, or what kind of failure there was."""
+    """Return the reply, or the kind of the missing reply."""
     answer = (await runner.run(send_all(Call("GET", url, headers, max_bytes=hostile.MAX_BYTES))))[0]
     return answer.kind if isinstance(answer, NoReply) else answer
 
@@ -121,7 +121,7 @@ def ask_once(backend: Backend, url: str, **settings: Any) -> Any:
 
 
 async def gathered(*work: Callable[[], Awaitable[Any]]) -> list[Any]:
-    """Return what each of `work`, run at once, returns."""
+    """Run all of `work` concurrently, and return the results."""
     results: dict[int, Any] = {}
 
     async def one(at: int) -> None:
@@ -134,7 +134,7 @@ async def gathered(*work: Callable[[], Awaitable[Any]]) -> list[Any]:
 
 
 async def wait_until_async(true: Callable[[], bool]) -> None:
-    """Wait for another task or thread to get somewhere."""
+    """Same as `wait_until`, but async."""
     with anyio.fail_after(20):
         while not true():
             await anyio.sleep(0.001)

@@ -56,7 +56,7 @@ from tests.unit.io.loopback import (
 
 
 class HeldTransport:
-    """A stand-in whose answers wait wait_until_async they are let go."""
+    """A transport override whose replies wait for `go`."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -66,7 +66,7 @@ class HeldTransport:
         self.calls += 1
         if self.go is not None:
             await self.go.wait()
-        return Reply(200, {}, b"stand-in")
+        return Reply(200, {}, b"override")
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def transport_override(monkeypatch: pytest.MonkeyPatch) -> HeldTransport:
 
 
 def share(**limits: Any) -> Share:
-    """A flight that makes one call."""
+    """Return a shared fetch of one call."""
 
     def script() -> Script[None]:
         yield Call("GET", "http://127.0.0.1:9/", max_bytes=10)
@@ -87,7 +87,7 @@ def share(**limits: Any) -> Share:
 
 @both
 def test_all_calls_of_a_script_share_one_time_budget(backend: Backend) -> None:
-    """The second call is cut short by what the first one took; the third is not even begun."""
+    """The second call gets the rest of the time; the third is not sent."""
 
     def slowly(exchange: Exchange) -> None:
         exchange.hold(0.6)
@@ -116,7 +116,7 @@ def test_missing_certificate_file_fails_at_construction(tmp_path: Path, monkeypa
 def test_runners_in_one_event_loop_share_nothing(
     transport_override: HeldTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where run variables go by their names, as in older releases of anyio: equal flights of two are two."""
+    """Even if run variables are identified by name, as in older releases of anyio."""
     values: dict[str, Any] = {}
 
     class RunVarByName:
@@ -131,14 +131,14 @@ def test_runners_in_one_event_loop_share_nothing(
 
     async def main() -> None:
         monkeypatch.setattr(async_runner, "RunVar", RunVarByName)
-        edges = [AsyncRunner(config_for("http://127.0.0.1:9")) for _ in range(2)]
+        runners = [AsyncRunner(config_for("http://127.0.0.1:9")) for _ in range(2)]
         transport_override.go = anyio.Event()
         async with anyio.create_task_group() as group:
-            for runner in edges:
+            for runner in runners:
                 group.start_soon(runner.run, share_end(share()))
             await wait_until_async(lambda: transport_override.calls == 2)
-            edges[0].after_fork()
-            group.start_soon(edges[0].run, share_end(share()))
+            runners[0].after_fork()
+            group.start_soon(runners[0].run, share_end(share()))
             await wait_until_async(lambda: transport_override.calls == 3)
             transport_override.go.set()
 
@@ -153,13 +153,13 @@ def test_transport_override_replaces_the_network(
         raise AssertionError("a connection was asked for")
 
     monkeypatch.setattr(HttpxClient, "_new_pool", none)
-    assert brief(ask_once(backend, "http://127.0.0.1:9")) == (200, b"stand-in")
+    assert brief(ask_once(backend, "http://127.0.0.1:9")) == (200, b"override")
     AsyncRunner(config_for("http://127.0.0.1:9")).reset()
 
 
 @both
 def test_unexpected_exception_propagates_unwrapped(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In no group, though the call has a task of its own."""
+    """Not in an exception group, although a shared fetch has its own task."""
     failure = LookupError("of a library")
 
     def fail(*_: Any) -> Any:
@@ -186,10 +186,10 @@ def test_exception_of_a_script_propagates(transport_override: HeldTransport) -> 
 
 @both
 def test_script_can_handle_exception_of_a_shared_fetch(backend: Backend, transport_override: HeldTransport) -> None:
-    """A door refuses whatever went wrong; and nobody else waits for a flight that is down."""
+    """The middleware refuses the request, and the failed fetch is not in flight any more."""
 
     def fails() -> Script[None]:
-        raise LookupError("of the flight")
+        raise LookupError("of the fetch")
         yield  # type: ignore[unreachable]
 
     def script() -> Script[str]:
@@ -204,7 +204,7 @@ def test_script_can_handle_exception_of_a_shared_fetch(backend: Backend, transpo
         async with opened() as runner:
             return await runner.run(script())
 
-    assert anyio.run(main, backend=backend) == "of the flight, then Led"
+    assert anyio.run(main, backend=backend) == "of the fetch, then Led"
 
 
 @both
@@ -212,7 +212,7 @@ def test_script_can_handle_exception_of_a_shared_fetch(backend: Backend, transpo
 def test_exit_exceptions_in_a_call_propagate_unwrapped(
     end: type[BaseException], backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call has a task of its own, and a server that waits for an interrupt looks into no group."""
+    """A server that handles an interrupt does not look into exception groups."""
 
     def interrupted(runner: AsyncRunner, url: str) -> None:
         raise end("in the call")
@@ -261,7 +261,7 @@ def test_script_is_closed_when_its_task_is_cancelled(backend: Backend, transport
 def test_concurrent_callers_with_equal_keys_share_one_fetch(
     backend: Backend, transport_override: HeldTransport
 ) -> None:
-    """However many wait: the limit on waiters is for threads."""
+    """With any number of followers: `max_waiters` applies to threads."""
 
     async def main() -> None:
         transport_override.go = anyio.Event()
@@ -286,7 +286,7 @@ def test_concurrent_callers_with_equal_keys_share_one_fetch(
 
 @both
 def test_follower_with_wait_zero_returns_at_once(backend: Backend, transport_override: HeldTransport) -> None:
-    """At once, or after what it can spend on waiting, or when its own budget is spent."""
+    """And one with a limit after its `wait`, or when its own time budget is spent."""
 
     async def main() -> None:
         transport_override.go = anyio.Event()
@@ -324,7 +324,7 @@ def test_leader_stops_after_its_budget(backend: Backend) -> None:
 
 @both
 def test_followers_of_a_cancelled_leader_look_again(backend: Backend) -> None:
-    """In the middle of its call: those who waited look again, one takes over, each within its own deadline."""
+    """Followers check the cache again, and one of them leads, each within its own deadline."""
     issuer = Issuer()
 
     def conduct(exchange: Exchange) -> None:
@@ -357,7 +357,7 @@ def test_followers_of_a_cancelled_leader_look_again(backend: Backend) -> None:
 
 
 def test_leader_and_follower_can_be_cancelled_by_asyncio(transport_override: HeldTransport) -> None:
-    """By asyncio's own means, as `asyncio.wait_for` and servers do, the carrier, and then a waiter."""
+    """By `Task.cancel`, as `asyncio.wait_for` and servers do."""
     import asyncio
 
     async def main() -> None:
@@ -379,7 +379,7 @@ def test_leader_and_follower_can_be_cancelled_by_asyncio(transport_override: Hel
 
 @both
 def test_cold_start_fetches_keys_once(backend: Backend) -> None:
-    """A thousand requests at once, each with a token of its own."""
+    """A thousand concurrent requests, each with a different token."""
     issuer = Issuer()
     issuer.held = threading.Event()
     tokens = [live_token(sub=sub(at)) for at in range(1000)]
@@ -409,7 +409,7 @@ def test_cold_start_fetches_keys_once(backend: Backend) -> None:
 def test_flood_of_unknown_key_ids_causes_one_fetch(
     backend: Backend, skew: Skew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """10,000 unknown kids cause one flight, and meanwhile who has a held key does not wait for it."""
+    """10,000 unknown key ids; requests with a known key do not wait for the fetch."""
     # The count is the subject: a slow machine, or one that measures coverage, may take more than the second.
     monkeypatch.setattr("stackauth_middleware._core.key_set_cache.REFRESH_BUDGET", 60.0)
     issuer = Issuer()
@@ -428,7 +428,7 @@ def test_flood_of_unknown_key_ids_causes_one_fetch(
 
         async with verifier:
             await verifier.verify(live_token())
-            await flood(junk[:100])  # so soon after the first flight they cause none
+            await flood(junk[:100])  # within the minimum interval they cause no fetch
             assert len(server.requests) == 1
             refused.clear()
             skew.seconds = 10.1
@@ -456,7 +456,7 @@ def header(kid: str) -> str:
 
 @both
 def test_key_rotation_causes_one_fetch(backend: Backend, skew: Skew) -> None:
-    """200 honest requests at once with the new key all succeed, on one flight."""
+    """200 concurrent requests with the new key succeed."""
     issuer = Issuer()
     new = Signer(77_777, "rotated")
     tokens = [live_token(signer=new, sub=sub(at)) for at in range(200)]
@@ -524,7 +524,7 @@ sys.addaudithook(hook)
 look_up, socket.getaddrinfo = socket.getaddrinfo, looking_up
 
 def clock():
-    # The time, less that spent in wait for a processor.
+    # The time without that spent waiting for a processor.
     waited = int(os.pread(schedstat, 100, 0).split()[1]) / 1e9 if schedstat else 0
     return time.monotonic() - waited
 
@@ -561,7 +561,7 @@ with Loopback(issuer) as server:
 
 @both
 def test_first_call_does_not_block_the_event_loop(backend: Backend) -> None:
-    """In a fresh process, 50 requests waiting for slow keys: no import, file or blocking call on the loop's thread.
+    """50 requests wait for slow keys in a new process: no import, file or blocking call in the thread of the loop.
 
     The 100 ms of a stall are asserted on the best of three runs, less the time for which the machine, busy with
     others, let this thread wait for a processor (where the kernel tells).
@@ -588,39 +588,39 @@ def test_first_call_does_not_block_the_event_loop(backend: Backend) -> None:
 
 
 @both
-@pytest.mark.parametrize("ending", ["done before", "given up", "left behind", "never started"])
+@pytest.mark.parametrize("ending", ["finished before", "cancelled on demand", "cancelled at the end", "never started"])
 def test_task_beside_the_body_is_cancelled_on_demand_or_at_its_end(ending: str, backend: Backend) -> None:
-    """What was started is given up on demand, or at the end of the body, which waits for it to end."""
+    """The end of the body waits for the task to end."""
     done: list[str] = []
 
     async def work() -> None:
         done.append("started")
         try:
-            await anyio.sleep(0 if ending == "done before" else 60)
+            await anyio.sleep(0 if ending == "finished before" else 60)
             done.append("finished")
         except anyio.get_cancelled_exc_class():
             done.append("cancelled")
             raise
 
     async def main() -> None:
-        async with beside(work) as (start, give_up):
+        async with beside(work) as (start, cancel):
             if ending != "never started":
                 start()
                 await anyio.sleep(0.02)
-            if ending == "given up":
-                give_up()
+            if ending == "cancelled on demand":
+                cancel()
                 await anyio.sleep(0.02)
                 assert done[-1] == "cancelled"
 
     anyio.run(main, backend=backend)
-    ends = {"done before": ["started", "finished"], "never started": []}
+    ends = {"finished before": ["started", "finished"], "never started": []}
     assert done == ends.get(ending, ["started", "cancelled"])
 
 
 @both
 @pytest.mark.parametrize("failure", [LookupError("of the app"), SystemExit(3)])
 def test_exception_of_the_body_propagates_unwrapped(failure: BaseException, backend: Backend) -> None:
-    """In no group, and with what was beside it given up."""
+    """Not in an exception group; the task is cancelled."""
 
     async def main() -> None:
         async with beside(anyio.sleep_forever) as (start, _):
@@ -648,7 +648,7 @@ def test_body_can_be_cancelled(backend: Backend) -> None:
 @forking
 @with_threads
 def test_forked_child_verifies_over_its_own_connections() -> None:
-    """From within a loop that has a flight of the same keys in the air, in a new loop, over connections of its own."""
+    """In a new event loop, while the parent's loop has a fetch of the same keys in flight."""
     issuer = Issuer()
     issuer.held = held = threading.Event()
 

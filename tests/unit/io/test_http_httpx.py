@@ -46,7 +46,7 @@ from tests.unit.io.test_deadline_adapter import closed_address, tunnel
 @both
 @pytest.mark.parametrize("case", hostile.CASES, ids=hostile.IDS)
 def test_server_behaviour_gives_expected_result_within_budget(case: hostile.Case, backend: Backend) -> None:
-    """Whatever a server does ends in the same answer as over the threaded edge, within the budget and the cap."""
+    """The same result as in `test_http_requests`, within the time budget and the size limit."""
     timeout = 0.3 if case.outcome is NoReplyKind.TIMED_OUT else 30
     with Loopback(case.conduct) as server:
         began = time.monotonic()
@@ -64,7 +64,7 @@ def test_two_content_lengths_are_rejected(backend: Backend) -> None:
 
 
 @both
-def test_an_early_hint_is_not_taken_for_the_answer(backend: Backend) -> None:
+def test_early_hints_are_not_taken_for_the_reply(backend: Backend) -> None:
     def conduct(exchange: Exchange) -> None:
         exchange.send("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
         exchange.hold(0.02)
@@ -80,7 +80,7 @@ def test_an_early_hint_is_not_taken_for_the_answer(backend: Backend) -> None:
 
 @both
 def test_redirect_is_not_followed(backend: Backend) -> None:
-    """Nothing of the call reaches the server that it is redirected to."""
+    """The target of the redirect receives nothing."""
     with Loopback(hostile.whole) as second:
         for status in (301, 302, 303, 307, 308):
             with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:  # type: ignore[misc]
@@ -92,7 +92,7 @@ def test_redirect_is_not_followed(backend: Backend) -> None:
 
 @both
 def test_only_our_headers_are_sent(backend: Backend) -> None:
-    """The headers of the call and of every call, none that a library adds, and no cookie of the answer before."""
+    """Those of the call and of every call, none that a library adds, and no cookie."""
 
     async def main() -> None:
         async with opened(server.url) as runner:
@@ -123,7 +123,7 @@ def test_header_names_are_lower_case_and_repeated_headers_joined(backend: Backen
 
 def test_netrc_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     with Loopback(hostile.whole) as server:
         ask_once("asyncio", server.url)
@@ -133,7 +133,7 @@ def test_netrc_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @both
 def test_request_headers_are_not_logged(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither ours nor the clients' loggers tell a key, not even at DEBUG and when the call fails."""
+    """By no logger, ours or of a library, even at DEBUG and if the call fails."""
 
     async def main() -> list[Any]:
         async with opened(server.url) as runner:
@@ -149,7 +149,7 @@ def test_request_headers_are_not_logged(backend: Backend, caplog: pytest.LogCapt
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *places: Any) -> None:
-    """Have every name resolve to `places`, under both libraries."""
+    """Make every name resolve to `places`, under asyncio and trio."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
 
     async def resolve(*_: Any, **__: Any) -> Any:
@@ -163,7 +163,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *places: Any) -> None:
 
 @both
 def test_each_address_of_a_host_is_tried(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past one that refuses and one that never answers, at the same port."""
+    """After one that refuses and one that never answers, at the same port."""
     with Loopback(hostile.whole) as server, deaf_address("127.0.0.3", server.port) as deaf:
         resolving(monkeypatch, ("127.0.0.2", server.port), deaf, ("127.0.0.1", server.port))
         url = f"http://three.example:{server.port}"
@@ -185,7 +185,7 @@ def test_closed_port_is_unsent(backend: Backend) -> None:
 def test_certificates_of_the_environment_are_trusted(
     backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SSL_CERT_FILE is trusted, for the name in the certificate."""
+    """SSL_CERT_FILE, but only for the name in the certificate."""
     mine = authority.make(tmp_path)
     with Loopback(hostile.whole, mine.server_context()) as server:
         assert ask_once(backend, server.url) is NoReplyKind.UNSENT
@@ -199,7 +199,7 @@ def test_certificates_of_the_environment_are_trusted(
 @both
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <:pytest.PytestUnraisableExceptionWarning")
 def test_hanging_tls_handshake_times_out(backend: Backend) -> None:
-    """httpcore leaves the socket of a cancelled handshake to the garbage collector, which complains: here and now."""
+    """httpcore leaves the socket of a cancelled handshake to the garbage collector, which warns."""
     with Loopback(hostile.whole) as silent:  # it waits for the end of an HTTP header, which no handshake has
         began = time.monotonic()
         assert ask_once(backend, silent.url.replace("http:", "https:"), timeout=0.3) is NoReplyKind.TIMED_OUT
@@ -223,12 +223,12 @@ def test_proxy_is_used_only_with_trust_env_proxies(backend: Backend, monkeypatch
 def test_https_is_tunnelled_through_a_proxy(
     proxy_speaks_tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The certificates of the environment hold for the proxy, too; its password goes to it alone."""
+    """The certificates of the environment apply to the proxy too; only the proxy gets its password."""
     mine = authority.make(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
     tls = mine.server_context() if proxy_speaks_tls else None
     with Loopback(hostile.whole, mine.server_context()) as server, Loopback(tunnel, tls) as proxy:
-        monkeypatch.setenv("https_proxy", proxy.url.replace("://", "://somebody:word@"))
+        monkeypatch.setenv("https_proxy", proxy.url.replace("://", "://user:word@"))
         assert brief(ask_once("asyncio", server.url, trust_env_proxies=True)) == hostile.WHOLE
     assert [each.method for each in proxy.requests] == ["CONNECT"]
     assert proxy.requests[0].headers["proxy-authorization"].startswith("Basic ")
@@ -236,7 +236,7 @@ def test_https_is_tunnelled_through_a_proxy(
 
 
 def test_unsupported_proxy_set_later_fails_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past the constructor it is a failure of the call: nothing is raised, and nobody goes round the proxy."""
+    """Nothing is raised, and the call does not bypass the proxy."""
 
     async def main() -> Any:
         async with opened(server.url, trust_env_proxies=True) as runner:
@@ -280,7 +280,7 @@ def test_closed_pooled_connection_is_replaced(backend: Backend) -> None:
 
 @both
 def test_call_is_retried_when_a_pooled_connection_breaks(backend: Backend) -> None:
-    """The server closes while the call is under way: one more try, over a new connection, succeeds."""
+    """The server closes the connection during the call; the retry on a new one succeeds."""
     issuer = Issuer()
 
     def conduct(exchange: Exchange) -> None:
@@ -317,7 +317,7 @@ def test_close_closes_pooled_connections_and_next_call_reconnects(backend: Backe
 
 @both
 def test_each_event_loop_has_its_own_connections(backend: Backend) -> None:
-    """One verifier for all: each loop has connections of its own, and the keys are everybody's."""
+    """With one verifier, whose keys all event loops share."""
     with Loopback(Issuer()) as server:
         verifier = AsyncVerifier(config_for(server.url))
 

@@ -39,7 +39,7 @@ from tests.unit.io.loopback import (
 def test_server_behaviour_gives_expected_result_within_budget(
     case: hostile.Case, make_runner: Callable[..., SyncRunner]
 ) -> None:
-    """Whatever a server does ends in the answer that is due, within the budget and the cap."""
+    """Within the time budget and the size limit."""
     with Loopback(case.conduct) as server:
         runner = make_runner(server.url, timeout=0.3 if case.outcome is NoReplyKind.TIMED_OUT else 30)
         began = time.monotonic()
@@ -55,8 +55,8 @@ def test_two_content_lengths_are_rejected(make_runner: Callable[..., SyncRunner]
         assert ask(make_runner(server.url), server.url) in (NoReplyKind.BROKEN, NoReplyKind.UNSENT)
 
 
-def test_an_early_hint_is_not_taken_for_the_answer(make_runner: Callable[..., SyncRunner]) -> None:
-    """http.client returns a 103 as the answer, and leaves the real one in the pipe for the next call."""
+def test_early_hints_are_not_taken_for_the_reply(make_runner: Callable[..., SyncRunner]) -> None:
+    """http.client returns a 103 as the response, and would read the final one as that of the next request."""
 
     def conduct(exchange: Exchange) -> None:
         exchange.send("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
@@ -70,7 +70,7 @@ def test_an_early_hint_is_not_taken_for_the_answer(make_runner: Callable[..., Sy
 
 
 def test_redirect_is_not_followed(make_runner: Callable[..., SyncRunner]) -> None:
-    """Nothing of the call reaches the server that it is redirected to."""
+    """The target of the redirect receives nothing."""
     with Loopback(hostile.whole) as second:
         for status in (301, 302, 303, 307, 308):
             with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:  # type: ignore[misc]
@@ -90,7 +90,7 @@ def test_cookies_are_not_stored(make_runner: Callable[..., SyncRunner]) -> None:
 
 
 def test_only_our_headers_are_sent(make_runner: Callable[..., SyncRunner]) -> None:
-    """The headers of the call and of every call, and none that a library adds."""
+    """Those of the call and of every call, and none that a library adds."""
     with Loopback(hostile.whole) as server:
         ask(make_runner(server.url), f"{server.url}/jwks?a=b", **{"x-stack-project-id": "internal"})
     [sent] = server.requests
@@ -115,7 +115,7 @@ def test_netrc_is_not_read(
     make_runner: Callable[..., SyncRunner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
     with Loopback(hostile.whole) as server:
         ask(make_runner(server.url), server.url)
@@ -132,7 +132,7 @@ def test_untrusted_certificate_receives_no_request(make_runner: Callable[..., Sy
 def test_request_headers_are_not_logged(
     make_runner: Callable[..., SyncRunner], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither ours nor the clients' loggers tell a key, not even at DEBUG and when the call fails."""
+    """By no logger, ours or of a library, even at DEBUG and if the call fails."""
     caplog.set_level(logging.DEBUG)
     with Loopback(hostile.whole) as server:
         runner = make_runner(server.url)
@@ -170,7 +170,7 @@ def test_closed_pooled_connection_is_replaced(make_runner: Callable[..., SyncRun
 
 
 def test_call_is_retried_when_a_pooled_connection_breaks() -> None:
-    """The server closes while the call is under way: one more try, over a new connection, succeeds."""
+    """The server closes the connection during the call; the retry on a new one succeeds."""
     issuer = Issuer()
 
     def conduct(exchange: Exchange) -> None:
@@ -199,7 +199,7 @@ def test_close_closes_pooled_connections(make_runner: Callable[..., SyncRunner])
 def test_partially_read_response_is_closed(
     make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once, whoever still holds it: what is left of it must never be read as the next answer."""
+    """At once, even if it is still referenced: its rest must not be read as the next response."""
     kept = []
     read = http_requests._read
 

@@ -52,10 +52,12 @@ from tests.unit.io.loopback import (
 
 
 class Gate:
-    """A flight's script that stays aloft wait_until it is let go.
+    """The script of a shared fetch, which blocks until `go` is set.
 
     Attributes:
-        carried: how many carriers there were.
+        runs: how often it was run.
+        started: set when it runs.
+        end: an exception for the next run to raise.
     """
 
     def __init__(self) -> None:
@@ -84,14 +86,14 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_missing_certificate_file_fails_at_construction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said where the edge is made, not 503 for 503 later."""
+    """And not only by failing calls later."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(ConfigError, match=r"SSL_CERT_FILE is '.*missing\.pem'; it must be a file of PEM"):
         SyncRunner(config_for("https://api.example.com"))
 
 
 def test_all_calls_of_a_script_share_one_time_budget(make_runner: Callable[..., SyncRunner]) -> None:
-    """The second call is cut short by what the first one took; the third is not even begun."""
+    """The second call gets the rest of the time; the third is not sent."""
 
     def slowly(exchange: Exchange) -> None:
         exchange.hold(0.6)
@@ -135,10 +137,10 @@ def test_exception_of_a_script_propagates(make_runner: Callable[..., SyncRunner]
 
 
 def test_script_can_handle_exception_of_a_shared_fetch(make_runner: Callable[..., SyncRunner]) -> None:
-    """A door refuses whatever went wrong; and nobody else waits for a flight that is down."""
+    """The middleware refuses the request, and the failed fetch is not in flight any more."""
 
     def fails() -> Script[None]:
-        raise LookupError("of the flight")
+        raise LookupError("of the fetch")
         yield  # type: ignore[unreachable]
 
     def script() -> Script[str]:
@@ -149,11 +151,11 @@ def test_script_can_handle_exception_of_a_shared_fetch(make_runner: Callable[...
             return f"{error}, then {type(resume.answer).__name__}"
         return "not raised"
 
-    assert make_runner().run(script()) == "of the flight, then Led"
+    assert make_runner().run(script()) == "of the fetch, then Led"
 
 
 def test_traceback_frames_hold_no_local_variables(make_runner: Callable[..., SyncRunner]) -> None:
-    """Those of ours and of the client hold keys and tokens; the caller's own stay."""
+    """Our frames and those of the HTTP client hold keys and tokens; the caller's variables remain."""
 
     def script() -> Script[None]:
         canary = "canary of the script"
@@ -238,12 +240,12 @@ def test_fetches_of_a_pool_share_the_limit_of_followers(
     make_runner: Callable[..., SyncRunner], threads: ThreadPoolExecutor
 ) -> None:
     runner, gates = make_runner(), [Gate(), Gate()]
-    flights = [gate.share(max_waiters=2)._replace(key=at, pool="pool") for at, gate in enumerate(gates)]
-    ends = [threads.submit(runner.run, share_end(flight)) for flight in flights]
+    shares = [gate.share(max_waiters=2)._replace(key=at, pool="pool") for at, gate in enumerate(gates)]
+    ends = [threads.submit(runner.run, share_end(flight)) for flight in shares]
     wait_until(lambda: all(gate.started.is_set() for gate in gates))
-    ends += [threads.submit(runner.run, share_end(flight)) for flight in flights]
+    ends += [threads.submit(runner.run, share_end(flight)) for flight in shares]
     wait_until(lambda: sum(each.waiters for each in runner._in_flight.values()) == 2)
-    assert [runner.run(share_end(flight)) for flight in flights] == [ShareEnd.FULL] * 2
+    assert [runner.run(share_end(flight)) for flight in shares] == [ShareEnd.FULL] * 2
     other = Gate()
     ends += [threads.submit(runner.run, share_end(other.share(max_waiters=2))) for _ in range(3)]
     wait_until(lambda: other.started.is_set() and runner._in_flight["key"].waiters == 2)
@@ -255,7 +257,7 @@ def test_fetches_of_a_pool_share_the_limit_of_followers(
 def test_follower_times_out_by_its_own_wait_and_budget(
     make_runner: Callable[..., SyncRunner], threads: ThreadPoolExecutor
 ) -> None:
-    """It gives up after what it can spend on waiting, or when its own budget is spent; its place is free again."""
+    """It stops after its `wait`, or when its own time budget is spent, and is no longer counted."""
     runner, gate = make_runner(timeout=0.5), Gate()
     leader = threads.submit(runner.run, share_end(gate.share()))
     wait_until(gate.started.is_set)
@@ -272,28 +274,28 @@ def test_follower_times_out_by_its_own_wait_and_budget(
 def test_follower_that_times_out_as_the_leader_finishes_does_not_release_the_lock(
     make_runner: Callable[..., SyncRunner], threads: ThreadPoolExecutor
 ) -> None:
-    """Between the two steps of landing the lock is the carrier's, and tracers and free threads do stop there."""
+    """The leader marks the fetch as done before it releases the lock, and can be suspended in between."""
     runner, gate = make_runner(), Gate()
     leader = threads.submit(runner.run, share_end(gate.share()))
     wait_until(gate.started.is_set)
-    aloft = runner._in_flight["key"]
-    lock, landing, waiter_is_gone = aloft.lock, threading.Event(), threading.Event()
+    fetch = runner._in_flight["key"]
+    lock, releasing, follower_is_done = fetch.lock, threading.Event(), threading.Event()
 
-    class LandingSlowly:
+    class SlowRelease:
         def acquire(self, *, timeout: float) -> bool:
             gate.go.set()
-            assert landing.wait(10)
+            assert releasing.wait(10)
             return lock.acquire(timeout=timeout)
 
         def release(self) -> None:
-            if not landing.is_set():
-                landing.set()
-                assert waiter_is_gone.wait(10)
+            if not releasing.is_set():
+                releasing.set()
+                assert follower_is_done.wait(10)
             lock.release()
 
-    aloft.lock = LandingSlowly()  # type: ignore[assignment]
+    fetch.lock = SlowRelease()  # type: ignore[assignment]
     assert runner.run(share_end(gate.share(wait=0.01))) is ShareEnd.DONE
-    waiter_is_gone.set()
+    follower_is_done.set()
     assert leader.result(10) is ShareEnd.DONE
     assert runner._in_flight == {}
 
@@ -316,7 +318,7 @@ def test_leader_stops_after_its_budget(make_runner: Callable[..., SyncRunner]) -
 def test_followers_of_a_killed_leader_look_again(
     death: type[BaseException], make_runner: Callable[..., SyncRunner], threads: ThreadPoolExecutor
 ) -> None:
-    """Those who waited are let go to look again, and one of them takes over."""
+    """Followers check the cache again, and one of them leads."""
     runner, gate = make_runner(), Gate()
 
     def looking_again() -> Script[int]:
@@ -341,7 +343,7 @@ def test_followers_of_a_killed_leader_look_again(
 def test_signal_before_the_leader_starts_leaves_no_fetch_in_flight(
     make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A flight that nobody carries must not stay: all who came later would wait for it in vain."""
+    """A fetch without a leader would block all later callers."""
     runner = make_runner()
 
     class Interrupted:
@@ -362,7 +364,7 @@ def test_signal_before_the_leader_starts_leaves_no_fetch_in_flight(
 
 
 def test_cold_start_under_threads_fetches_keys_once(threads: ThreadPoolExecutor) -> None:
-    """1,000 verifications by 32 threads, each with a token of its own."""
+    """1,000 verifications by 32 threads, each with a different token."""
     issuer = Issuer()
     issuer.held = threading.Event()
     tokens = [live_token(sub=f"22222222-2222-4222-8222-{at:012x}") for at in range(1000)]
@@ -377,7 +379,7 @@ def test_cold_start_under_threads_fetches_keys_once(threads: ThreadPoolExecutor)
 def test_follower_of_a_dead_leader_keeps_its_own_deadline(
     threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The carrier dies in its send late in its own budget; who takes over still has the rest of its own."""
+    """The leader dies late in its time budget; a follower that leads has the rest of its own."""
     issuer = Issuer()
     dying = threading.Event()
     sends = iter(range(100))
@@ -405,7 +407,7 @@ def test_follower_of_a_dead_leader_keeps_its_own_deadline(
 @forking
 @with_threads
 def test_forked_child_verifies_over_its_own_connections(threads: ThreadPoolExecutor) -> None:
-    """As under ``gunicorn --preload``: with the parent's keys, with none, and over connections of its own."""
+    """As under ``gunicorn --preload``, with the parent's keys and without keys."""
     with Loopback(Issuer()) as server, Verifier(config_for(server.url)) as verifier:
         verifier.verify(live_token())
 
@@ -431,7 +433,7 @@ def test_forked_child_verifies_while_locks_were_held_and_a_fetch_in_flight(threa
         wait_until(lambda: len(server.requests) == 1)
         holding, done = threading.Event(), threading.Event()
 
-        def hold_every_lock() -> None:
+        def hold_all_locks() -> None:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(verifier._runner._lock)
                 stack.enter_context(cache._registered_lock)
@@ -441,14 +443,14 @@ def test_forked_child_verifies_while_locks_were_held_and_a_fetch_in_flight(threa
                 holding.set()
                 done.wait(30)
 
-        holder = threads.submit(hold_every_lock)
+        holder = threads.submit(hold_all_locks)
         assert holding.wait(10)
 
-        def let_go_when_the_child_asks() -> None:
+        def release_when_the_child_calls() -> None:
             wait_until(lambda: len(server.requests) == 2)
             held.set()
 
-        threads.submit(let_go_when_the_child_asks)
+        threads.submit(release_when_the_child_calls)
         try:
             assert in_a_child(lambda: verifier.verify(live_token()).is_authenticated)
         finally:
