@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..errors import AuthServerError, ErrorCode
 from .cache import Atomic, LRUCache
+from .clocks import NEVER, elapsed
 from .config import StackAuthConfig
 from .rate_limited_log import RateLimitedLog
 from .records import Clocks
@@ -82,7 +83,7 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer(Generic[V]):
-    """The newest result for a key. Times are monotonic seconds, except `until`.
+    """The newest result for a key.
 
     Attributes:
         reading: the value; or a refusal, kept so that the reply to an earlier call cannot replace it.
@@ -93,17 +94,17 @@ class CachedAnswer(Generic[V]):
     """
 
     reading: V | Refusal
-    asked_at: float
-    arrived_at: float
-    fresh_at: float
+    asked_at: Clocks
+    arrived_at: Clocks
+    fresh_at: Clocks
     until: float
 
 
 class CachedFailure(NamedTuple):
-    """The last failure for a key, and when it arrived (monotonic seconds)."""
+    """The last failure for a key, and when it arrived."""
 
     failure: Failure
-    arrived_at: float
+    arrived_at: Clocks
 
 
 class Lookup(Generic[K, V]):
@@ -141,7 +142,7 @@ class Lookup(Generic[K, V]):
         self._max_age = max(ttl, config.timeout, FRESH_INTERVAL)
         self._kept: LRUCache[K, CachedAnswer[V]] = LRUCache(max_entries or MIN_SHARED_RESULTS, max_bytes)
         self._failed: LRUCache[K, CachedFailure] = LRUCache(max(max_entries, MIN_SHARED_RESULTS))
-        self._refused: LRUCache[Hashable, tuple[Refusal, float]] = LRUCache(max(max_entries, MIN_SHARED_RESULTS))
+        self._refused: LRUCache[Hashable, tuple[Refusal, Clocks]] = LRUCache(max(max_entries, MIN_SHARED_RESULTS))
 
     def get(
         self,
@@ -168,12 +169,12 @@ class Lookup(Generic[K, V]):
             RefusedError: Stack Auth refuses the credential.
             AuthServerError: Stack Auth cannot be reached, or rejects our key.
         """
-        started, clocks = now.mono, now
+        clocks = now
         subject = key if credential is None else credential
         while True:
-            look = partial(self._look, key, subject, started, clocks, fresh=fresh)
+            look = partial(self._look, key, subject, now, clocks, fresh=fresh)
             reading = look()
-            if reading is MISS and self._api.breaker.record.is_open(clocks.mono):
+            if reading is MISS and self._api.breaker.record.is_open(clocks):
                 reading = self._breaker_failure()
             if reading is MISS:
                 script = partial(self._lead, key, subject, call, clocks, until, look=look, fresh=fresh)
@@ -185,32 +186,32 @@ class Lookup(Generic[K, V]):
             if isinstance(reading, Refusal):
                 raise reading.error()
             if isinstance(reading, Failure):
-                raise reading.error(self._api.breaker.record.retry_after(clocks.mono))
+                raise reading.error(self._api.breaker.record.retry_after(clocks))
             if not isinstance(reading, _Miss):
                 return reading
 
-    def _look(self, key: K, subject: Hashable, started: float, now: Clocks, *, fresh: bool) -> Reading[V] | _Miss:
+    def _look(self, key: K, subject: Hashable, started: Clocks, now: Clocks, *, fresh: bool) -> Reading[V] | _Miss:
         """Return the cached reading that answers a request made at `started`, or `MISS`."""
         refused = self._refused.get(subject)
-        if refused is not None and now.mono - refused[1] < NEGATIVE_TTL:
+        if refused is not None and elapsed(refused[1], now) < NEGATIVE_TTL:
             return refused[0]
         cached = self._kept.get(key)
         if cached is not None and not isinstance(cached.reading, Refusal):
             if fresh:
-                is_usable = cached.asked_at > started or now.mono - cached.fresh_at < FRESH_INTERVAL
+                is_usable = elapsed(cached.asked_at, started) < 0 or elapsed(cached.fresh_at, now) < FRESH_INTERVAL
             else:  # one that arrived while this request waited is usable even with a TTL of 0
-                is_usable = cached.arrived_at >= started or self._is_fresh(cached, now)
+                is_usable = elapsed(cached.arrived_at, started) <= 0 or self._is_fresh(cached, now)
             if is_usable:
                 return cached.reading
         failed = self._failed.get(key)
         if failed is not None:
-            is_negative = failed.failure.key_only and now.mono - failed.arrived_at < NEGATIVE_TTL
-            if is_negative or failed.arrived_at >= started:
+            is_negative = failed.failure.key_only and elapsed(failed.arrived_at, now) < NEGATIVE_TTL
+            if is_negative or elapsed(failed.arrived_at, started) <= 0:
                 return failed.failure
         return MISS
 
     def _is_fresh(self, cached: CachedAnswer[V], now: Clocks) -> bool:
-        return now.mono - cached.asked_at < self._ttl and now.wall < cached.until
+        return elapsed(cached.asked_at, now) < self._ttl and now.wall < cached.until
 
     def _breaker_failure(self) -> Failure:
         return Failure(self._api.breaker.record.code, "the circuit breaker is open")
@@ -234,33 +235,33 @@ class Lookup(Generic[K, V]):
         if reading is not MISS:
             return reading
         breaker = self._api.breaker
-        if not breaker.swap(lambda record: record.permit(now.mono)):
+        if not breaker.swap(lambda record: record.permit(now)):
             return self._breaker_failure()
         try:
             resume = yield from fetch(call())
         except GeneratorExit:
-            breaker.swap(lambda record: (record.withdrawn(now.mono), None))
+            breaker.swap(lambda record: (record.withdrawn(now), None))
             raise
         try:
             read = self._read(resume.answer, key, resume.clocks)
         except (ValueError, TypeError, LookupError, RecursionError):
             read = Failure(ErrorCode.SERVER_ERROR, "the reply cannot be read", key_only=True)
-        self._report(read, key, now.mono, resume)
+        self._report(read, key, now, resume)
         if isinstance(read, Failure):
-            self._failed.put(key, CachedFailure(read, resume.clocks.mono))
+            self._failed.put(key, CachedFailure(read, resume.clocks))
             return read
-        return read if self._store(read, key, subject, now.mono, until, resume, fresh=fresh) else MISS
+        return read if self._store(read, key, subject, now, until, resume, fresh=fresh) else MISS
 
-    def _report(self, reading: Reading[V], key: K, asked_at: float, resume: Resume) -> None:
+    def _report(self, reading: Reading[V], key: K, asked_at: Clocks, resume: Resume) -> None:
         """Report the result of a call to the circuit breaker, and a failure to the log."""
-        mono = resume.clocks.mono
+        now = resume.clocks
         if isinstance(reading, Failure):
             log = self._api.faults if reading.code is ErrorCode.MISCONFIGURED else self._api.outages
-            log(mono, f"no {self._name} from {self._url}: {reading.detail}")
+            log(now.mono, f"no {self._name} from {self._url}: {reading.detail}")
         if isinstance(resume.answer, NoReply) and resume.answer.inconclusive:
             self._api.breaker.swap(lambda record: (record.withdrawn(asked_at), None))
         elif isinstance(reading, Failure) and not reading.too_large:
-            self._api.breaker.swap(lambda record: (record.failed(reading, (self._name, key), asked_at, mono), None))
+            self._api.breaker.swap(lambda record: (record.failed(reading, (self._name, key), asked_at, now), None))
         else:
             self._api.breaker.swap(lambda record: (record.succeeded(asked_at), None))
 
@@ -269,28 +270,28 @@ class Lookup(Generic[K, V]):
         reading: V | Refusal,
         key: K,
         subject: Hashable,
-        asked_at: float,
+        asked_at: Clocks,
         until: float,
         resume: Resume,
         *,
         fresh: bool,
     ) -> bool:
         """Cache `reading` and return True, or return False if the cache holds the reply to a later call."""
-        mono = resume.clocks.mono
+        now = resume.clocks
         is_value = isinstance(resume.answer, Reply) and not isinstance(reading, Refusal)
         size = size_of(resume.answer.body) if is_value and isinstance(resume.answer, Reply) else 0
 
         def replace(cached: CachedAnswer[V] | None) -> tuple[CachedAnswer[V], int] | None:
-            if cached is not None and cached.asked_at > asked_at:
+            if cached is not None and cached.asked_at.mono > asked_at.mono:
                 return None
-            fresh_at = asked_at if fresh else cached.fresh_at if cached else -math.inf
-            return CachedAnswer(reading, asked_at, mono, fresh_at, until), size
+            fresh_at = asked_at if fresh else cached.fresh_at if cached else NEVER
+            return CachedAnswer(reading, asked_at, now, fresh_at, until), size
 
         is_newest = self._kept.swap(key, replace)
         if is_newest and isinstance(reading, Refusal):
-            self._refused.put(subject, (reading, mono))
-        oldest = mono - self._max_age  # an older entry is of no use, not even to a request that is still waiting
-        self._kept.evict_while(lambda cached: cached.arrived_at < oldest)
+            self._refused.put(subject, (reading, now))
+        # An entry older than that is of no use, not even to a request that is still waiting.
+        self._kept.evict_while(lambda cached: elapsed(cached.arrived_at, now) > self._max_age)
         return is_newest
 
 

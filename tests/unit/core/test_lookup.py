@@ -191,6 +191,14 @@ def test_reply_that_arrived_atthe_time_of_the_request_answers_it() -> None:
     assert share.key == ("profile", JANE)
 
 
+def test_profile_expires_although_the_monotonic_clock_has_stopped() -> None:
+    """Its reply did not arrive after the request, although the monotonic times are equal."""
+    setup = Setup(profile_ttl=30)
+    for number in (1, 2):
+        assert setup.pump(setup.script()).display_name == f"answer {number}"
+        setup.clock.wall += 30
+
+
 @pytest.mark.parametrize("answer", [refusal(), reply(b"", 500)], ids=["refused", "failure of the key"])
 def test_negative_cache_ends_after_exactly_a_second(answer: Answer) -> None:
     setup = Setup()
@@ -318,6 +326,48 @@ def test_profiles_past_their_time_to_live_are_evicted() -> None:
     setup.clock.pass_by(31)
     setup.ask()
     assert len(setup.lookup._kept) == 1
+
+
+# -- clocks that stand still --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wall", "mono"), [(30, 0.005), (-3600, 30)], ids=["suspended host", "wall clock set back"])
+def test_profile_expires_on_the_clock_that_advanced_further(wall: float, mono: float) -> None:
+    """On a suspended host a restricted user would otherwise be let in for as long as the token lasts (B4)."""
+    setup = Setup(profile_ttl=30)
+    assert setup.ask() == "answer 1"
+    setup.clock.wall += wall
+    setup.clock.mono += mono
+    assert setup.ask() == "answer 2"
+
+
+def test_profile_expires_although_the_monotonic_clock_has_stopped() -> None:
+    """Its reply did not arrive after the request, although the monotonic times are equal."""
+    setup = Setup(profile_ttl=30)
+    for number in (1, 2):
+        assert setup.pump(setup.script()).display_name == f"answer {number}"
+        setup.clock.wall += 30
+
+
+@pytest.mark.parametrize("answer", [refusal(), reply(b"", 500)], ids=["refused", "failure of the key"])
+def test_negative_cache_ends_although_the_monotonic_clock_stands_still(answer: Answer) -> None:
+    setup = Setup()
+    setup.users_me.instead = always(answer)
+    with pytest.raises((RefusedError, AuthServerError)):
+        setup.ask()
+    setup.users_me.instead = always(None)
+    setup.clock.wall += 1
+    assert setup.ask() == "answer 2"
+
+
+def test_breaker_closes_although_the_monotonic_clock_stands_still() -> None:
+    setup = Setup()
+    setup.users_me.instead = always(TIMED_OUT)
+    for _ in range(OPENS_AFTER):
+        setup.failure()
+    setup.users_me.instead = always(None)
+    setup.clock.wall += OPEN_FOR
+    assert setup.ask() == f"answer {OPENS_AFTER + 1}"
 
 
 # -- newer wins ---------------------------------------------------------------------------------------
@@ -490,7 +540,7 @@ def test_failures_on_pooled_connections_alone_never_open_the_breaker() -> None:
     setup.users_me.instead = always(TIMED_OUT)
     for _ in range(OPENS_AFTER):
         setup.failure()
-    assert setup.lookup._api.breaker.record.is_open(setup.clock.mono)
+    assert setup.lookup._api.breaker.record.is_open(setup.clock.now)
 
 
 def test_successful_retry_is_no_failure() -> None:
