@@ -173,7 +173,7 @@ class Lookup(Generic[K, V]):
         subject = key if credential is None else credential
         while True:
             look = partial(self._look, key, subject, now, clocks, fresh=fresh)
-            reading = look()
+            reading: Reading[V] | _Miss = look()
             if reading is MISS and self._api.breaker.record.is_open(clocks):
                 reading = self._breaker_failure()
             if reading is MISS:
