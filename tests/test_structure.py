@@ -70,10 +70,10 @@ IMPURE = {
 """What no module of `_core` imports, but for those named, which guard their swaps with a lock."""
 
 OWNERS = {
-    "requests": {"_io/sync_runner", "_io/deadline_adapter"},
-    "urllib3": {"_io/sync_runner", "_io/deadline_adapter"},
-    "httpx": {"_io/async_runner"},
-    "anyio": {"_io/async_runner", "_handler_api"},
+    "requests": {"_io/http_requests", "_io/deadline_adapter"},
+    "urllib3": {"_io/http_requests", "_io/deadline_adapter"},
+    "httpx": {"_io/http_httpx"},
+    "anyio": {"_io/async_runner", "_io/http_httpx", "_handler_api"},
     "asgiref": {"asgi"},
     "jwt": {"_core/tokens", "_core/key_sets"},
     "cryptography": {"_core/tokens", "_core/key_sets"},

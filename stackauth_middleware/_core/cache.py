@@ -1,7 +1,7 @@
-"""What is remembered between requests, and the only locks that guard it.
+"""State that outlives a request: atomic records, LRU caches, and their locks.
 
-A lock here is held for a look, a decision and a swap: never over I/O, a signature check or a yield.
-A forked child gets fresh locks, since a thread of the parent may have held one of them for ever.
+A lock is held only while a record is read, a decision made and the record replaced; never during I/O, a signature
+check or a yield. A forked child gets new locks, since another thread of the parent may have held one of them.
 """
 
 from __future__ import annotations
@@ -20,30 +20,56 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Atomic(Generic[R]):
-    """One immutable record, read without a lock and swapped whole under one."""
+class Resettable(Protocol):
+    """State that outlives a request, and that `register` includes in resets and forks."""
 
-    def __init__(self, first: R) -> None:
-        self._first = first
-        self.record = first
+    def reset(self) -> None:
+        """Return to the initial, empty state."""
+
+    def after_fork(self) -> None:
+        """Replace what belongs to the parent process (locks, fetches in flight, sockets), in a forked child."""
+
+
+class Atomic(Generic[R]):
+    """One immutable record, read without a lock and replaced under one.
+
+    Args:
+        initial: the first record, to which `reset` returns.
+
+    Attributes:
+        record: the current record.
+    """
+
+    def __init__(self, initial: R) -> None:
+        self._initial = initial
+        self.record = initial
         self.after_fork()
         register(self)
 
     def swap(self, decide: Callable[[R], tuple[R, T]]) -> T:
-        """Replace the record by what `decide` makes of it, and return what else it says."""
+        """Replace the record in one step.
+
+        Args:
+            decide: takes the current record; returns the new one and the result of this call.
+
+        Returns:
+            The second value that `decide` returned.
+        """
         with self._lock:
             self.record, result = decide(self.record)
             return result
 
     def put(self, record: R) -> None:
-        """Replace the record, whatever it was."""
+        """Replace the record unconditionally."""
         with self._lock:
             self.record = record
 
     def reset(self) -> None:
-        self.put(self._first)
+        """Return to the initial record."""
+        self.put(self._initial)
 
     def after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent process may hold."""
         self._lock = threading.Lock()
 
 
@@ -51,12 +77,12 @@ class LRUCache(Generic[K, V]):
     """A least-recently-used cache, bounded in entries and, where the caller states sizes, in bytes.
 
     Args:
-        bound: entries that are kept at most; 0 keeps none.
-        max_bytes: sum of the sizes of all entries at most. The newest entry is kept whatever its size.
+        max_entries: the number of entries; 0 disables the cache.
+        max_bytes: the sum of the sizes of all entries. The newest entry is kept regardless of its size.
     """
 
-    def __init__(self, bound: int, max_bytes: float = math.inf) -> None:
-        self._bound = bound
+    def __init__(self, max_entries: int, max_bytes: float = math.inf) -> None:
+        self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._values: OrderedDict[K, V] = OrderedDict()
         self._sizes: dict[K, int] = {}
@@ -68,6 +94,7 @@ class LRUCache(Generic[K, V]):
         return len(self._values)
 
     def get(self, key: K) -> V | None:
+        """Return the value of `key`, or None, and mark the entry as used."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:
@@ -75,20 +102,21 @@ class LRUCache(Generic[K, V]):
             return value
 
     def put(self, key: K, value: V) -> None:
+        """Add or replace an entry of size 0."""
         self.swap(key, lambda _: (value, 0))
 
     def swap(self, key: K, decide: Callable[[V | None], tuple[V, int] | None]) -> bool:
-        """Replace the value of `key` by what `decide` makes of it, in one step, and evict what exceeds the bounds.
+        """Replace the value of `key` in one step, and evict entries that exceed the bounds.
 
         Args:
             key: of the entry.
-            decide: takes the value that is kept, or None; returns the new one and its size in bytes, or
-                None to leave the entry as it is.
+            decide: takes the cached value, or None; returns the new value and its size in bytes, or None to leave
+                the entry unchanged.
 
         Returns:
             Whether the entry was replaced.
         """
-        if not self._bound:
+        if not self._max_entries:
             return False
         with self._lock:
             new = decide(self._values.get(key))
@@ -99,19 +127,20 @@ class LRUCache(Generic[K, V]):
             if size:
                 self._sizes[key] = size
                 self._bytes += size
-            while len(self._values) > self._bound or (self._bytes > self._max_bytes and len(self._values) > 1):
+            while len(self._values) > self._max_entries or (self._bytes > self._max_bytes and len(self._values) > 1):
                 self._remove(next(iter(self._values)))
             return True
 
     def drop(self, key: K) -> None:
+        """Remove the entry of `key`, if there is one."""
         with self._lock:
             self._remove(key)
 
     def evict_while(self, is_expired: Callable[[V], bool]) -> None:
-        """Evict the least recently used entries, up to the first that has not expired.
+        """Evict entries from the least recently used on, up to the first that has not expired.
 
-        Where each use of an entry is within its time to live, and this is called whenever one is added,
-        no entry outlives twice that time.
+        If every entry is used only within its time to live, and this is called whenever one is added, no entry
+        stays longer than twice that time.
         """
         with self._lock:
             while self._values:
@@ -121,52 +150,44 @@ class LRUCache(Generic[K, V]):
                 self._remove(key)
 
     def reset(self) -> None:
+        """Remove all entries."""
         with self._lock:
             self._values.clear()
             self._sizes.clear()
             self._bytes = 0
 
+    def after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent process may hold."""
+        self._lock = threading.Lock()
+
     def _remove(self, key: K) -> None:
         self._values.pop(key, None)
         self._bytes -= self._sizes.pop(key, 0)
 
-    def after_fork(self) -> None:
-        self._lock = threading.Lock()
+
+_registered: WeakSet[Resettable] = WeakSet()
+_registered_lock = threading.Lock()
 
 
-class Resettable(Protocol):
-    """Something that outlives a request."""
-
-    def reset(self) -> None:
-        """Be as on the first day."""
-
-    def after_fork(self) -> None:
-        """Let go, in a forked child, of what belongs to the parent: locks, flights, sockets."""
-
-
-_living: WeakSet[Resettable] = WeakSet()
-_living_lock = threading.Lock()
-
-
-def register(one: Resettable) -> None:
-    """Have `one` told of forks, and of `reset_all`, for as long as it lives."""
-    with _living_lock:
-        _living.add(one)
+def register(state: Resettable) -> None:
+    """Include `state` in `reset_all` and in forks, without keeping it alive."""
+    with _registered_lock:
+        _registered.add(state)
 
 
 def reset_all() -> None:
-    """Empty every memory of the process: what one test learnt is no business of the next."""
-    with _living_lock:
-        living = list(_living)
-    for one in living:
-        one.reset()
+    """Reset every registered state of this process, so that tests do not affect each other."""
+    with _registered_lock:
+        states = list(_registered)
+    for state in states:
+        state.reset()
 
 
 def _after_fork() -> None:
-    global _living_lock  # noqa: PLW0603
-    _living_lock = threading.Lock()
-    for one in list(_living):
-        one.after_fork()
+    global _registered_lock  # noqa: PLW0603
+    _registered_lock = threading.Lock()
+    for state in list(_registered):
+        state.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""JSON values that cannot be changed: what is shared between requests, nobody may write to."""
+"""Immutable JSON values, safe to share between requests."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ def _refuse_change(self: object, *_: object, **__: object) -> NoReturn:
     raise TypeError("this mapping is shared between requests and cannot be changed; copy it first")
 
 
-_unchangeable: Any = _refuse_change
+_immutable: Any = _refuse_change
 
 
 class FrozenDict(dict[str, Any]):
-    """A JSON object that cannot be changed. A dict to every encoder; hashable when its values are."""
+    """An immutable JSON object. It is a dict, so every encoder accepts it; hashable if its values are."""
 
     __slots__ = ()
 
-    __setitem__ = __delitem__ = _unchangeable
-    clear = pop = popitem = setdefault = update = __ior__ = _unchangeable
+    __setitem__ = __delitem__ = _immutable
+    clear = pop = popitem = setdefault = update = __ior__ = _immutable
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -35,7 +35,7 @@ class FrozenDict(dict[str, Any]):
 
 
 def freeze(value: Any) -> Any:
-    """Return `value`, made of JSON, as one that cannot be changed at any depth."""
+    """Return the JSON `value` as an equal one that is immutable at any depth."""
     if isinstance(value, dict):
         return FrozenDict({name: freeze(member) for name, member in value.items()})
     if isinstance(value, list | tuple):
@@ -44,7 +44,7 @@ def freeze(value: Any) -> Any:
 
 
 def thaw(value: Any) -> Any:
-    """Return a copy of a frozen value as plain dicts and lists."""
+    """Return a copy of a frozen `value` made of plain dicts and lists."""
     if isinstance(value, Mapping):
         return {name: thaw(member) for name, member in value.items()}
     if isinstance(value, tuple):

@@ -1,8 +1,8 @@
-"""Lookups: answers of Stack Auth, kept by key, in front of every call to its API.
+"""Lookups: cached replies of Stack Auth by key.
 
-A lookup is declared by what it asks (a `Call` for each key), its reader, its time to live and its bounds. What is the
-same for all is here: the local cache, the negative cache, single flight, the circuit breaker, and the rule that
-only an answer that was asked for later replaces one that is kept.
+A subclass or instance declares the call for a key, the reader of its reply, the time to live and the bounds. `Lookup`
+provides the rest: the local cache, the negative cache, single flight, the circuit breaker, and the rule that an entry
+is replaced only by the reply to a later call.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..errors import AuthServerError, ErrorCode
 from .cache import Atomic, LRUCache
+from .clocks import NEVER, elapsed
 from .config import StackAuthConfig
 from .rate_limited_log import RateLimitedLog
 from .records import Clocks
@@ -43,31 +44,36 @@ V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 
 MIN_SHARED_RESULTS = 1000
-"""Keys whose last answer is kept even by a cache of no entries, for the callers who wait for it together."""
+"""Minimum number of cached results, so that concurrent callers share one call even with a cache size of 0."""
 FRESH_INTERVAL = 1.0
-"""Seconds between two calls about the same key that are made because a caller wants a fresh answer."""
+"""Minimum seconds between two calls for the same key that are made because a caller bypasses the cache."""
 NEGATIVE_TTL = 1.0
-"""Seconds for which a refused credential, or a key whose answer cannot be used, is not asked about again."""
+"""Seconds for which a refused credential, or a failure that concerns one key alone, is cached."""
 
 Reading: TypeAlias = V | Refusal | Failure
 
 
 class Reader(Protocol[K_contra, V_co]):
-    """Reads what Stack Auth answered about a key."""
+    """A function that reads the result of the call for a key."""
 
-    def __call__(self, answer: Answer, key: K_contra, clocks: Clocks) -> V_co | Refusal | Failure: ...
+    def __call__(self, answer: Answer, key: K_contra, clocks: Clocks) -> V_co | Refusal | Failure:
+        """Return the value, a refusal or a failure.
+
+        A ValueError, TypeError, LookupError or RecursionError is taken as a failure that concerns the key alone.
+        """
+        ...
 
 
-class _Unknown(Enum):
-    UNKNOWN = 1
+class _Miss(Enum):
+    MISS = 1
 
 
-UNKNOWN = _Unknown.UNKNOWN
-"""Nothing is kept that would do."""
+MISS = _Miss.MISS
+"""Cache miss: a call is needed."""
 
 
 class Api:
-    """What all lookups of one config share: the circuit breaker, and the log lines about outages."""
+    """State shared by all lookups of one config: the circuit breaker, and the logs of failures."""
 
     def __init__(self, config: StackAuthConfig) -> None:
         self.breaker: Atomic[Breaker] = Atomic(Breaker())
@@ -77,46 +83,44 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer(Generic[V]):
-    """The newest answer about a key. Times are monotonic, but for the last.
+    """The newest result for a key.
 
     Attributes:
-        reading: the value; or a refusal, kept so that no older answer can replace it.
-        asked_at: when it was asked for; a later answer that was asked for earlier does not replace it.
-        arrived_at: when it came.
-        fresh_at: when a fresh one was last asked for.
-        until: when it must not be used any more (wall clock).
+        reading: the value; or a refusal, kept so that the reply to an earlier call cannot replace it.
+        asked_at: when the call was made. The reply to an earlier call does not replace this one.
+        arrived_at: when the reply arrived.
+        fresh_at: when a caller last bypassed the cache.
+        until: when the entry expires at the latest (wall clock).
     """
 
     reading: V | Refusal
-    asked_at: float
-    arrived_at: float
-    fresh_at: float
+    asked_at: Clocks
+    arrived_at: Clocks
+    fresh_at: Clocks
     until: float
 
 
 class CachedFailure(NamedTuple):
-    """The last call about a key that failed, and when it did (monotonic)."""
+    """The last failure for a key, and when it arrived."""
 
     failure: Failure
-    arrived_at: float
+    arrived_at: Clocks
 
 
 class Lookup(Generic[K, V]):
-    """An answer of Stack Auth, kept by key.
+    """Replies of Stack Auth, cached by key.
 
-    A request for a key is served, in this order, by the negative cache of its credential, by the local cache, by a
-    failure that has just been met, or else, unless the circuit breaker is open, by a call that concurrent callers
-    share.
+    A request for a key is answered by the first of these that applies: the negative cache of its credential, the
+    local cache, a recent failure for the key, the open circuit breaker, or a call that concurrent callers share.
 
     Args:
-        config: of which all lookups share one breaker.
-        name: tells the keys of one lookup from those of another; also in log lines.
-        url: the address that is asked, without the key; for log lines.
-        read: makes a value, a refusal or a failure of an answer. A ValueError, TypeError, LookupError or
-            RecursionError in it is a failure that concerns the key alone.
-        ttl: seconds for which a value is kept, from when it was asked for; 0 for each caller to ask anew.
-        max_entries: values that are kept; 0 for none.
-        max_bytes: bytes that they may take, as `size_of` estimates them.
+        config: all of its lookups share one circuit breaker.
+        name: distinguishes the keys of this lookup from those of others, also in log messages.
+        url: the address without the key, for log messages.
+        read: reads the result of a call.
+        ttl: seconds for which a value is cached, from the time of its call; 0 to make a call for each request.
+        max_entries: the number of cached values; 0 to disable the cache.
+        max_bytes: the total size of the cached values, as `size_of` estimates it.
     """
 
     def __init__(
@@ -135,10 +139,10 @@ class Lookup(Generic[K, V]):
         self._read = read
         self._ttl = ttl if max_entries else 0.0
         self._api = config.get_or_create(Api)
-        self._longest = max(ttl, config.timeout, FRESH_INTERVAL)
+        self._max_age = max(ttl, config.timeout, FRESH_INTERVAL)
         self._kept: LRUCache[K, CachedAnswer[V]] = LRUCache(max_entries or MIN_SHARED_RESULTS, max_bytes)
         self._failed: LRUCache[K, CachedFailure] = LRUCache(max(max_entries, MIN_SHARED_RESULTS))
-        self._refused: LRUCache[Hashable, tuple[Refusal, float]] = LRUCache(max(max_entries, MIN_SHARED_RESULTS))
+        self._refused: LRUCache[Hashable, tuple[Refusal, Clocks]] = LRUCache(max(max_entries, MIN_SHARED_RESULTS))
 
     def get(
         self,
@@ -150,67 +154,67 @@ class Lookup(Generic[K, V]):
         until: float = math.inf,
         fresh: bool = False,
     ) -> Script[V]:
-        """Return the value of `key`.
+        """Return the value of `key`, from the cache or from Stack Auth.
 
         Args:
-            key: what is asked about; callers with an equal key share one call.
-            call: makes the call that asks, where one is needed.
+            key: callers with an equal key share one call.
+            call: makes the call, if one is needed.
             now: both clocks.
-            credential: what a refusal concerns, where that is less than the key: one of a user's tokens.
-            until: when the answer must not be used any more (wall clock).
-            fresh: whether only an answer will do that is asked for from now on, or within the last second by
-                another caller who wanted a fresh one.
+            credential: to which a refusal applies, if that is narrower than the key: one of a user's tokens.
+            until: when the entry expires at the latest (wall clock).
+            fresh: whether to bypass the cache. The value is then from a call made after `now`, or one that another
+                caller made within the last `FRESH_INTERVAL` for the same purpose.
 
         Raises:
             RefusedError: Stack Auth refuses the credential.
-            AuthServerError: Stack Auth cannot be asked, or refuses our key.
+            AuthServerError: Stack Auth cannot be reached, or rejects our key.
         """
-        started, clocks = now.mono, now
+        clocks = now
         subject = key if credential is None else credential
         while True:
-            look = partial(self._look, key, subject, started, clocks, fresh=fresh)
-            reading: Reading[V] | _Unknown = look()
-            if reading is UNKNOWN and self._api.breaker.record.is_open(clocks.mono):
+            look = partial(self._look, key, subject, now, clocks, fresh=fresh)
+            reading: Reading[V] | _Miss = look()
+            if reading is MISS and self._api.breaker.record.is_open(clocks):
                 reading = self._breaker_failure()
-            if reading is UNKNOWN:
+            if reading is MISS:
                 script = partial(self._lead, key, subject, call, clocks, until, look=look, fresh=fresh)
                 resume = yield Share((self._name, key), script, cancel_grace=CANCEL_GRACE)
                 clocks = resume.clocks
                 if resume.answer in GAVE_UP:
-                    raise AuthServerError(ErrorCode.SERVER_ERROR, 1, f"the {self._name} did not come in time")
-                reading = resume.answer.result if isinstance(resume.answer, Led) else UNKNOWN
+                    raise AuthServerError(ErrorCode.SERVER_ERROR, 1, f"the {self._name} did not arrive in time")
+                reading = resume.answer.result if isinstance(resume.answer, Led) else MISS
             if isinstance(reading, Refusal):
                 raise reading.error()
             if isinstance(reading, Failure):
-                raise reading.error(self._api.breaker.record.retry_after(clocks.mono))
-            if not isinstance(reading, _Unknown):
+                raise reading.error(self._api.breaker.record.retry_after(clocks))
+            if not isinstance(reading, _Miss):
                 return reading
 
-    def _look(self, key: K, subject: Hashable, started: float, now: Clocks, *, fresh: bool) -> Reading[V] | _Unknown:
-        """Return what can be said without asking."""
+    def _look(self, key: K, subject: Hashable, started: Clocks, now: Clocks, *, fresh: bool) -> Reading[V] | _Miss:
+        """Return the cached reading that answers a request made at `started`, or `MISS`."""
         refused = self._refused.get(subject)
-        if refused is not None and now.mono - refused[1] < NEGATIVE_TTL:
+        if refused is not None and elapsed(refused[1], now) < NEGATIVE_TTL:
             return refused[0]
-        kept = self._kept.get(key)
-        if kept is not None and not isinstance(kept.reading, Refusal):
+        cached = self._kept.get(key)
+        if cached is not None and not isinstance(cached.reading, Refusal):
             if fresh:
-                serves = kept.asked_at > started or now.mono - kept.fresh_at < FRESH_INTERVAL
-            else:
-                serves = kept.arrived_at >= started or self._lasts(kept, now)
-            if serves:
-                return kept.reading
+                is_usable = elapsed(cached.asked_at, started) < 0 or elapsed(cached.fresh_at, now) < FRESH_INTERVAL
+            else:  # one that arrived while this request waited is usable even with a TTL of 0
+                is_usable = elapsed(cached.arrived_at, started) <= 0 or self._is_fresh(cached, now)
+            if is_usable:
+                return cached.reading
         failed = self._failed.get(key)
         if failed is not None:
-            just_now = failed.failure.key_only and now.mono - failed.arrived_at < NEGATIVE_TTL
-            if just_now or failed.arrived_at >= started:
+            is_negative = failed.failure.key_only and elapsed(failed.arrived_at, now) < NEGATIVE_TTL
+            if is_negative or elapsed(failed.arrived_at, started) <= 0:
                 return failed.failure
-        return UNKNOWN
+        return MISS
 
-    def _lasts(self, kept: CachedAnswer[V], now: Clocks) -> bool:
-        return now.mono - kept.asked_at < self._ttl and now.wall < kept.until
+    def _is_fresh(self, cached: CachedAnswer[V], now: Clocks) -> bool:
+        return elapsed(cached.asked_at, now) < self._ttl and now.wall < cached.until
 
     def _breaker_failure(self) -> Failure:
-        return Failure(self._api.breaker.record.code, "Stack Auth is left alone for a while")
+        return Failure(self._api.breaker.record.code, "the circuit breaker is open")
 
     def _lead(
         self,
@@ -220,87 +224,87 @@ class Lookup(Generic[K, V]):
         now: Clocks,
         until: float,
         *,
-        look: Callable[[], Reading[V] | _Unknown],
+        look: Callable[[], Reading[V] | _Miss],
         fresh: bool,
-    ) -> Script[Reading[V] | _Unknown]:
-        """Call, and return what was read; UNKNOWN where what is kept by now was asked for later.
+    ) -> Script[Reading[V] | _Miss]:
+        """Make the call and return its reading, or `MISS` if the cache holds the reply to a later call by now.
 
-        The leader looks once more, since another may have led and left between its look and this.
+        The leader checks the cache again first, since another leader may have finished after its last check.
         """
         reading = look()
-        if reading is not UNKNOWN:
+        if reading is not MISS:
             return reading
         breaker = self._api.breaker
-        if not breaker.swap(lambda record: record.tried(now.mono)):
+        if not breaker.swap(lambda record: record.permit(now)):
             return self._breaker_failure()
         try:
             resume = yield from fetch(call())
         except GeneratorExit:
-            breaker.swap(lambda record: (record.given_up(now.mono), None))
+            breaker.swap(lambda record: (record.withdrawn(now), None))
             raise
         try:
             read = self._read(resume.answer, key, resume.clocks)
         except (ValueError, TypeError, LookupError, RecursionError):
-            read = Failure(ErrorCode.SERVER_ERROR, "an answer that cannot be read", key_only=True)
-        self._count(read, key, now.mono, resume)
+            read = Failure(ErrorCode.SERVER_ERROR, "the reply cannot be read", key_only=True)
+        self._report(read, key, now, resume)
         if isinstance(read, Failure):
-            self._failed.put(key, CachedFailure(read, resume.clocks.mono))
+            self._failed.put(key, CachedFailure(read, resume.clocks))
             return read
-        return read if self._keep(read, key, subject, now.mono, until, resume, fresh=fresh) else UNKNOWN
+        return read if self._store(read, key, subject, now, until, resume, fresh=fresh) else MISS
 
-    def _count(self, reading: Reading[V], key: K, asked_at: float, resume: Resume) -> None:
-        """Tell the breaker, and the log, what became of a call."""
-        mono = resume.clocks.mono
+    def _report(self, reading: Reading[V], key: K, asked_at: Clocks, resume: Resume) -> None:
+        """Report the result of a call to the circuit breaker, and a failure to the log."""
+        now = resume.clocks
         if isinstance(reading, Failure):
-            notice = self._api.faults if reading.code is ErrorCode.MISCONFIGURED else self._api.outages
-            notice(mono, f"no {self._name} from {self._url}: {reading.detail}")
+            log = self._api.faults if reading.code is ErrorCode.MISCONFIGURED else self._api.outages
+            log(now.mono, f"no {self._name} from {self._url}: {reading.detail}")
         if isinstance(resume.answer, NoReply) and resume.answer.inconclusive:
-            self._api.breaker.swap(lambda record: (record.given_up(asked_at), None))
+            self._api.breaker.swap(lambda record: (record.withdrawn(asked_at), None))
         elif isinstance(reading, Failure) and not reading.too_large:
-            self._api.breaker.swap(lambda record: (record.failed(reading, (self._name, key), asked_at, mono), None))
+            self._api.breaker.swap(lambda record: (record.failed(reading, (self._name, key), asked_at, now), None))
         else:
             self._api.breaker.swap(lambda record: (record.succeeded(asked_at), None))
 
-    def _keep(
+    def _store(
         self,
         reading: V | Refusal,
         key: K,
         subject: Hashable,
-        asked_at: float,
+        asked_at: Clocks,
         until: float,
         resume: Resume,
         *,
         fresh: bool,
     ) -> bool:
-        """Keep `reading`, unless what is kept was asked for later. Return whether it was kept."""
-        mono = resume.clocks.mono
+        """Cache `reading` and return True, or return False if the cache holds the reply to a later call."""
+        now = resume.clocks
         is_value = isinstance(resume.answer, Reply) and not isinstance(reading, Refusal)
         size = size_of(resume.answer.body) if is_value and isinstance(resume.answer, Reply) else 0
 
-        def newer(kept: CachedAnswer[V] | None) -> tuple[CachedAnswer[V], int] | None:
-            if kept is not None and kept.asked_at > asked_at:
+        def replace(cached: CachedAnswer[V] | None) -> tuple[CachedAnswer[V], int] | None:
+            if cached is not None and cached.asked_at.mono > asked_at.mono:
                 return None
-            fresh_at = asked_at if fresh else kept.fresh_at if kept else -math.inf
-            return CachedAnswer(reading, asked_at, mono, fresh_at, until), size
+            fresh_at = asked_at if fresh else cached.fresh_at if cached else NEVER
+            return CachedAnswer(reading, asked_at, now, fresh_at, until), size
 
-        is_newest = self._kept.swap(key, newer)
+        is_newest = self._kept.swap(key, replace)
         if is_newest and isinstance(reading, Refusal):
-            self._refused.put(subject, (reading, mono))
-        oldest = mono - self._longest  # what is older serves nobody, nor any who still waits for it
-        self._kept.evict_while(lambda kept: kept.arrived_at < oldest)
+            self._refused.put(subject, (reading, now))
+        # An entry older than that is of no use, not even to a request that is still waiting.
+        self._kept.evict_while(lambda cached: elapsed(cached.arrived_at, now) > self._max_age)
         return is_newest
 
 
 def parts_of(body: bytes) -> int:
-    """Return how many commas, lists and objects JSON has: what reading it costs."""
+    """Return the number of commas, lists and objects in JSON, a cheap estimate of its parsing cost."""
     return sum(map(body.count, (b",", b"[", b"{")))
 
 
 def size_of(body: bytes) -> int:
-    """Return the bytes of memory that what is read from the JSON in `body` takes at most, to a few per cent.
+    """Return an upper bound, to a few per cent, on the bytes of memory of the values parsed from the JSON in `body`.
 
-    Measured on CPython 3.11: a part costs up to 190 bytes beside its text; an escape or a character that is not
-    ASCII can make four bytes of each character of its string.
+    Measured on CPython 3.11: a part takes up to 190 bytes in addition to its text. An escape or non-ASCII character
+    can make every character of its string take four bytes.
     """
     width = 1 if body.isascii() and b"\\u" not in body else 4
     return 1024 + width * len(body) + 192 * parts_of(body)

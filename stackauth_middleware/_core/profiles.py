@@ -1,8 +1,8 @@
-"""Profiles of users: the users/me call, how its answer is read, and the lookup that keeps what was read.
+"""User profiles: the call to users/me, the reader of its reply, and the lookup that caches profiles.
 
-What Stack Auth answers (contract.md section 3): a status says little. A deleted user is a 400, a bad
-secret key of ours a 401 like a bad token of theirs, and an odd token a 500. So an answer is read by
-the ``code`` in its body; only where there is none does the status count.
+The reader decides by the ``code`` in the body of a reply, and by the status only if there is none
+(docs/stack-auth.md section 6). The status alone is ambiguous: a deleted user is a 400, our wrong secret key is a 401
+like a client's bad token, and an unusual token is a 500.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from .user_profile import UserProfile, profile_from_json
 from .users import User
 
 MAX_BYTES = 1024 * 1024
+"""Bytes of a reply."""
 MAX_PARTS = 32 * 1024
-"""Commas, lists and objects of an answer: what reading it costs. Metadata is the user's own to write."""
+"""Number of commas, lists and objects in a profile, a cheap bound on parsing cost: metadata is user-controlled."""
 MAX_REASON = 128
-"""Characters of a reason for a restriction, beyond which it is dropped: refusals are kept by the thousand."""
+"""Characters of a restriction reason; longer ones are dropped, since thousands of refusals may be cached."""
 
-_JUDGED = {
+_TOKEN_REFUSED = {
     "UNPARSABLE_ACCESS_TOKEN": ErrorCode.INVALID_TOKEN,
     "ACCESS_TOKEN_EXPIRED": ErrorCode.EXPIRED_TOKEN,
     "INVALID_PROJECT_FOR_ACCESS_TOKEN": ErrorCode.INVALID_TOKEN,
@@ -34,7 +35,7 @@ _JUDGED = {
     "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED": ErrorCode.ANONYMOUS_NOT_ALLOWED,
     "RESTRICTED_USER_NOT_ALLOWED": ErrorCode.RESTRICTED_NOT_ALLOWED,
 }
-_OUR_FAULT = frozenset(
+_MISCONFIGURED = frozenset(
     {
         "INVALID_SECRET_SERVER_KEY",
         "SERVER_AUTHENTICATION_REQUIRED",
@@ -56,7 +57,11 @@ Reading: TypeAlias = UserProfile | Refusal | Failure
 
 
 class ProfileLookup(Lookup[str, UserProfile]):
-    """The profiles of one config by user id. Refusals are kept by token: a user may have several."""
+    """Profiles of one config by user id. Refusals are cached by token, since a user may have several.
+
+    Args:
+        config: its API address, keys and cache settings are used.
+    """
 
     def __init__(self, config: StackAuthConfig) -> None:
         super().__init__(
@@ -73,31 +78,31 @@ class ProfileLookup(Lookup[str, UserProfile]):
     def profile(
         self, user: User, token: str, digest: bytes, now: Clocks, *, fresh: bool = False
     ) -> Script[UserProfile]:
-        """Return the profile of `user`, asking users/me where what is kept will not do.
+        """Return the profile of `user`, from the cache or from users/me.
 
         Args:
             user: of a token that passed the local check.
             token: that token.
             digest: of that token.
             now: both clocks.
-            fresh: whether only what is asked for from now on will do.
+            fresh: whether to bypass the cache, as `Lookup.get` describes.
 
         Raises:
             RefusedError: Stack Auth refuses the token.
-            AuthServerError: Stack Auth cannot be asked, or refuses our key.
+            AuthServerError: Stack Auth cannot be reached, or rejects our key.
         """
 
-        def ask() -> Call:
+        def make_call() -> Call:
             return call(self.config, token, __version__)
 
-        return self.get(user.user_id, ask, now, credential=digest, until=user.expires_at, fresh=fresh)
+        return self.get(user.user_id, make_call, now, credential=digest, until=user.expires_at, fresh=fresh)
 
 
 def call(config: StackAuthConfig, token: str, version: str) -> Call:
-    """Return the call that asks for the user of `token`, a token that passed the local check.
+    """Return the call that fetches the user of `token`, a token that passed the local check.
 
-    Anonymous and restricted users are always asked for; whom to let in is decided here, so that a
-    mode does not change who is who (contract.md section 11).
+    It always allows anonymous and restricted users: the middleware itself decides about them, so that both modes
+    agree (docs/stack-auth.md section 5).
     """
     if config.secret_server_key:
         access = {"x-stack-access-type": "server", "x-stack-secret-server-key": config.secret_server_key}
@@ -115,7 +120,10 @@ def call(config: StackAuthConfig, token: str, version: str) -> Call:
 
 
 def read(answer: Answer, key: str, clocks: Clocks) -> Reading:
-    """Return what `answer` says of the user whose id is `key`."""
+    """Return the profile of the user with the id `key`, or why `answer` holds none.
+
+    A `Reader` for `Lookup`.
+    """
     if isinstance(answer, NoReply) and answer.kind is NoReplyKind.TOO_LARGE:
         return _too_large(answer.reason)
     if not isinstance(answer, Reply):
@@ -126,13 +134,14 @@ def read(answer: Answer, key: str, clocks: Clocks) -> Reading:
             return body
         body = {}
     code = body.get("code")
-    if isinstance(code, str) and (code in _JUDGED or code in _OUR_FAULT):
+    if isinstance(code, str) and (code in _TOKEN_REFUSED or code in _MISCONFIGURED):
         return _by_code(code, body)
     if status == 200:
         return _by_body(body, key)
     retry_after = answer.retry_after(clocks.wall)
-    odd = status >= 500 or isinstance(code, str)
-    return Failure(ErrorCode.SERVER_ERROR, f"status {status}", retry_after, key_only=odd and not retry_after)
+    # A 5xx, or a code that we do not know, may concern this user alone; a Retry-After concerns the whole project.
+    key_only = (status >= 500 or isinstance(code, str)) and not retry_after
+    return Failure(ErrorCode.SERVER_ERROR, f"status {status}", retry_after, key_only=key_only)
 
 
 def _too_large(detail: str) -> Failure:
@@ -140,7 +149,7 @@ def _too_large(detail: str) -> Failure:
 
 
 def _object(body: bytes) -> Mapping[str, Any] | Failure:
-    """Return the object that `body` is, an empty one where it is none, or why it is not read as a profile."""
+    """Return the JSON object in `body`, an empty one if it holds none, or a failure if it is too large to parse."""
     if parts_of(body) > MAX_PARTS:
         return _too_large("a profile of too many parts")
     try:
@@ -153,13 +162,13 @@ def _object(body: bytes) -> Mapping[str, Any] | Failure:
 
 
 def _by_code(code: str, body: Mapping[str, Any]) -> Refusal | Failure:
-    if code in _OUR_FAULT:
+    if code in _MISCONFIGURED:
         return Failure(ErrorCode.MISCONFIGURED, f"users/me says {code}")
     details = body.get("details")
     reason = details.get("restricted_reason") if isinstance(details, dict) else None
     kind = reason.get("type") if isinstance(reason, dict) else None
     known = isinstance(kind, str) and len(kind) <= MAX_REASON
-    return Refusal(_JUDGED[code], f"users/me says {code}", kind if known else None)
+    return Refusal(_TOKEN_REFUSED[code], f"users/me says {code}", kind if known else None)
 
 
 def _by_body(body: Mapping[str, Any], user_id: str) -> UserProfile | Failure:

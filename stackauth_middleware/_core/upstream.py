@@ -1,9 +1,17 @@
-"""Asking Stack Auth: the effects of a script, what comes back, one way to fail, and the circuit breaker.
+"""Effects of a script and their results, failures of Stack Auth, and the circuit breaker.
 
-A script is a generator that yields effects and is resumed with a `Tick`: the answer, and both clocks. There are two
-effects, which the runners dispatch by type: a `Call` is sent over HTTP, a `Share` is work that concurrent callers
-share. Another kind of effect is one class here, one more member of `Effect` and `Answer`, and one function in
-each runner.
+A script is a generator that yields effects. The runner performs each effect and resumes the script with a `Resume`,
+which holds the result and the time. There are two effects: a `Call` is sent over HTTP, and a `Share` is work that
+concurrent callers share (single flight). A minimal script:
+
+    def status_of(url: str) -> Script[int]:
+        resume = yield Call("GET", url)
+        if isinstance(resume.answer, NoReply):
+            raise AuthServerError(ErrorCode.SERVER_ERROR, detail=str(resume.answer))
+        return resume.answer.status
+
+Runners dispatch effects by type. To add one, define a class here, add it to `Effect`, its result to `Answer`, and a
+method to the table of each runner.
 """
 
 from __future__ import annotations
@@ -16,37 +24,37 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ..errors import AuthServerError, ErrorCode, RefusedError
+from .clocks import elapsed
 from .records import Clocks
 
 T = TypeVar("T")
 
 MAX_BYTES = 1024 * 1024
-"""Bytes of an answer's body, unless a call sets a limit of its own."""
+"""Bytes of a reply's body, unless a call sets its own limit."""
 CANCEL_GRACE = 1.0
-"""Seconds for which a shared fetch goes on when the task that leads it is cancelled."""
+"""Seconds for which a shared fetch continues after its leader's task is cancelled."""
 OPENS_AFTER = 5
-"""Failures in a row that open the circuit breaker."""
+"""Number of consecutive failures that open the circuit breaker."""
 OPEN_FOR = 10.0
-"""Seconds for which an open breaker lets no call through; then it lets one through, as a probe."""
+"""Seconds for which an open breaker permits no call; then it permits one, the probe."""
 
 # -- effects ---------------------------------------------------------------------------------------
 
 
 class Call:
-    """An HTTP request for a runner to send, without redirects or cookies.
+    """An HTTP request to send, without redirects or cookies. Immutable by convention, like `Reply`.
 
-    Like `Reply` it is no mapping, sequence or dataclass and shows no more than its repr: error trackers
-    write out the variables of frames, and the members of what they find there. Neither is ever changed.
+    Neither is a mapping, sequence or dataclass, so that error trackers, which record the local variables of frames
+    and their members, record no more than the repr.
 
     Args:
         method: in capitals.
         url: with the query, if any.
         headers: names in lower case.
-        body: sent as it is; its type is for `headers` to say.
-        max_bytes: of the answer's body.
-        idempotent: whether sending it twice does no harm; by default where RFC 9110 section 9.2.2 says so of
-            the method.
-        fresh: whether it goes out on a new connection, never on a pooled one.
+        body: sent unchanged; its content type, if any, is in `headers`.
+        max_bytes: limit on the size of the reply's body.
+        idempotent: whether the call may be sent twice; by default as RFC 9110 section 9.2.2 defines for the method.
+        fresh: whether to use a new connection instead of a pooled one.
     """
 
     __slots__ = ("body", "fresh", "headers", "idempotent", "max_bytes", "method", "url")
@@ -74,30 +82,30 @@ class Call:
         return f"Call({self.method!r}, {self.url!r}, max_bytes={self.max_bytes})"
 
     def on_new_connection(self) -> Call:
-        """Return this call as one to send on a new connection."""
-        again = self.idempotent
-        return Call(self.method, self.url, self.headers, self.body, self.max_bytes, idempotent=again, fresh=True)
+        """Return the same call, to be sent on a new connection."""
+        same = self.idempotent
+        return Call(self.method, self.url, self.headers, self.body, self.max_bytes, idempotent=same, fresh=True)
 
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
 class Share(NamedTuple):
-    """Single flight: of concurrent callers one, the leader, runs `script`; the others are its followers.
+    """Single flight: one of several concurrent callers, the leader, runs `script`; the others follow it.
 
-    The leader is resumed with `Led`, which holds what the script returned; a follower with a `ShareEnd`, after
-    which it looks again at what the leader has left. Callers share within one runner and event loop.
+    The leader is resumed with `Led`, which holds the result of the script. A follower is resumed with a `ShareEnd`,
+    and checks the cache again. Callers share within one runner and event loop.
 
     Attributes:
         key: callers with an equal key share.
-        script: makes the script; run by the leader, once, within the leader's own time budget.
-        budget: seconds that the caller spends at most as the leader.
-        wait: seconds that it spends at most as a follower; 0 to go on at once.
-        max_waiters: how many threads may follow, in this and others of its pool, at once; None for any number.
-            Tasks are not limited, since a task that waits holds up no other.
-        cancel_grace: seconds for which the script goes on when the leader's task is cancelled, so that a client
+        script: makes the script, which the leader runs once, within its own time budget.
+        budget: seconds that the caller spends as the leader at most.
+        wait: seconds that the caller spends as a follower at most; 0 to return at once.
+        max_waiters: the number of threads that may follow at once, in all fetches of `pool`; None for no limit.
+            Tasks are not limited, since a task that waits blocks no other.
+        cancel_grace: seconds for which the script continues after the leader's task is cancelled, so that a client
             that disconnects does not make the next one start over.
-        pool: those of one pool share `max_waiters`.
+        pool: the fetches with an equal value share `max_waiters`.
     """
 
     key: Hashable
@@ -109,11 +117,17 @@ class Share(NamedTuple):
     pool: str = ""
 
 
-# -- answers ---------------------------------------------------------------------------------------
+# -- results ---------------------------------------------------------------------------------------
 
 
 class Reply:
-    """An answer read to its end. Header names in lower case."""
+    """A complete HTTP response of Stack Auth.
+
+    Args:
+        status: of the response.
+        headers: names in lower case.
+        body: at most `Call.max_bytes` bytes.
+    """
 
     __slots__ = ("body", "headers", "status")
 
@@ -122,12 +136,12 @@ class Reply:
         self.headers = headers
         self.body = body
 
-    def __repr__(self) -> str:  # the body is somebody's profile
+    def __repr__(self) -> str:  # the body may hold a profile
         return f"Reply({self.status})"
 
     @property
     def meant_status(self) -> int:
-        """The status that Stack Auth means: it can hide a 4xx behind a 200 (contract.md section 3)."""
+        """The actual status: Stack Auth can send a 4xx with the status 200 (docs/stack-auth.md section 6)."""
         for name in ("x-stack-actual-status", "x-hexclave-actual-status"):
             hidden = self.headers.get(name, "")
             if hidden not in ("", "200") and self.status < 400:
@@ -135,7 +149,11 @@ class Reply:
         return self.status
 
     def retry_after(self, wall: float) -> int | None:
-        """Return the seconds that ``Retry-After`` asks for, kept within 1 to 60; None where it says nothing."""
+        """Return the seconds in ``Retry-After`` (RFC 9110 section 10.2.3), clamped to 1 to 60, or None.
+
+        Args:
+            wall: the time on the wall clock, for a value that is a date.
+        """
         value = self.headers.get("retry-after", "").strip()
         if value.isdecimal() and value.isascii():
             return max(1, min(60, int(value[:6])))
@@ -146,7 +164,7 @@ class Reply:
 
 
 class NoReplyKind(Enum):
-    """What became of a call that was not answered."""
+    """Kinds of `NoReply`."""
 
     UNSENT = "no connection, or it failed before an answer began"
     TIMED_OUT = "the time budget was spent"
@@ -156,13 +174,13 @@ class NoReplyKind(Enum):
 
 
 class NoReply(NamedTuple):
-    """Why there is no answer.
+    """The result of a call without a usable reply.
 
     Attributes:
-        kind: what became of the call.
-        reason: what failed, in the words of the layer that failed; for logs. It holds no credential.
-        inconclusive: whether this says nothing of the server: the call failed on a pooled connection, which
-            may have been dead for long, or there was no time left to send it.
+        kind: what happened to the call.
+        reason: what failed, as the failing layer describes it; for logs. It holds no credential.
+        inconclusive: whether it is no evidence of a fault of the server: the call failed on a pooled connection,
+            which may have been dead before, or there was no time left to send it.
     """
 
     kind: NoReplyKind
@@ -174,7 +192,7 @@ class NoReply(NamedTuple):
 
 
 class Led:
-    """What the script of a `Share` returned, for the leader alone. Shows nothing of it."""
+    """The result of the script of a `Share`, for its leader. Its repr does not show the result."""
 
     __slots__ = ("result",)
 
@@ -186,7 +204,11 @@ class Led:
 
 
 class ShareEnd(Enum):
-    """How following a leader ended. After `DONE` look again: the leader has left its result, or failed."""
+    """The result of a `Share` for a follower.
+
+    After `DONE` the leader has finished, successfully or not, and the follower checks the cache again. `TIMED_OUT`
+    means that its `wait` or time budget was spent, and `FULL` that there were `max_waiters` followers already.
+    """
 
     DONE = 1
     TIMED_OUT = 2
@@ -194,13 +216,18 @@ class ShareEnd(Enum):
 
 
 GAVE_UP = (ShareEnd.TIMED_OUT, ShareEnd.FULL)
-"""The ends after which there is nothing new to look at."""
+"""The results of a follower that stopped waiting before its leader finished."""
 
 Answer: TypeAlias = "Reply | NoReply | Led | ShareEnd"
 
 
 class Resume(NamedTuple):
-    """What resumes a script."""
+    """The value with which a runner resumes a script.
+
+    Attributes:
+        answer: the result of the effect.
+        clocks: the time when it was available.
+    """
 
     answer: Answer
     clocks: Clocks
@@ -211,7 +238,7 @@ Script: TypeAlias = Generator[Effect, Resume, T]
 
 
 def fetch(call: Call) -> Script[Resume]:
-    """Send `call`, and an idempotent one once more where a pooled connection failed: pools hold dead connections."""
+    """Send `call`, and retry it once on a new connection if it is idempotent and failed on a pooled one."""
     resume = yield call
     if isinstance(resume.answer, NoReply) and resume.answer.inconclusive and call.idempotent:
         resume = yield call.on_new_connection()
@@ -222,26 +249,32 @@ def fetch(call: Call) -> Script[Resume]:
 
 
 class Refusal(NamedTuple):
-    """Stack Auth judged the credential, and refused it."""
+    """Stack Auth examined the credential and refused it.
+
+    Attributes:
+        code: the error code of the request.
+        detail: for logs.
+        restricted_reason: why the user is restricted, if Stack Auth gave a reason.
+    """
 
     code: ErrorCode
     detail: str
     restricted_reason: str | None = None
 
     def error(self) -> RefusedError:
-        """Return the exception for it."""
+        """Return the exception for this refusal."""
         return RefusedError(self.code, self.detail, self.restricted_reason)
 
 
 class Failure(NamedTuple):
-    """There is no usable answer, which says nothing of the credential.
+    """The credential could not be examined: there is no usable reply.
 
     Attributes:
         code: SERVER_ERROR or MISCONFIGURED.
-        detail: for logs; holds nothing of the answer's text.
-        retry_after: seconds for which Stack Auth asked to be left alone.
-        key_only: whether a call about another key may well succeed: an odd account gets a 500 too.
-        too_large: whether the answer is too large or too deep to be read, while Stack Auth is well.
+        detail: for logs; holds no text of the reply.
+        retry_after: the seconds in the reply's Retry-After.
+        key_only: whether it may concern this key alone: Stack Auth answers 500 for some unusual accounts.
+        too_large: whether the reply is too large or too deeply nested to parse, which is no fault of Stack Auth.
     """
 
     code: ErrorCode
@@ -251,64 +284,88 @@ class Failure(NamedTuple):
     too_large: bool = False
 
     def error(self, retry_after: int) -> AuthServerError:
-        """Return the exception for it; `retry_after`, in seconds, where a retry makes sense."""
+        """Return the exception for this failure, with `retry_after` in seconds if a retry makes sense."""
         if self.code is ErrorCode.MISCONFIGURED:
             return AuthServerError(self.code, detail=self.detail)
         return AuthServerError(self.code, retry_after, self.detail)
 
 
 class Breaker(NamedTuple):
-    """Circuit breaker: stops calling a Stack Auth that fails. Times are monotonic seconds.
+    """Circuit breaker: stops calling Stack Auth while it fails. Immutable.
+
+    It is closed at first, open for `pause` seconds from `opened_at` on (on whichever clock advances further), and then
+    half-open: the next call is permitted alone, as the probe.
 
     Attributes:
-        failures: how many calls in a row failed; those about one key that concern it alone count once.
-        keys: whose own failures are among them.
-        open_until: when the next call may be tried; it goes alone. -inf while all may call.
-        pause_requested_at: when Stack Auth last asked to be left alone, by a Retry-After or by refusing our key.
-        code: the error code until then.
+        failures: the number of consecutive failures; those that concern one key alone count once per key.
+        keys: the keys counted in that way.
+        opened_at: when the current pause began, or None while the breaker is closed.
+        pause: seconds; the length of the current pause.
+        probe_at: when the probe was permitted, while it is on its way.
+        pause_requested_at: when Stack Auth last requested a pause, by a Retry-After or by rejecting our key.
+        code: the error code of requests while the breaker is open.
     """
 
     failures: int = 0
     keys: frozenset[Hashable] = frozenset()
-    open_until: float = -math.inf
+    opened_at: Clocks | None = None
+    pause: float = 0.0
+    probe_at: Clocks | None = None
     pause_requested_at: float = -math.inf
     code: ErrorCode = ErrorCode.SERVER_ERROR
 
-    def is_open(self, mono: float) -> bool:
-        return mono < self.open_until
+    def remaining(self, now: Clocks) -> float:
+        """Return the seconds until a call is permitted; 0 or less if one is."""
+        return 0.0 if self.opened_at is None else self.pause - elapsed(self.opened_at, now)
 
-    def retry_after(self, mono: float) -> int:
-        """Return the whole seconds until a call may be tried, at least 1."""
-        return max(1, math.ceil(self.open_until - mono)) if self.is_open(mono) else 1
+    def is_open(self, now: Clocks) -> bool:
+        """Return whether calls are not permitted."""
+        return self.remaining(now) > 0
 
-    def tried(self, mono: float) -> tuple[Breaker, bool]:
-        """Return the record after asking to make a call, and whether it may be made."""
-        if self.is_open(mono):
+    def retry_after(self, now: Clocks) -> int:
+        """Return the whole seconds until a call is permitted, at least 1."""
+        return max(1, math.ceil(self.remaining(now)))
+
+    def permit(self, now: Clocks) -> tuple[Breaker, bool]:
+        """Return the breaker after a request to make a call, and whether the call is permitted."""
+        if self.is_open(now):
             return self, False
-        if self.open_until == -math.inf:
+        if self.opened_at is None:
             return self, True
-        return self._replace(open_until=mono + OPEN_FOR), True  # the one probe: until it is back, no other
+        return self._replace(opened_at=now, pause=OPEN_FOR, probe_at=now), True  # no other call until the probe ends
 
-    def given_up(self, asked_at: float) -> Breaker:
-        """Return the record after a call that told nothing: if it was the probe, the next may be one."""
-        return self._replace(open_until=asked_at) if self.open_until == asked_at + OPEN_FOR else self
+    def withdrawn(self, asked_at: Clocks) -> Breaker:
+        """Return the breaker after a call without a conclusive result. If it was the probe, permit another."""
+        return self._replace(pause=0.0, probe_at=None) if self.probe_at == asked_at else self
 
-    def succeeded(self, asked_at: float) -> Breaker:
-        """Return the record after an answer, asked for at `asked_at`."""
-        return self if asked_at < self.pause_requested_at else Breaker()
+    def succeeded(self, asked_at: Clocks) -> Breaker:
+        """Return the breaker after a call, made at `asked_at`, that got a usable reply."""
+        return self if asked_at.mono < self.pause_requested_at else Breaker()
 
-    def failed(self, failure: Failure, key: Hashable, asked_at: float, mono: float) -> Breaker:
-        """Return the record after a call that failed. What is open stays so for as long as was said before.
+    def failed(self, failure: Failure, key: Hashable, asked_at: Clocks, now: Clocks) -> Breaker:
+        """Return the breaker after a call that failed.
 
-        But a probe about a key that is counted already tells nothing new: the next caller may try.
+        A pause is never shortened. A probe for a key that was counted before is no new evidence: the next caller may
+        make another.
+
+        Args:
+            failure: of the call.
+            key: that the call was about.
+            asked_at: when the call was made.
+            now: when it failed.
         """
         if failure.code is ErrorCode.MISCONFIGURED:
-            return Breaker(open_until=max(self.open_until, mono + OPEN_FOR), pause_requested_at=mono, code=failure.code)
+            return Breaker(pause_requested_at=now.mono, code=failure.code)._paused(self, OPEN_FOR, now)
         if failure.key_only and key in self.keys:
-            return self.given_up(asked_at)
+            return self.withdrawn(asked_at)
         failures = self.failures + 1
         keys = self.keys | {key} if failure.key_only and failures <= OPENS_AFTER else self.keys
-        pause_requested_at = mono if failure.retry_after else self.pause_requested_at
+        pause_requested_at = now.mono if failure.retry_after else self.pause_requested_at
         pause = max(failure.retry_after or 0.0, OPEN_FOR if failures >= OPENS_AFTER else 0.0)
-        open_until = max(self.open_until, mono + pause) if pause else self.open_until
-        return Breaker(failures, keys, open_until, pause_requested_at)
+        return Breaker(failures, keys, pause_requested_at=pause_requested_at)._paused(self, pause, now)
+
+    def _paused(self, before: Breaker, pause: float, now: Clocks) -> Breaker:
+        """Return this breaker with a pause of `pause` seconds, or with that of `before` if it ends later."""
+        if not pause or before.remaining(now) >= pause:
+            return self._replace(opened_at=before.opened_at, pause=before.pause, probe_at=before.probe_at)
+        return self._replace(opened_at=now, pause=pause)

@@ -1,7 +1,7 @@
-"""requests' transport over connections that keep to a deadline.
+"""Transport adapter for requests that observes one deadline per attempt.
 
-The timeouts of requests and urllib3 hold for each read, each address and each part of a proxy's work
-alone; here one point in time holds for connecting, the TLS handshake, the header and the body.
+The timeouts of requests and urllib3 apply to each read, each address and each step of a proxy connection
+separately. Here one deadline covers connecting, the TLS handshake, the response header and the body.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ from . import network
 from .attempt import MAX_IDLE, Attempt, Stage
 
 
-class Until(urllib3.Timeout):
-    """Whatever is left of an attempt, asked at any time: urllib3's own counts a proxy's part for nothing."""
+class AttemptTimeout(urllib3.Timeout):
+    """The time that an attempt has left whenever urllib3 reads it: urllib3's own ignores the time spent on a proxy."""
 
     def __init__(self, attempt: Attempt) -> None:
         super().__init__()
         self.attempt = attempt
 
-    def clone(self) -> Until:
+    def clone(self) -> AttemptTimeout:
         return self
 
     @property
     def connect_timeout(self) -> float:
-        return max(_SHORTEST, self.attempt.due - time.monotonic())
+        return max(_MIN_TIMEOUT, self.attempt.due - time.monotonic())
 
     @property
     def read_timeout(self) -> float:
         return self.connect_timeout
 
 
-_SHORTEST = 0.001
-"""Seconds. To a socket 0 would mean not to wait, and less is an error."""
-_MOST_OCTETS = 2 * 1024 * 1024
-"""Of one answer as it comes over the wire, with what `_read` does not see: header, chunk sizes, trailer."""
+_MIN_TIMEOUT = 0.001
+"""Seconds. A socket timeout of 0 would mean non-blocking, and a negative one is an error."""
+_MAX_WIRE_BYTES = 2 * 1024 * 1024
+"""Bytes of one response on the wire, including what the client does not count: header, chunk sizes, trailer."""
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads from a socket for as long as an attempt may last: the timeouts of requests hold for each read alone."""
+    """Reads from a socket until the attempt is due. A timeout of requests would apply to each read separately."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, attempt: Attempt) -> None:
         self._raw = raw
         self._sock = sock
         self._attempt = attempt
-        self._octets = 0
+        self._bytes_read = 0
 
     def readable(self) -> bool:
         return True
@@ -66,11 +66,11 @@ class _TimedReader(io.RawIOBase):
         left = self._attempt.due - time.monotonic()
         if left <= 0:
             raise TimeoutError("the time budget was spent")
-        if self._octets > _MOST_OCTETS:
+        if self._bytes_read > _MAX_WIRE_BYTES:
             raise OSError("the answer has no end")
         self._sock.settimeout(left)
         count = self._raw.readinto(buffer)
-        self._octets += count or 0
+        self._bytes_read += count or 0
         return count
 
     def close(self) -> None:
@@ -89,11 +89,11 @@ _NotConnected = urllib3.exceptions.NewConnectionError
 
 
 class _Timed:
-    """Holds a urllib3 connection to the one deadline of an attempt for connecting, the header and the body.
+    """Mixin that makes a urllib3 connection observe the deadline of an attempt.
 
     Attributes:
-        attempt: the one that it is used for.
-        idle_since: when it was last given back to its pool (monotonic seconds).
+        attempt: the attempt that uses the connection.
+        idle_since: when the connection was last returned to its pool (monotonic seconds).
     """
 
     attempt: Attempt
@@ -103,18 +103,18 @@ class _Timed:
     port: int
 
     def _new_conn(self) -> socket.socket:
-        """Try each address of the host for its share of the time: urllib3 grants each the whole of it."""
+        """Connect to the first address that answers, dividing the time between them: urllib3 allows each all of it."""
         deadline = self.attempt.deadline
-        self.response_class = partial(_TimedResponse, self.attempt)  # for a proxy's answer to CONNECT
+        self.response_class = partial(_TimedResponse, self.attempt)  # for the response of a proxy to CONNECT
         addresses = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
         failure = OSError("the host has no address")
-        for to_go, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        for remaining, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
-                sock = _connected(address, max(_SHORTEST, deadline - time.monotonic()) / to_go)
+                sock = _connected(address, max(_MIN_TIMEOUT, deadline - time.monotonic()) / remaining)
             except OSError as error:
                 failure = error
             else:
-                sock.settimeout(max(_SHORTEST, deadline - time.monotonic()))  # for the TLS handshake
+                sock.settimeout(max(_MIN_TIMEOUT, deadline - time.monotonic()))  # for the TLS handshake
                 return sock
         kind = urllib3.exceptions.ConnectTimeoutError if isinstance(failure, TimeoutError) else _NotConnected
         raise kind(cast("Any", self), "no address of the host answered") from failure
@@ -128,12 +128,12 @@ class _Timed:
 
 
 def _connected(address: Any, seconds: float) -> socket.socket:
-    family, kind, protocol, _, place = address
+    family, kind, protocol, _, host_and_port = address
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(seconds)
-        sock.connect(place)
+        sock.connect(host_and_port)
     except BaseException:
         sock.close()
         raise
@@ -149,7 +149,7 @@ class _HTTPSConnection(_Timed, HTTPSConnection):
 
 
 class _IdleConnections(queue.LifoQueue[Any]):
-    """The idle connections of one host. urllib3 would keep each until it is used again, however old."""
+    """The idle connections of one host. Closes old ones; urllib3 would keep each until its next use."""
 
     def _put(self, item: Any) -> None:
         if item is not None:
@@ -157,36 +157,36 @@ class _IdleConnections(queue.LifoQueue[Any]):
         super()._put(item)
 
     def _get(self) -> Any:
-        self.close_since(time.monotonic() - MAX_IDLE)
+        self.close_idle_since(time.monotonic() - MAX_IDLE)
         return super()._get()
 
-    def close_since(self, time_used: float) -> None:
-        """Close what was used last before `time_used`, with `mutex` held.
+    def close_idle_since(self, moment: float) -> None:
+        """Close the connections last used before `moment` (monotonic seconds). The caller holds `mutex`.
 
-        A closed connection stays, and connects again when it is used.
+        A closed connection stays in the queue, and reconnects when it is used.
         """
         for each in self.queue:
-            if each is not None and each.idle_since < time_used:
+            if each is not None and each.idle_since < moment:
                 each.close()
 
 
 class _Pool:
-    """The part of both pools that binds a connection to the attempt that it is used for."""
+    """Mixin for both pools that assigns the current attempt to a connection."""
 
     QueueCls: Any = _IdleConnections
     pool: Any
 
     def urlopen(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs["pool_timeout"] = kwargs["timeout"]  # all that `_get_conn` is told; a pool that never blocks ignores it
+        kwargs["pool_timeout"] = kwargs["timeout"]  # the only argument that reaches `_get_conn`
         return super().urlopen(*args, **kwargs)  # type: ignore[misc]
 
     def _get_conn(self, timeout: Any = None) -> Any:
         connection = super()._get_conn()  # type: ignore[misc]
         attempt = connection.attempt = timeout.attempt
-        if attempt.call.fresh:  # a pooled connection failed: the others are as old
+        if attempt.call.fresh:  # a pooled connection failed, and the others are as old
             connection.close()
             with self.pool.mutex:
-                self.pool.close_since(math.inf)
+                self.pool.close_idle_since(math.inf)
         attempt.reused = not connection.is_closed
         return connection
 
@@ -199,21 +199,23 @@ class _HTTPSPool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls: Any = _HTTPSConnection
 
 
-class Transport(HTTPAdapter):
-    """requests' transport over connections that keep to a deadline, with our own TLS context."""
+class DeadlineAdapter(HTTPAdapter):
+    """Transport adapter of requests whose connections observe a deadline and use our own TLS context."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Create the pools with our connection classes and TLS context."""
         self._tls = network.tls_context()
         super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        """Return the pools for `proxy`, with our connection classes and TLS context."""
         manager = super().proxy_manager_for(proxy, ssl_context=self._tls, proxy_ssl_context=self._tls, **kwargs)
         manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
         return manager
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:
-        """Return the credentials that `proxy` holds, in UTF-8 as httpx sends them: requests knows Latin-1 alone."""
+        """Return the header with the credentials in `proxy`, in UTF-8 as httpx sends them: requests uses Latin-1."""
         parts = urlsplit(proxy)
         if not (parts.username or parts.password):
             return {}
@@ -221,4 +223,4 @@ class Transport(HTTPAdapter):
         return {"Proxy-Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
     def cert_verify(self, conn: Any, *args: Any, **kwargs: Any) -> None:
-        """Leave the context as it is: requests would add its own authorities to those that were named."""
+        """Do nothing: requests would add its own certificate authorities to the configured ones."""

@@ -1,4 +1,4 @@
-"""What the two runners share: the transport override of tests, certificates and proxies, reading an answer."""
+"""Shared by both runners: TLS, proxies, clocks, and the transport override that tests put in place of the network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from .._core.rate_limited_log import logger
 from .._core.records import Clocks
-from .._core.upstream import Call, NoReply, Reply, Share
+from .._core.upstream import Call, NoReply, Reply
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,21 +22,19 @@ if TYPE_CHECKING:
 
     from .._core.config import StackAuthConfig
 
-HANDLERS: Mapping[type, str] = {Call: "_send", Share: "_join"}
-"""The method of each runner that performs an effect, by the effect's type."""
 REQUEST_HEADERS = {"accept-encoding": "identity", "user-agent": "stackauth-middleware"}
-"""Sent with every call. A compressed answer could not be capped before it is inflated."""
+"""Headers of every call. No compression: a size limit could not be enforced before a body is decompressed."""
 
 
 class TransportOverride(Protocol):
-    """Takes the place of the network. Only `stackauth_middleware.testing` puts one in."""
+    """Replaces the network. Only `stackauth_middleware.testing` sets one."""
 
     def send(self, call: Call, seconds: float) -> Reply | NoReply:
-        """Answer within `seconds`, or say that there was no answer. May sleep."""
+        """Return the reply to `call`, or why there is none, within `seconds`. May sleep."""
         ...
 
     async def asend(self, call: Call, seconds: float) -> Reply | NoReply:
-        """Do as `send` does, without blocking the event loop."""
+        """Same as `send`, but async."""
         ...
 
 
@@ -44,20 +42,20 @@ transport_override: TransportOverride | None = None
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return a context that trusts the authorities that the environment names, or else certifi's.
+    """Return a context that trusts the certificate authorities named by the environment, or else certifi's.
 
-    ``SSL_CERT_FILE`` comes first, then ``REQUESTS_CA_BUNDLE`` (a file or a folder), then certifi. What
-    ``SSL_CERT_DIR`` names is trusted besides. An empty value counts as none.
+    ``SSL_CERT_FILE`` takes precedence over ``REQUESTS_CA_BUNDLE`` (a file or a folder), which takes precedence over
+    certifi. The folders in ``SSL_CERT_DIR`` are trusted in addition. An empty value counts as unset.
 
     Raises:
-        ConfigError: what a variable names has no certificates, or is no folder.
+        ConfigError: a variable names a file without certificates, or something that is not a folder.
     """
     import ssl
 
     import certifi
 
     folders = os.environ.get("SSL_CERT_DIR") or None
-    # several folders in one value are OpenSSL's own way
+    # OpenSSL takes several folders in one value.
     if folders and not any(Path(each).is_dir() for each in folders.split(os.pathsep)):
         raise ConfigError(f"SSL_CERT_DIR is {folders!r}; it must be a folder of certificates")
     name = next((each for each in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if os.environ.get(each)), "")
@@ -74,13 +72,14 @@ def proxy_for(url: str) -> str | None:
     """Return the proxy that the environment names for `url`, if any.
 
     Raises:
-        ConfigError: it is no http proxy. What else there is, SOCKS say, would hold no deadline here.
+        ConfigError: it is not an HTTP proxy. Others, such as SOCKS, are not supported, since they would not observe
+            the deadline.
     """
     from urllib.request import getproxies, proxy_bypass
 
     parts = urlsplit(url)
     proxies = getproxies()
-    if proxy_bypass(parts.hostname or "") or proxy_bypass(parts.netloc) or _excepts(proxies.get("no", ""), parts):
+    if proxy_bypass(parts.hostname or "") or proxy_bypass(parts.netloc) or _is_excluded(proxies.get("no", ""), parts):
         return None
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy:
@@ -91,8 +90,8 @@ def proxy_for(url: str) -> str | None:
     return f"{scheme.lower() or 'http'}://{rest}"
 
 
-def _excepts(no_proxy: str, url: SplitResult) -> bool:
-    """Say whether an address or network in `no_proxy` holds the host of `url`: urllib compares names alone."""
+def _is_excluded(no_proxy: str, url: SplitResult) -> bool:
+    """Return whether `no_proxy` lists the IP address of `url` or a network with it: urllib compares names only."""
     from ipaddress import ip_address, ip_network
 
     try:
@@ -108,7 +107,7 @@ def _excepts(no_proxy: str, url: SplitResult) -> bool:
 
 
 def names_proxy(url: str) -> bool:
-    """Say whether the environment names a proxy for `url`, of whatever kind."""
+    """Return whether the environment names a proxy of any kind for `url`."""
     try:
         return proxy_for(url) is not None
     except ConfigError:
@@ -116,33 +115,37 @@ def names_proxy(url: str) -> bool:
 
 
 def check_environment(config: StackAuthConfig) -> None:
-    """Raise a ConfigError now for what the environment names and no call could use."""
+    """Fail at construction if a proxy or certificate variable of the environment is unusable.
+
+    Raises:
+        ConfigError: a call could not use what a variable names.
+    """
     if config.trust_env_proxies:
         proxy_for(config.key_set_url)
     elif names_proxy(config.key_set_url):
-        _mention_proxy()
+        _log_unused_proxy()
     if any(map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"))):
         tls_context()
 
 
 @functools.cache
-def _mention_proxy() -> None:
-    """Log that a proxy is not used, once in a process: two runners of every config come here."""
+def _log_unused_proxy() -> None:
+    """Log once per process that a proxy is not used: both runners of every config call this."""
     logger.info("the environment names a proxy, which is not used: trust_env_proxies is False")
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:
-    """Say whether the body is compressed although nothing but ``identity`` was asked for."""
+    """Return whether the body is compressed, although only ``identity`` was accepted."""
     return headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
 
 
 def clocks() -> Clocks:
-    """Read both clocks."""
+    """Return the time on the wall clock and on the monotonic clock."""
     return Clocks(time.time(), time.monotonic())
 
 
 def in_event_loop() -> bool:
-    """Say whether an event loop, asyncio's or trio's, runs in this thread."""
+    """Return whether an event loop of asyncio or trio is running in this thread."""
     asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
     return (asyncio is not None and asyncio._get_running_loop() is not None) or (
         trio is not None and trio.lowlevel.in_trio_run()

@@ -1,54 +1,55 @@
-"""The threaded edge: requests sends, threads share a flight, and the pump drives a script.
-
-It works on requests' transport layer, so there is no session that could keep a cookie, follow a
-redirect or read a netrc file.
-"""
+"""Runner for threads: drives scripts, and lets concurrent threads share one fetch."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Hashable
-from typing import Any, TypeVar, cast
-
-import requests
-import urllib3
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from .._core.cache import register
 from .._core.config import StackAuthConfig
-from .._core.upstream import Answer, Call, Effect, Led, NoReply, NoReplyKind, Reply, Resume, Script, Share, ShareEnd
+from .._core.upstream import Answer, Call, Effect, Led, NoReply, Reply, Resume, Script, Share, ShareEnd
 from ..errors import clear_frame_locals
 from . import network
-from .attempt import ENCODED, Attempt, out_of_time
-from .deadline_adapter import Transport, Until
-from .network import HANDLERS, clocks
+from .attempt import out_of_time
+from .http_requests import RequestsClient
+from .network import clocks
 
 T = TypeVar("T")
 
 
-class _Aloft:
-    """A flight that somebody carries. Made when it starts, so that no lock outlives its thread's world.
+class _InFlight:
+    """One fetch in progress, and the lock that its followers block on.
 
-    A signal may raise anywhere, but not between the two steps of landing: an event would take several more.
+    A plain lock and not a `threading.Event`: a signal handler may raise between any two steps, and setting an event
+    takes several. Created when the fetch starts, so a forked child never inherits a lock that no thread will release.
 
     Attributes:
-        landed: whether it is down, whatever became of its carrier.
-        lock: held until then; from there on it goes from one who waits to the next.
-        waiters: how many threads wait.
-        pool: of the flight.
+        done: whether the leader has finished, successfully or not.
+        lock: held by the leader until then; afterwards each follower acquires it and passes it on.
+        waiters: the number of threads that follow.
+        pool: of the `Share`.
     """
 
     def __init__(self, pool: str) -> None:
         self.pool = pool
-        self.landed = False
+        self.done = False
         self.lock = threading.Lock()
         self.lock.acquire()
         self.waiters = 0
 
 
 class SyncRunner:
-    """Drives the scripts of one config from any thread that runs no event loop."""
+    """Runs the scripts of one config, from any thread that runs no event loop.
+
+    Args:
+        config: its time budget and proxy setting are used.
+
+    Raises:
+        ConfigError: a proxy or certificate variable of the environment is unusable.
+    """
 
     def __init__(self, config: StackAuthConfig) -> None:
         self._timeout = config.timeout
@@ -58,23 +59,24 @@ class SyncRunner:
         register(self)
 
     def reset(self) -> None:
-        """Nothing is remembered here."""
+        """Do nothing: a runner caches no answers."""
 
     def after_fork(self) -> None:
-        """Leave locks, flights and sockets to the parent."""
+        """Replace locks, fetches in flight and connections, which belong to the parent process."""
         self._lock = threading.Lock()
-        self._flights: dict[Hashable, _Aloft] = {}
-        self._transport: Transport | None = None
+        self._in_flight: dict[Hashable, _InFlight] = {}
+        self._http = RequestsClient(trust_env_proxies=self._proxied)
 
     def close(self) -> None:
         """Close the pooled connections. The next call opens new ones."""
-        with self._lock:
-            transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
+        self._http.close()
 
     def run(self, script: Script[T]) -> T:
-        """Return what `script` returns, all its work within one budget of time."""
+        """Return the result of `script`. All of its effects share one time budget, the setting `timeout`.
+
+        Raises:
+            Exception: what the script raises. Local variables are removed from the frames of its traceback.
+        """
         try:
             return self._drive(script, time.monotonic() + self._timeout)
         except BaseException as error:
@@ -97,93 +99,73 @@ class SyncRunner:
                 return result
 
     def _perform(self, effect: Effect, deadline: float) -> Answer:
-        answer: Answer = getattr(self, HANDLERS[type(effect)])(effect, deadline)
-        return answer
-
-    def _join(self, flight: Share, deadline: float) -> Led | ShareEnd:
-        """Lead, or follow who leads. Followers are always released, even if the leader's thread dies."""
-        now = time.monotonic()
-        mine = _Aloft(flight.pool)
-        try:  # entered before others can see the flight: a signal may raise anywhere
-            aloft = self._board(flight, mine)
-            if aloft is mine:
-                return Led(self._drive(flight.script(), min(deadline, now + flight.budget)))
-        finally:
-            mine.landed = True
-            mine.lock.release()
-            self._clear(flight, mine)
-        if isinstance(aloft, ShareEnd):
-            return aloft
-        acquired = None
-        try:
-            acquired = aloft.lock.acquire(timeout=max(0.0, min(deadline, now + flight.wait) - now))
-        finally:
-            if aloft.landed and acquired is not False:  # killed as we were let go, we cannot tell who has the lock
-                with contextlib.suppress(RuntimeError):
-                    aloft.lock.release()
-            with self._lock:
-                aloft.waiters -= 1
-        return ShareEnd.DONE if aloft.landed else ShareEnd.TIMED_OUT
-
-    def _board(self, flight: Share, mine: _Aloft) -> _Aloft | ShareEnd:
-        """Return the one aloft, which is `mine` where there was none, or why it is not waited for."""
-        with self._lock:
-            aloft = self._flights.get(flight.key)
-            if aloft is None or aloft.landed:
-                self._flights[flight.key] = mine
-                return mine
-            if not flight.wait:
-                return ShareEnd.TIMED_OUT
-            waiting = sum(each.waiters for each in self._flights.values() if each.pool == flight.pool)
-            if flight.max_waiters is not None and waiting >= flight.max_waiters:
-                return ShareEnd.FULL
-            aloft.waiters += 1
-            return aloft
-
-    def _clear(self, flight: Share, mine: _Aloft) -> None:
-        with self._lock:
-            if self._flights.get(flight.key) is mine:
-                del self._flights[flight.key]
+        return self._HANDLERS[type(effect)](self, effect, deadline)
 
     def _send(self, call: Call, deadline: float) -> Reply | NoReply:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
             return out_of_time()
         if network.transport_override is not None:
-            return network.transport_override.send(call, left)
-        attempt = Attempt(call, deadline)
+            return network.transport_override.send(call, seconds)
+        return self._http.send(call, deadline)
+
+    def _share(self, share: Share, deadline: float) -> Led | ShareEnd:
+        """Lead the fetch of `share.key`, or follow the thread that leads it.
+
+        Exactly one of these cases applies:
+
+        1. No fetch of this key is in flight: this thread leads. It runs the script and gets the result.
+        2. One is in flight: this thread follows, until the leader is done or its own time is up.
+        3. One is in flight, but this thread must not wait (`share.wait` is 0), or the pool has as many followers
+           as `share.max_waiters` allows: it returns at once.
+        4. One is in the table but done: its leader was killed before it could remove it. As in case 1.
+
+        A follower gets no result, and its script looks at the cache again: the leader may have failed or been
+        killed, or may have asked for a credential or key id other than the follower's. It then leads, if need be.
+        Followers are released even if the leader's thread is killed.
+        """
+        now = time.monotonic()
+        mine = _InFlight(share.pool)
+        try:  # entered before other threads can see `mine`, since a signal handler may raise at any point
+            fetch = self._leader_of(share, mine)
+            if fetch is mine:
+                return Led(self._drive(share.script(), min(deadline, now + share.budget)))
+        finally:  # has no effect for a follower, whose `mine` is in no table
+            mine.done = True
+            mine.lock.release()
+            self._remove(share, mine)
+        if isinstance(fetch, ShareEnd):
+            return fetch
+        acquired = None
         try:
-            proxy = network.proxy_for(call.url) if self._proxied else None
-            attempt.proxied = proxy is not None
-            request = _prepared(call)
-            proxies = {"http": proxy, "https": proxy} if proxy else {}
-            timeout = cast("Any", Until(attempt))
-            with self._pool().send(request, stream=True, timeout=timeout, proxies=proxies) as response:
-                return _read(response, attempt)
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            return attempt.failed(error)
+            acquired = fetch.lock.acquire(timeout=max(0.0, min(deadline, now + share.wait) - now))
+        finally:
+            if fetch.done and acquired is not False:  # None: killed within `acquire`, perhaps with the lock held
+                with contextlib.suppress(RuntimeError):
+                    fetch.lock.release()
+            with self._lock:
+                fetch.waiters -= 1
+        return ShareEnd.DONE if fetch.done else ShareEnd.TIMED_OUT
 
-    def _pool(self) -> Transport:
+    def _leader_of(self, share: Share, mine: _InFlight) -> _InFlight | ShareEnd:
+        """Return the fetch in flight (`mine` if there was none), or the reason for not waiting for it."""
         with self._lock:
-            if self._transport is None:
-                self._transport = Transport(pool_connections=4, pool_maxsize=32)
-            return self._transport
+            fetch = self._in_flight.get(share.key)
+            if fetch is None or fetch.done:
+                self._in_flight[share.key] = mine
+                return mine
+            if not share.wait:
+                return ShareEnd.TIMED_OUT
+            waiting = sum(each.waiters for each in self._in_flight.values() if each.pool == share.pool)
+            if share.max_waiters is not None and waiting >= share.max_waiters:
+                return ShareEnd.FULL
+            fetch.waiters += 1
+            return fetch
 
+    def _remove(self, share: Share, mine: _InFlight) -> None:
+        with self._lock:
+            if self._in_flight.get(share.key) is mine:
+                del self._in_flight[share.key]
 
-def _prepared(call: Call) -> requests.PreparedRequest:
-    headers = {**network.REQUEST_HEADERS, **call.headers}
-    return requests.Request(call.method, call.url, headers=headers, data=call.body or None).prepare()
-
-
-def _read(response: requests.Response, attempt: Attempt) -> Reply | NoReply:
-    if response.status_code < 200:  # http.client takes a 103 for the answer, and the answer for that of the next call
-        return NoReply(NoReplyKind.BROKEN, f"an interim answer {response.status_code}, which threads cannot read")
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    if network.is_encoded(headers):
-        return ENCODED
-    body = bytearray()
-    for chunk in response.raw.stream(16384, decode_content=False):
-        body += chunk
-        if len(body) > attempt.call.max_bytes:
-            return attempt.too_large()
-    return Reply(response.status_code, headers, bytes(body))
+    _HANDLERS: ClassVar[Mapping[type, Callable[[SyncRunner, Any, float], Answer]]] = {Call: _send, Share: _share}
+    """The method that performs an effect, by the type of the effect."""

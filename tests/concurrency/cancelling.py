@@ -220,8 +220,8 @@ async def _verify_locally(scene: Scene, actors: list[Actor], issuer: SlowIssuer,
         assert gone if each.was_cancelled and means.native else each.was_cancelled or not gone
         assert gone or each.outcome == right, (each.outcome, right)
     assert len(issuer.calls) <= most if left or scene.leaves else len(issuer.calls) == most
-    assert scene.runner._here().flights == {}
-    assert not [one for one in list(cache._living) if getattr(one, "_lock", None) and one._lock.locked()]
+    assert scene.runner._here().in_flight == {}
+    assert not [one for one in list(cache._registered) if getattr(one, "_lock", None) and one._lock.locked()]
     if means.backend == "asyncio":
         assert asyncio.all_tasks() == {asyncio.current_task()}
     landed = scene.has_landed() if scene.has_landed else any(each.outcome is not Gone for each in actors)

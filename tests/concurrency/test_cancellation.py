@@ -55,7 +55,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> SlowIssuer:
 @pytest.fixture
 def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
     skew = Skew()
-    for module in ("_async", "_verifiers", "_door", "asgi"):
+    for module in ("_io.async_runner", "_verifiers", "_handler_api", "asgi"):
         monkeypatch.setattr(f"stackauth_middleware.{module}.clocks", skew)
     return skew
 
@@ -99,7 +99,7 @@ async def code_of(verifier: AsyncVerifier, token: str) -> ErrorCode:
 def of_verifier(verifier: AsyncVerifier, tokens: list[str], name: str | None = None, calls: int = 1) -> Scene:
     asks = [partial(session_of, verifier, token) for token in tokens]
     right = [(f"session {at}", name) for at in range(len(tokens))]
-    return Scene(verifier.network, asks[:3], right[:3], asks[3], right[3], calls)
+    return Scene(verifier._runner, asks[:3], right[:3], asks[3], right[3], calls)
 
 
 @by_all_means
@@ -134,7 +134,7 @@ def test_h1_an_unknown_kid_that_is_junk(means: Means, slow: SlowIssuer, skew: Sk
         skew.seconds = MIN_FETCH_INTERVAL
         asks = [partial(code_of, verifier, token) for token in JUNK[NORMAL]]
         right = ErrorCode.INVALID_TOKEN
-        return Scene(verifier.network, asks[:3], [right] * 3, asks[3], right)
+        return Scene(verifier._runner, asks[:3], [right] * 3, asks[3], right)
 
     told(walk(stage, slow, means), at_least=[3, 1, 1])
 
@@ -201,7 +201,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 def of_door(door: StackAuthASGIMiddleware, path: str, name: str | None) -> Scene:
     asks = [partial(answer_of, door, token, path) for token in TOKENS[NORMAL]]
     right = [(200, f"session {at} {name}".encode()) for at in range(len(asks))]
-    return Scene(door.network, asks[:3], right[:3], asks[3], right[3])
+    return Scene(door._runner, asks[:3], right[:3], asks[3], right[3])
 
 
 @by_all_means

@@ -75,7 +75,7 @@ def put_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[], HoldingIssuer]:
 @pytest.fixture
 def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
     skew = Skew()
-    for module in ("_sync", "_verifiers"):
+    for module in ("_io.sync_runner", "_verifiers"):
         monkeypatch.setattr(f"stackauth_middleware.{module}.clocks", skew)
     return skew
 
@@ -161,7 +161,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def waiting(verifier: Verifier) -> int:
-    return sum(each.waiters for each in list(verifier.network._flights.values()))
+    return sum(each.waiters for each in list(verifier._runner._in_flight.values()))
 
 
 def joined(askers: list[Asker]) -> list[Any]:
@@ -178,7 +178,7 @@ def all_is_in_order(verifier: Verifier, issuer: HoldingIssuer, token: str, left:
     assert len(issuer.calls) <= left
     cache.reset_all()
     assert verifier.verify(token).session_id == f"session {FOLLOWERS + 1}"
-    assert verifier.network._flights == {}
+    assert verifier._runner._in_flight == {}
     assert waiting(verifier) == 0
 
 

@@ -19,8 +19,8 @@ from stackauth_middleware._core import cache
 from stackauth_middleware._core.upstream import Call, NoReply, Reply
 from stackauth_middleware._io import network
 from tests.unit.core.helpers import ANONYMOUS, PROJECT, USER_ID
+from tests.unit.io.helpers import forking, in_a_child, wait_until, with_threads
 from tests.unit.io.loopback import Issuer, Loopback, config_for, live_token
-from tests.unit.io.test_sync_runner import forking, in_a_child, until, with_threads
 
 from ..security.issuer import CountingIssuer
 
@@ -77,10 +77,10 @@ def test_h3_the_carrier_forks_in_its_call(then: str, monkeypatch: pytest.MonkeyP
 
             monkeypatch.setattr(issuer, "send", sending)
         good = verifier.verify(tokens[0]).session_id == "session 0"
-        return good and verifier.network._flights == {}
+        return good and verifier._runner._in_flight == {}
 
     def let_go() -> None:
-        until(lambda: sum(each.waiters for each in verifier.network._flights.values()) == 2)
+        wait_until(lambda: sum(each.waiters for each in verifier._runner._in_flight.values()) == 2)
         issuer.aboard.set()
 
     others = [threading.Thread(target=follow, args=(each,)) for each in tokens[1:]]
@@ -130,7 +130,7 @@ def test_h3_forks_at_random_moments() -> None:
         for each in threads:
             each.start()
         try:
-            until(lambda: len(server.requests) > 3)
+            wait_until(lambda: len(server.requests) > 3)
             for _ in range(FORKS):
                 time.sleep(moments.random() / 200)
                 assert in_a_child(verifies)

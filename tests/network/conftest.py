@@ -13,6 +13,8 @@ from stackauth_middleware import _handler_api, _verifiers, asgi, wsgi
 from stackauth_middleware._core.records import Clocks
 from stackauth_middleware._core.upstream import Call
 from stackauth_middleware._io import async_runner, network, sync_runner
+from stackauth_middleware._io.http_httpx import HttpxClient
+from stackauth_middleware._io.http_requests import RequestsClient
 from tests.unit.io import loopback
 
 from .upstream import Upstream, upstream_serving
@@ -101,8 +103,8 @@ def attempts_counted(monkeypatch: pytest.MonkeyPatch, place: str = "/users/me") 
 
         monkeypatch.setattr(runner, name, count)
 
-    counting(sync_runner.SyncRunner, "_send")
-    counting(async_runner.AsyncRunner, "_send")
+    counting(RequestsClient, "send")
+    counting(HttpxClient, "send")
     return counted
 
 

@@ -1,4 +1,4 @@
-"""What is remembered between requests: bounds, order, locks, forks, and being forgotten."""
+"""Atomic records and LRU caches: bounds, order, locks, forks and resets."""
 
 from __future__ import annotations
 
@@ -17,170 +17,170 @@ from stackauth_middleware._core.cache import Atomic, LRUCache, register, reset_a
 from .helpers import bounded
 
 
-def test_a_cell_is_swapped_by_a_decision_on_what_it_holds() -> None:
-    cell = Atomic(1)
-    assert cell.swap(lambda held: (held + 1, f"was {held}")) == "was 1"
-    assert cell.record == 2
+def test_swap_replaces_the_record_and_returns_the_result() -> None:
+    atomic = Atomic(1)
+    assert atomic.swap(lambda record: (record + 1, f"was {record}")) == "was 1"
+    assert atomic.record == 2
 
 
-def test_a_decision_that_raises_changes_nothing_and_lets_go_of_the_lock() -> None:
-    cell = Atomic(1)
+def test_swap_that_raises_changes_nothing_and_releases_the_lock() -> None:
+    atomic = Atomic(1)
     with pytest.raises(ZeroDivisionError):
-        cell.swap(lambda held: (held // 0, None))
-    cell.put(5)
-    assert cell.record == 5
+        atomic.swap(lambda record: (record // 0, None))
+    atomic.put(5)
+    assert atomic.record == 5
 
 
-def test_a_cell_forgets_back_to_its_first_record() -> None:
-    cell = Atomic("first")
-    cell.put("second")
-    cell.reset()
-    assert cell.record == "first"
+def test_reset_returns_to_the_initial_record() -> None:
+    atomic = Atomic("first")
+    atomic.put("second")
+    atomic.reset()
+    assert atomic.record == "first"
 
 
-def test_a_swap_loses_no_update_of_another_thread() -> None:
-    """Eight threads that each add 500 must come to 4,000: look, decide and swap are one step."""
-    cell = Atomic(0)
+def test_concurrent_swaps_lose_no_update() -> None:
+    """Eight threads that each add 500 give 4,000: reading, deciding and replacing are one step."""
+    atomic = Atomic(0)
     start = threading.Barrier(8)
 
     def add() -> None:
         start.wait()
         for _ in range(500):
-            cell.swap(lambda held: (held + 1, None))
+            atomic.swap(lambda record: (record + 1, None))
 
     threads = [threading.Thread(target=add) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert cell.record == 4000
+    assert atomic.record == 4000
 
 
-def test_a_memory_throws_out_what_was_used_longest_ago() -> None:
-    memory: LRUCache[str, int] = LRUCache(2)
-    memory.put("a", 1)
-    memory.put("b", 2)
-    assert memory.get("a") == 1
-    memory.put("c", 3)
-    assert [memory.get(key) for key in "abc"] == [1, None, 3]
-    assert len(memory) == 2
+def test_cache_evicts_the_least_recently_used_entry() -> None:
+    lru: LRUCache[str, int] = LRUCache(2)
+    lru.put("a", 1)
+    lru.put("b", 2)
+    assert lru.get("a") == 1
+    lru.put("c", 3)
+    assert [lru.get(key) for key in "abc"] == [1, None, 3]
+    assert len(lru) == 2
 
 
-def test_putting_again_counts_as_use_and_replaces() -> None:
-    memory: LRUCache[str, int] = LRUCache(2)
+def test_put_of_a_cached_key_replaces_it_and_counts_as_use() -> None:
+    lru: LRUCache[str, int] = LRUCache(2)
     for key, value in (("a", 1), ("b", 2), ("a", 10), ("c", 3)):
-        memory.put(key, value)
-    assert [memory.get(key) for key in "abc"] == [10, None, 3]
+        lru.put(key, value)
+    assert [lru.get(key) for key in "abc"] == [10, None, 3]
 
 
-def test_a_memory_of_none_remembers_nothing() -> None:
-    """A bound of 0 is how a setting switches a memory off."""
-    memory: LRUCache[str, int] = LRUCache(0)
-    memory.put("a", 1)
-    assert memory.get("a") is None
-    assert len(memory) == 0
+def test_cache_of_size_zero_is_disabled() -> None:
+    """As by ``token_cache_size=0``."""
+    lru: LRUCache[str, int] = LRUCache(0)
+    lru.put("a", 1)
+    assert lru.get("a") is None
+    assert len(lru) == 0
 
 
-def test_what_is_dropped_is_gone_and_dropping_twice_is_no_fault() -> None:
-    memory: LRUCache[str, int] = LRUCache(2)
-    memory.put("a", 1)
-    memory.drop("a")
-    memory.drop("a")
-    assert memory.get("a") is None
+def test_drop_removes_an_entry_and_ignores_a_missing_one() -> None:
+    lru: LRUCache[str, int] = LRUCache(2)
+    lru.put("a", 1)
+    lru.drop("a")
+    lru.drop("a")
+    assert lru.get("a") is None
 
 
 @bounded
 @given(
-    bound=st.integers(0, 4),
+    max_entries=st.integers(0, 4),
     steps=st.lists(st.tuples(st.sampled_from(["put", "get", "drop"]), st.integers(0, 6)), max_size=60),
 )
-def test_a_memory_does_as_a_plain_model_does(bound: int, steps: list[tuple[str, int]]) -> None:
-    memory: LRUCache[int, int] = LRUCache(bound)
+def test_cache_behaves_like_an_ordered_dict(max_entries: int, steps: list[tuple[str, int]]) -> None:
+    lru: LRUCache[int, int] = LRUCache(max_entries)
     model: OrderedDict[int, int] = OrderedDict()
     for at, (step, key) in enumerate(steps):
         if step == "put":
-            memory.put(key, at)
+            lru.put(key, at)
             model[key] = at
             model.move_to_end(key)
-            while len(model) > bound:
+            while len(model) > max_entries:
                 model.popitem(last=False)
         elif step == "get":
-            assert memory.get(key) == model.get(key)
+            assert lru.get(key) == model.get(key)
             if key in model:
                 model.move_to_end(key)
         else:
-            memory.drop(key)
+            lru.drop(key)
             model.pop(key, None)
-        assert len(memory) == len(model) <= bound
+        assert len(lru) == len(model) <= max_entries
 
 
-def test_everything_alive_is_forgotten_at_once() -> None:
-    cell, memory = Atomic("first"), LRUCache[str, int](3)
-    cell.put("second")
-    memory.put("a", 1)
+def test_reset_all_resets_every_registered_state() -> None:
+    atomic, lru = Atomic("first"), LRUCache[str, int](3)
+    atomic.put("second")
+    lru.put("a", 1)
     reset_all()
-    assert cell.record == "first"
-    assert len(memory) == 0
+    assert atomic.record == "first"
+    assert len(lru) == 0
 
 
-class Told:
+class Recorder:
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.events: list[str] = []
         register(self)
 
     def reset(self) -> None:
-        self.told.append("reset")
+        self.events.append("reset")
 
     def after_fork(self) -> None:
-        self.told.append("fork")
+        self.events.append("fork")
 
 
-def test_what_registers_is_told_for_as_long_as_it_lives_and_kept_alive_by_nothing() -> None:
-    """A config that is let go must take its memories along."""
-    alive = Told()
-    before = len(cache._living)
-    gone = Told()
-    assert len(cache._living) == before + 1
+def test_registration_does_not_keep_state_alive() -> None:
+    """A config that is no longer used is collected together with its caches."""
+    alive = Recorder()
+    before = len(cache._registered)
+    gone = Recorder()
+    assert len(cache._registered) == before + 1
     del gone
     gc.collect()
     reset_all()
-    assert alive.told == ["reset"]
-    assert len(cache._living) == before
+    assert alive.events == ["reset"]
+    assert len(cache._registered) == before
 
 
-def test_a_fork_renews_the_locks_and_keeps_what_is_remembered() -> None:
-    """A thread of the parent may hold a lock at the fork: in the child it is held for ever."""
-    cell, memory, told = Atomic(1), LRUCache[str, int](3), Told()
-    memory.put("a", 1)
-    with cell._lock, memory._lock, cache._living_lock:
+def test_fork_replaces_locks_and_keeps_entries() -> None:
+    """A lock that a thread of the parent holds at the fork would never be released in the child."""
+    atomic, lru, recorder = Atomic(1), LRUCache[str, int](3), Recorder()
+    lru.put("a", 1)
+    with atomic._lock, lru._lock, cache._registered_lock:
         cache._after_fork()
-        assert cell.swap(lambda held: (held + 1, held)) == 1
-        assert memory.get("a") == 1
-        register(told)
-    assert told.told == ["fork"]
+        assert atomic.swap(lambda record: (record + 1, record)) == 1
+        assert lru.get("a") == 1
+        register(recorder)
+    assert recorder.events == ["fork"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_real_child_can_use_what_a_thread_of_the_parent_held_locked() -> None:
-    """The warning of 3.12 and later is about exactly what is tried here: a fork while threads are about."""
-    cell, memory = Atomic(1), LRUCache[str, int](3)
-    with cell._lock, memory._lock:
+def test_forked_child_can_use_caches_whose_locks_were_held() -> None:
+    """Python 3.12 and later warn about a fork while threads run, which is the subject here."""
+    atomic, lru = Atomic(1), LRUCache[str, int](3)
+    with atomic._lock, lru._lock:
         pid = os.fork()
         if pid == 0:
-            memory.put("a", 1)
-            os._exit(cell.swap(lambda held: (held, 40 + held)) + (memory.get("a") or 0))
+            lru.put("a", 1)
+            os._exit(atomic.swap(lambda record: (record, 40 + record)) + (lru.get("a") or 0))
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 42
 
 
-def test_a_system_without_fork_can_import_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_can_be_imported_without_fork_support(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has no `os.register_at_fork`."""
     import importlib.util
 
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     assert cache.__spec__ is not None
-    spec = importlib.util.spec_from_file_location("stackauth_middleware._memory_elsewhere", cache.__file__)
+    spec = importlib.util.spec_from_file_location("stackauth_middleware._cache_copy", cache.__file__)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -189,35 +189,35 @@ def test_a_system_without_fork_can_import_the_module(monkeypatch: pytest.MonkeyP
 
 
 def test_cache_evicts_by_bytes_and_keeps_the_newest_entry() -> None:
-    memory: LRUCache[str, int] = LRUCache(10, max_bytes=100)
+    lru: LRUCache[str, int] = LRUCache(10, max_bytes=100)
     for key, size in (("a", 40), ("b", 40), ("a", 50), ("c", 20), ("d", 30)):
-        memory.swap(key, lambda _, size=size: (size, size))  # type: ignore[misc]
-    assert [memory.get(key) for key in "abcd"] == [50, None, 20, 30]
-    memory.drop("a")
-    memory.swap("e", lambda _: (50, 50))
-    assert [memory.get(key) for key in "acde"] == [None, 20, 30, 50]
-    memory.swap("f", lambda _: (1000, 1000))
-    assert len(memory) == 1
-    memory.reset()
-    memory.swap("g", lambda _: (100, 100))
-    memory.swap("h", lambda _: (0, 0))
-    assert len(memory) == 2
+        lru.swap(key, lambda _, size=size: (size, size))  # type: ignore[misc]
+    assert [lru.get(key) for key in "abcd"] == [50, None, 20, 30]
+    lru.drop("a")
+    lru.swap("e", lambda _: (50, 50))
+    assert [lru.get(key) for key in "acde"] == [None, 20, 30, 50]
+    lru.swap("f", lambda _: (1000, 1000))
+    assert len(lru) == 1
+    lru.reset()
+    lru.swap("g", lambda _: (100, 100))
+    lru.swap("h", lambda _: (0, 0))
+    assert len(lru) == 2
 
 
-def test_cache_swap_decides_on_what_is_kept() -> None:
-    memory: LRUCache[str, int] = LRUCache(2)
-    assert memory.swap("a", lambda old: (1, 0) if old is None else None)
-    assert not memory.swap("a", lambda old: (2, 0) if old is None else None)
-    assert memory.get("a") == 1
+def test_cache_swap_decides_on_the_cached_value() -> None:
+    lru: LRUCache[str, int] = LRUCache(2)
+    assert lru.swap("a", lambda old: (1, 0) if old is None else None)
+    assert not lru.swap("a", lambda old: (2, 0) if old is None else None)
+    assert lru.get("a") == 1
     assert not LRUCache[str, int](0).swap("a", lambda _: (1, 0))
 
 
 def test_cache_evicts_expired_entries_from_the_least_recently_used_on() -> None:
-    memory: LRUCache[str, int] = LRUCache(4)
+    lru: LRUCache[str, int] = LRUCache(4)
     for at, key in enumerate("abcd"):
-        memory.put(key, at)
-    memory.get("a")
-    memory.evict_while(lambda value: value < 3)
-    assert [memory.get(key) for key in "abcd"] == [0, None, None, 3]
-    memory.evict_while(lambda value: True)
-    assert len(memory) == 0
+        lru.put(key, at)
+    lru.get("a")
+    lru.evict_while(lambda value: value < 3)
+    assert [lru.get(key) for key in "abcd"] == [0, None, None, 3]
+    lru.evict_while(lambda value: True)
+    assert len(lru) == 0

@@ -1,4 +1,4 @@
-"""JSON values that cannot be changed, and still look like JSON to everybody."""
+"""Immutable JSON values, which encoders and comparisons treat as plain ones."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ WRITES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_no_method_of_a_dict_changes_one(write: Callable[[Any], object]) -> None:
-    held = FrozenDict(a=1)
+def test_no_dict_method_changes_a_frozen_dict(write: Callable[[Any], object]) -> None:
+    frozen = FrozenDict(a=1)
     with pytest.raises(TypeError, match="cannot be changed; copy it first"):
-        write(held)
-    assert held == {"a": 1}
+        write(frozen)
+    assert frozen == {"a": 1}
 
 
-def test_every_method_that_writes_is_among_those_tried() -> None:
-    """A method that a later Python gives dict would be found here."""
+def test_every_writing_method_of_dict_is_tried() -> None:
+    """Fails if a later Python adds a method to dict."""
     readers = {"get", "items", "keys", "values", "copy", "fromkeys"}
     assert {name for name in dir(dict) if not name.startswith("_")} - readers == set(WRITES) - {
         "set",
@@ -54,7 +54,7 @@ def test_every_method_that_writes_is_among_those_tried() -> None:
 
 @bounded
 @given(JSON)
-def test_what_is_frozen_thaws_to_the_same(value: Any) -> None:
+def test_thaw_reverses_freeze(value: Any) -> None:
     frozen = freeze(value)
     assert thaw(frozen) == value
     assert json.dumps(thaw(frozen), sort_keys=True) == json.dumps(frozen, sort_keys=True)
@@ -62,7 +62,7 @@ def test_what_is_frozen_thaws_to_the_same(value: Any) -> None:
 
 @bounded
 @given(JSON)
-def test_what_is_frozen_is_hashable_picklable_and_need_not_be_copied(value: Any) -> None:
+def test_frozen_values_are_hashable_and_picklable(value: Any) -> None:
     frozen = freeze(value)
     assert hash(frozen) == hash(freeze(copy.deepcopy(value)))
     again = pickle.loads(pickle.dumps(frozen))
@@ -70,15 +70,15 @@ def test_what_is_frozen_is_hashable_picklable_and_need_not_be_copied(value: Any)
     assert type(again) is type(frozen)
 
 
-def test_freezing_goes_to_the_bottom() -> None:
+def test_freeze_applies_at_any_depth() -> None:
     frozen = freeze({"a": [{"b": [1]}]})
     with pytest.raises(TypeError):
         frozen["a"][0]["b"] = 2
     assert frozen == {"a": ({"b": (1,)},)}
 
 
-def test_freezing_and_thawing_copy() -> None:
-    """Whoever gave the value, and whoever is given one, may do with their own as they like."""
+def test_freeze_and_thaw_copy() -> None:
+    """Changes to the source or to the thawed copy do not affect the frozen value."""
     mine: dict[str, Any] = {"a": [1]}
     frozen = freeze(mine)
     mine["a"].append(2)
@@ -87,18 +87,18 @@ def test_freezing_and_thawing_copy() -> None:
     assert frozen == {"a": (1,)}
 
 
-def test_copies_of_a_frozen_object_are_itself() -> None:
+def test_copy_of_a_frozen_dict_is_itself() -> None:
     frozen = freeze({"a": {}})
     assert copy.copy(frozen) is frozen
     assert copy.deepcopy(frozen) is frozen
 
 
-def test_to_every_encoder_it_is_a_dict() -> None:
+def test_encoders_accept_a_frozen_dict() -> None:
     assert isinstance(freeze({}), dict)
     assert json.dumps(freeze({"a": [1, None]})) == '{"a": [1, null]}'
 
 
-def test_a_merge_makes_a_dict_of_ones_own() -> None:
+def test_merge_returns_a_plain_dict() -> None:
     merged = FrozenDict(a=1) | {"b": 2}
     merged["c"] = 3
     assert merged == {"a": 1, "b": 2, "c": 3}

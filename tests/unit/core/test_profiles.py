@@ -1,4 +1,4 @@
-"""The users/me call, the reading of its answers, and the breaker: what is asked, what it means, when to stop."""
+"""The call to users/me, and the reader of its replies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLISHABLE = "pck_canary"
 
 
 def known(code: str, status: int, details: Any = None, **headers: str) -> Any:
-    """Return a known error as Stack Auth sends it (contract.md section 3)."""
+    """Return a known error as Stack Auth sends it (docs/stack-auth.md section 6)."""
     body = {"code": code, "error": "words", **({"details": details} if details is not None else {})}
     return reply(json.dumps(body, indent=2).encode(), status, **headers)
 
@@ -37,7 +37,7 @@ def reading(answer: Any) -> Any:
 # -- the call -----------------------------------------------------------------------------------------
 
 
-def test_server_access_sends_these_headers_and_no_other() -> None:
+def test_server_access_sends_exactly_these_headers() -> None:
     config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET, publishable_client_key=PUBLISHABLE)
     made = call(config, "to.ke.n", "1.2.3")
     assert made.url == f"{API}/api/v1/users/me"
@@ -53,7 +53,7 @@ def test_server_access_sends_these_headers_and_no_other() -> None:
     }
 
 
-def test_client_access_is_for_where_there_is_no_secret() -> None:
+def test_client_access_is_used_without_a_secret_key() -> None:
     config = StackAuthConfig(project_id=PROJECT, publishable_client_key=PUBLISHABLE)
     assert call(config, "to.ke.n", "1.2.3").headers == {
         "accept": "application/json",
@@ -66,14 +66,14 @@ def test_client_access_is_for_where_there_is_no_secret() -> None:
     }
 
 
-def test_the_client_version_is_of_the_form_that_the_back_end_reads() -> None:
-    """What does not match is ignored without a word (contract.md section 10)."""
+def test_client_version_has_the_form_that_the_back_end_parses() -> None:
+    """The back end silently ignores a value of another form (docs/stack-auth.md section 5)."""
     config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET)
     sent = call(config, "to.ke.n", __version__).headers["x-stack-client-version"]
     assert re.fullmatch(r"(\w+)\s+(@[\w/]+)@([\d.]+)", sent, re.ASCII)
 
 
-def test_the_call_shows_neither_key_nor_token() -> None:
+def test_repr_of_the_call_shows_no_credential() -> None:
     shown = repr(call(StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET), "to.ke.n", "1"))
     assert SECRET not in shown
     assert "to.ke.n" not in shown
@@ -81,7 +81,7 @@ def test_the_call_shows_neither_key_nor_token() -> None:
 
 # -- the reading --------------------------------------------------------------------------------------
 
-JUDGED = {
+REFUSALS = {
     "UNPARSABLE_ACCESS_TOKEN": (401, ErrorCode.INVALID_TOKEN),
     "ACCESS_TOKEN_EXPIRED": (401, ErrorCode.EXPIRED_TOKEN),
     "INVALID_PROJECT_FOR_ACCESS_TOKEN": (401, ErrorCode.INVALID_TOKEN),
@@ -89,7 +89,7 @@ JUDGED = {
     "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED": (401, ErrorCode.ANONYMOUS_NOT_ALLOWED),
     "RESTRICTED_USER_NOT_ALLOWED": (403, ErrorCode.RESTRICTED_NOT_ALLOWED),
 }
-OUR_FAULTS = {
+MISCONFIGURED = {
     "INVALID_SECRET_SERVER_KEY": 401,
     "SERVER_AUTHENTICATION_REQUIRED": 401,
     "INVALID_PUBLISHABLE_CLIENT_KEY": 401,
@@ -105,21 +105,21 @@ OUR_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("code", JUDGED)
-@pytest.mark.parametrize("disguise", ["as it is", "hidden behind a 200", "under any status"])
-def test_a_judgement_is_read_by_its_code(code: str, disguise: str) -> None:
-    status, row = JUDGED[code]
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("form", ["plain", "hidden by a 200", "wrong status"])
+def test_refusal_is_recognised_by_its_code(code: str, form: str) -> None:
+    status, error_code = REFUSALS[code]
     answer = {
-        "as it is": known(code, status),
-        "hidden behind a 200": known(code, 200, x_stack_actual_status=str(status)),
-        "under any status": known(code, 500),
-    }[disguise]
-    assert reading(answer) == Refusal(row, f"users/me says {code}")
+        "plain": known(code, status),
+        "hidden by a 200": known(code, 200, x_stack_actual_status=str(status)),
+        "wrong status": known(code, 500),
+    }[form]
+    assert reading(answer) == Refusal(error_code, f"users/me says {code}")
 
 
-@pytest.mark.parametrize("code", OUR_FAULTS)
-def test_a_fault_of_ours_is_never_the_users(code: str) -> None:
-    for answer in (known(code, OUR_FAULTS[code]), known(code, 200, x_hexclave_actual_status="401")):
+@pytest.mark.parametrize("code", MISCONFIGURED)
+def test_rejected_key_of_ours_is_misconfigured(code: str) -> None:
+    for answer in (known(code, MISCONFIGURED[code]), known(code, 200, x_hexclave_actual_status="401")):
         assert reading(answer) == Failure(ErrorCode.MISCONFIGURED, f"users/me says {code}")
 
 
@@ -134,19 +134,19 @@ def test_a_fault_of_ours_is_never_the_users(code: str) -> None:
         ("text", None),
     ],
 )
-def test_the_reason_of_a_restriction_is_passed_on_where_it_is_one(details: Any, reason: str | None) -> None:
+def test_restriction_reason_is_passed_on_if_it_is_a_string(details: Any, reason: str | None) -> None:
     answer = known("RESTRICTED_USER_NOT_ALLOWED", 403, details)
     assert reading(answer).restricted_reason == reason
 
 
-def test_a_200_with_the_users_id_is_the_profile() -> None:
+def test_200_with_the_user_id_is_the_profile() -> None:
     made = reading(reply({"id": USER_ID, "display_name": "Jane", "is_restricted": True}))
     assert isinstance(made, UserProfile)
     assert (made.id, made.display_name, made.is_restricted, made.is_anonymous) == (USER_ID, "Jane", True, False)
 
 
-def test_a_profile_may_have_a_member_that_is_called_code() -> None:
-    """A later Stack Auth may add what it likes: only the codes that it answers with today are read as such."""
+def test_profile_may_have_a_member_named_code() -> None:
+    """Only the error codes known today are read as such."""
     made = reading(reply({"id": USER_ID, "code": "SOMETHING_NEW"}))
     assert isinstance(made, UserProfile)
     assert made.raw == {"code": "SOMETHING_NEW"}
@@ -170,19 +170,19 @@ NO_PROFILE = [
 
 
 @pytest.mark.parametrize("body", NO_PROFILE, ids=range(len(NO_PROFILE)))
-def test_a_200_that_is_not_the_profile_of_this_user_judges_nobody(body: bytes) -> None:
+def test_200_without_the_profile_of_this_user_is_a_failure(body: bytes) -> None:
     made = reading(reply(body))
     assert isinstance(made, Failure)
     assert made == Failure(ErrorCode.SERVER_ERROR, "a 200 that is not the profile of this user", key_only=True)
 
 
 @pytest.mark.parametrize("flag", ["is_restricted", "is_anonymous"])
-def test_a_flag_that_is_no_boolean_judges_nobody(flag: str) -> None:
+def test_flag_that_is_not_a_boolean_is_a_failure(flag: str) -> None:
     made = reading(reply({"id": USER_ID, flag: "false"}))
     assert made == Failure(ErrorCode.SERVER_ERROR, "a profile whose flags are no booleans", key_only=True)
 
 
-def overgrown(detail: str) -> Failure:
+def too_large(detail: str) -> Failure:
     return Failure(ErrorCode.SERVER_ERROR, detail, key_only=True, too_large=True)
 
 
@@ -197,15 +197,15 @@ TOO_MANY = b"[" + b"0," * MAX_PARTS + b"0]"
 
 
 @pytest.mark.parametrize("metadata", [TOO_DEEP_TO_HOLD, TOO_DEEP], ids=["to hold", "to parse"])
-def test_metadata_nested_too_deeply_judges_nobody(metadata: bytes) -> None:
-    """Metadata is the user's own to write."""
-    assert reading(with_metadata(metadata)) == overgrown("a profile nested too deeply")
+def test_deeply_nested_metadata_is_a_failure_of_its_key(metadata: bytes) -> None:
+    """Metadata is user-controlled."""
+    assert reading(with_metadata(metadata)) == too_large("a profile nested too deeply")
 
 
 @pytest.mark.parametrize("metadata", [TOO_DEEP, TOO_MANY], ids=["too deep", "too many parts"])
 @pytest.mark.parametrize(("status", "for_user"), [(500, True), (404, False)])
-def test_what_is_no_profile_is_not_an_overgrown_one(metadata: bytes, status: int, for_user: bool) -> None:
-    """It is the status that counts, also one hidden behind a 200, and the pause that is asked for."""
+def test_status_decides_even_if_the_body_is_too_large_to_parse(metadata: bytes, status: int, for_user: bool) -> None:
+    """The actual status counts, even if hidden by a 200, and so does a Retry-After."""
     failure = Failure(ErrorCode.SERVER_ERROR, f"status {status}", key_only=for_user)
     assert reading(with_metadata(metadata, status)) == failure
     assert reading(with_metadata(metadata, x_stack_actual_status=str(status))) == failure
@@ -214,27 +214,27 @@ def test_what_is_no_profile_is_not_an_overgrown_one(metadata: bytes, status: int
 
 
 @pytest.mark.parametrize("part", ["[]", "{}", "0"])
-def test_a_profile_of_too_many_parts_is_not_even_parsed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profile_with_too_many_parts_is_not_parsed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(parts: int) -> Any:
         return with_metadata(b"[%b]" % ",".join([part] * parts).encode())
 
     most = (MAX_PARTS - 2) // (1 if part == "0" else 2)
     assert isinstance(reading(answer(most)), UserProfile)
     monkeypatch.setattr(json, "loads", lambda *_: pytest.fail("parsed"))
-    assert reading(answer(most + 1)) == overgrown("a profile of too many parts")
+    assert reading(answer(most + 1)) == too_large("a profile of too many parts")
 
 
 @pytest.mark.parametrize("answer", [each for each in NO_REPLIES if each is not TOO_LARGE])
-def test_no_answer_is_an_outage_for_all(answer: NoReply) -> None:
+def test_no_reply_is_a_failure_for_all_keys(answer: NoReply) -> None:
     assert reading(answer) == Failure(ErrorCode.SERVER_ERROR, answer.reason)
 
 
-def test_a_profile_over_the_limit_is_its_users_own() -> None:
-    """Else whoever can write metadata could open the breaker for everybody."""
-    assert reading(TOO_LARGE) == overgrown(TOO_LARGE.reason)
+def test_reply_over_the_size_limit_is_a_failure_of_its_key() -> None:
+    """Otherwise a user with large metadata could open the breaker for all users."""
+    assert reading(TOO_LARGE) == too_large(TOO_LARGE.reason)
 
 
-def test_a_flight_is_no_answer() -> None:
+def test_result_of_a_share_is_a_failure() -> None:
     assert reading(ShareEnd.FULL).code is ErrorCode.SERVER_ERROR
 
 
@@ -243,18 +243,20 @@ def test_a_flight_is_no_answer() -> None:
     [(204, False), (302, False), (403, False), (404, False), (429, False), (500, True), (502, True), (503, True)],
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"message": "words"}'])
-def test_without_a_code_the_status_tells_whose_trouble_it_is(status: int, for_user: bool, body: bytes) -> None:
+def test_without_a_code_the_status_decides_whether_the_key_is_at_fault(
+    status: int, for_user: bool, body: bytes
+) -> None:
     assert reading(reply(body, status)) == Failure(ErrorCode.SERVER_ERROR, f"status {status}", key_only=for_user)
 
 
-def test_the_status_that_is_meant_counts() -> None:
-    """Stack Auth can hide a refusal behind a 200 (contract.md section 3)."""
+def test_hidden_status_is_used() -> None:
+    """Stack Auth can hide a refusal behind a 200 (docs/stack-auth.md section 6)."""
     for header in ("x_stack_actual_status", "x_hexclave_actual_status"):
         made = reading(reply({"id": USER_ID}, 200, **{header: "500"}))
         assert made == Failure(ErrorCode.SERVER_ERROR, "status 500", key_only=True)
 
 
-def test_an_unknown_code_judges_nobody() -> None:
+def test_unknown_code_is_a_failure() -> None:
     for status in (400, 401, 403, 500):
         made = reading(known("A_CODE_OF_TOMORROW", status))
         assert made == Failure(ErrorCode.SERVER_ERROR, f"status {status}", key_only=True)
@@ -262,20 +264,20 @@ def test_an_unknown_code_judges_nobody() -> None:
 
 @pytest.mark.parametrize("status", [403, 429, 500, 503])
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"code": "rate_limited"}'])
-@pytest.mark.parametrize(("said", "held"), [("5", 5), ("0", 1), ("60", 60), ("86400", 60)])
-def test_retry_after_is_honoured_whoever_sent_it(status: int, body: bytes, said: str, held: int) -> None:
-    """A firewall in front of Stack Auth has bodies, and codes, of its own."""
-    made = reading(reply(body, status, retry_after=said))
-    assert made == Failure(ErrorCode.SERVER_ERROR, f"status {status}", held)
+@pytest.mark.parametrize(("value", "seconds"), [("5", 5), ("0", 1), ("60", 60), ("86400", 60)])
+def test_retry_after_is_honoured_with_any_body(status: int, body: bytes, value: str, seconds: int) -> None:
+    """A firewall in front of Stack Auth sends its own bodies and codes."""
+    made = reading(reply(body, status, retry_after=value))
+    assert made == Failure(ErrorCode.SERVER_ERROR, f"status {status}", seconds)
 
 
 def test_retry_after_can_be_a_date() -> None:
-    """Told by the wall clock, of which there is no other than that of the request."""
+    """Relative to the wall clock."""
     date = formatdate(NOW.wall + 30, usegmt=True)
     assert reading(reply(b"", 503, retry_after=date)).retry_after == 30
 
 
-def test_a_failure_holds_nothing_of_the_answers_text() -> None:
+def test_failure_holds_no_text_of_the_reply() -> None:
     for answer in (known("CANARY", 500), reply(b"CANARY", 500), reply({"id": "CANARY"}), reply(b"CANARY")):
         assert "CANARY" not in repr(reading(answer))
 
@@ -287,27 +289,25 @@ json_values = st.recursive(
 )
 members = st.dictionaries(
     st.sampled_from(["id", "code", "is_restricted", "is_anonymous", "details", "restricted_reason", "selected_team"]),
-    json_values | st.sampled_from([USER_ID, *JUDGED, *OUR_FAULTS]),
+    json_values | st.sampled_from([USER_ID, *REFUSALS, *MISCONFIGURED]),
 )
 
 
 @bounded
 @given(st.binary(max_size=40) | members.map(lambda body: json.dumps(body).encode()), st.integers(100, 599), st.data())
-def test_whatever_is_answered_a_user_comes_only_of_a_200_with_the_users_id(
-    body: bytes, status: int, data: st.DataObject
-) -> None:
-    """And a refusal only of a code that says so: no status and no text makes either."""
+def test_only_a_200_with_the_user_id_gives_a_profile(body: bytes, status: int, data: st.DataObject) -> None:
+    """And only a known code gives a refusal, whatever the status and text."""
     made = reading(reply(body, status))
     try:
         value = json.loads(body)
     except ValueError:
         value = None
-    told = value if isinstance(value, dict) else {}
-    code = told.get("code") if isinstance(told.get("code"), str) else None
+    body_object = value if isinstance(value, dict) else {}
+    code = body_object.get("code") if isinstance(body_object.get("code"), str) else None
     if isinstance(made, UserProfile):
         assert status == 200
-        assert told["id"] == USER_ID
+        assert body_object["id"] == USER_ID
     elif isinstance(made, Refusal):
-        assert made.code is JUDGED[str(code)][1]
+        assert made.code is REFUSALS[str(code)][1]
     else:
-        assert (made.code is ErrorCode.MISCONFIGURED) == (code in OUR_FAULTS)
+        assert (made.code is ErrorCode.MISCONFIGURED) == (code in MISCONFIGURED)

@@ -1,8 +1,7 @@
-"""The effects, what is read off an answer, the retry rule, and the circuit breaker."""
+"""Effects, replies, the retry rule, and the circuit breaker."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from email.utils import format_datetime, formatdate
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackauth_middleware._core.records import Clocks
 from stackauth_middleware._core.upstream import (
     OPEN_FOR,
     OPENS_AFTER,
@@ -34,8 +34,8 @@ from .helpers import MONO, NOW, WALL, bounded, reply
 CANARY = "eyJ-canary"
 DEAD = NoReply(NoReplyKind.UNSENT, "a dead pooled connection", inconclusive=True)
 OUTAGE = Failure(ErrorCode.SERVER_ERROR, "an outage")
-ODD = Failure(ErrorCode.SERVER_ERROR, "an odd account", key_only=True)
-OUR_FAULT = Failure(ErrorCode.MISCONFIGURED, "our key")
+KEY_FAULT = Failure(ErrorCode.SERVER_ERROR, "an odd account", key_only=True)
+MISCONFIGURED = Failure(ErrorCode.MISCONFIGURED, "our key")
 
 
 def throttled(seconds: int) -> Failure:
@@ -51,8 +51,8 @@ def throttled(seconds: int) -> Failure:
     ],
     ids=lambda record: type(record).__name__,
 )
-def test_record_shows_no_credential_and_has_no_members_to_walk(record: object) -> None:
-    """A repr ends up in logs; error trackers render locals, and the members of what they find there."""
+def test_repr_shows_no_credential_and_the_object_is_no_container(record: object) -> None:
+    """A repr is logged; error trackers record local variables and the members of containers."""
     assert CANARY not in repr(record)
     assert not isinstance(record, Mapping | Sequence | Iterable)
     assert not hasattr(record, "__dict__")
@@ -60,7 +60,7 @@ def test_record_shows_no_credential_and_has_no_members_to_walk(record: object) -
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "POST", "PATCH"])
 @pytest.mark.parametrize("stated", [None, True, False])
-def test_only_an_idempotent_call_is_sent_again_and_on_a_new_connection(method: str, stated: bool | None) -> None:
+def test_only_an_idempotent_call_is_retried_on_a_new_connection(method: str, stated: bool | None) -> None:
     call = Call(method, "https://api.example/x", {"a": "b"}, b"body", 10, idempotent=stated)
     script = fetch(call)
     assert next(script) is call
@@ -76,7 +76,7 @@ def test_only_an_idempotent_call_is_sent_again_and_on_a_new_connection(method: s
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "meant"),
+    ("status", "headers", "actual"),
     [
         (200, {}, 200),
         (404, {}, 404),
@@ -99,9 +99,9 @@ def test_only_an_idempotent_call_is_sent_again_and_on_a_new_connection(method: s
     ],
     ids=str,
 )
-def test_the_status_that_is_meant(status: int, headers: dict[str, str], meant: int) -> None:
-    """Stack Auth can hide a 4xx behind a 200. What cannot be read is a fault, and nothing makes a success."""
-    assert Reply(status, headers, b"").meant_status == meant
+def test_actual_status(status: int, headers: dict[str, str], actual: int) -> None:
+    """A 200 can hide a 4xx. A header that cannot be parsed is a 502, and none turns an error into a success."""
+    assert Reply(status, headers, b"").meant_status == actual
 
 
 def in_seconds(seconds: float) -> str:
@@ -133,17 +133,17 @@ def in_seconds(seconds: float) -> str:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_retry_after_is_kept_within_bounds(value: str, seconds: int | None) -> None:
+def test_retry_after_is_clamped(value: str, seconds: int | None) -> None:
     assert reply(retry_after=value).retry_after(WALL) == seconds
 
 
 def test_retry_after_rounds_up() -> None:
-    """Coming back a moment too early would only be refused again."""
+    """A retry a moment too early would be refused again."""
     then = format_datetime(datetime.fromtimestamp(WALL + 10, timezone.utc), usegmt=True)
     assert reply(retry_after=then).retry_after(WALL + 0.5) == 10
 
 
-def test_retry_after_is_none_where_it_is_not_said() -> None:
+def test_retry_after_is_none_without_the_header() -> None:
     assert reply().retry_after(WALL) is None
 
 
@@ -158,17 +158,17 @@ def test_retry_after_is_none_where_it_is_not_said() -> None:
     ).map("".join)
 )
 def test_retry_after_never_raises(value: str) -> None:
-    """Whatever an upstream writes there, the answer is whole seconds from 1 to 60, or none."""
+    """Any header value gives whole seconds from 1 to 60, or None."""
     assert reply(retry_after=value).retry_after(WALL) in (None, *range(1, 61))
 
 
-def test_a_flight_may_take_its_time_unless_it_is_told_not_to() -> None:
-    flight = Share("key", lambda: iter(()))  # type: ignore[arg-type,return-value]
-    assert (flight.budget, flight.wait, flight.max_waiters) == (float("inf"), float("inf"), None)
+def test_share_has_no_limits_by_default() -> None:
+    share = Share("key", lambda: iter(()))  # type: ignore[arg-type,return-value]
+    assert (share.budget, share.wait, share.max_waiters) == (float("inf"), float("inf"), None)
 
 
-def test_every_way_to_get_no_reply_has_words_of_its_own() -> None:
-    """The words go into the log, where they are all that tells a dead host from a slow one."""
+def test_each_kind_of_missing_reply_has_its_own_description() -> None:
+    """The description is logged, where it distinguishes a dead host from a slow one."""
     assert len({each.value for each in NoReplyKind}) == len(NoReplyKind) == 5
     assert len(ShareEnd) == 3
 
@@ -176,168 +176,187 @@ def test_every_way_to_get_no_reply_has_words_of_its_own() -> None:
 # -- the breaker --------------------------------------------------------------------------------------
 
 
-def failing(breaker: Breaker, *failures: tuple[Failure, str, float]) -> Breaker:
-    for failure, user_id, mono in failures:
-        breaker = breaker.failed(failure, user_id, mono - 0.1, mono)
+def at(seconds: float) -> Clocks:
+    return Clocks(WALL + seconds, MONO + seconds)
+
+
+def failing(breaker: Breaker, *failures: tuple[Failure, str]) -> Breaker:
+    for failure, key in failures:
+        breaker = breaker.failed(failure, key, at(-0.1), NOW)
     return breaker
 
 
-def opened(mono: float = MONO) -> Breaker:
-    return failing(Breaker(), *[(OUTAGE, "jane", mono)] * OPENS_AFTER)
+def opened() -> Breaker:
+    return failing(Breaker(), *[(OUTAGE, "jane")] * OPENS_AFTER)
 
 
-def test_a_new_breaker_lets_calls_through() -> None:
-    assert Breaker().tried(MONO) == (Breaker(), True)
-    assert not Breaker().is_open(MONO)
-    assert Breaker().retry_after(MONO) == 1
+def test_new_breaker_permits_calls() -> None:
+    assert Breaker().permit(NOW) == (Breaker(), True)
+    assert not Breaker().is_open(NOW)
+    assert Breaker().retry_after(NOW) == 1
 
 
-def test_five_failures_in_a_row_open_it_for_ten_seconds() -> None:
-    four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
-    assert not four.is_open(MONO)
-    assert four.tried(MONO) == (four, True)
-    five = four.failed(OUTAGE, "jane", MONO - 0.1, MONO)
-    assert five.is_open(MONO + 9.9)
-    assert five.tried(MONO + 9.9) == (five, False)
-    assert not five.is_open(MONO + 10)
-    assert five.retry_after(MONO) == 10
-    assert five.retry_after(MONO + 9.9) == 1
+def test_five_consecutive_failures_open_the_breaker_for_ten_seconds() -> None:
+    four = failing(Breaker(), *[(OUTAGE, "jane")] * 4)
+    assert not four.is_open(NOW)
+    assert four.permit(NOW) == (four, True)
+    five = four.failed(OUTAGE, "jane", at(-0.1), NOW)
+    assert five.is_open(at(9.9))
+    assert five.permit(at(9.9)) == (five, False)
+    assert not five.is_open(at(10))
+    assert five.retry_after(NOW) == 10
+    assert five.retry_after(at(9.9)) == 1
     assert five.code is ErrorCode.SERVER_ERROR
 
 
-def test_a_success_starts_the_count_anew() -> None:
-    four = failing(Breaker(), *[(OUTAGE, "jane", MONO)] * 4)
-    assert four.succeeded(MONO) == Breaker()
-    assert opened().succeeded(MONO - 1) == Breaker()
+def test_success_resets_the_count() -> None:
+    four = failing(Breaker(), *[(OUTAGE, "jane")] * 4)
+    assert four.succeeded(NOW) == Breaker()
+    assert opened().succeeded(at(-1)) == Breaker()
 
 
-def test_one_probe_at_a_time() -> None:
-    breaker, may = opened().tried(MONO + 10)
+def test_half_open_breaker_permits_one_probe() -> None:
+    breaker, may = opened().permit(at(10))
     assert may
-    assert breaker.tried(MONO + 10) == (breaker, False)
-    assert breaker.tried(MONO + 19.9) == (breaker, False)
-    assert breaker.tried(MONO + 20)[1]
+    assert breaker.permit(at(10)) == (breaker, False)
+    assert breaker.permit(at(19.9)) == (breaker, False)
+    assert breaker.permit(at(20))[1]
 
 
-def test_a_probe_that_succeeds_closes_it() -> None:
-    breaker, _ = opened().tried(MONO + 10)
-    assert breaker.succeeded(MONO + 10) == Breaker()
+def test_successful_probe_closes_the_breaker() -> None:
+    breaker, _ = opened().permit(at(10))
+    assert breaker.succeeded(at(10)) == Breaker()
 
 
-def test_a_probe_that_fails_keeps_it_open() -> None:
-    breaker, _ = opened().tried(MONO + 10)
-    for failure, until in ((OUTAGE, 22), (ODD, 22), (throttled(60), 72), (throttled(1), 22), (OUR_FAULT, 22)):
-        again = breaker.failed(failure, "john", MONO + 10, MONO + 12)
-        assert again.open_until == MONO + until
-        assert again.tried(MONO + until - 0.1) == (again, False)
+def test_failed_probe_keeps_the_breaker_open() -> None:
+    breaker, _ = opened().permit(at(10))
+    for failure, until in ((OUTAGE, 22), (KEY_FAULT, 22), (throttled(60), 72), (throttled(1), 22), (MISCONFIGURED, 22)):
+        again = breaker.failed(failure, "john", at(10), at(12))
+        assert again.permit(at(until - 0.1)) == (again, False)
+        assert again.permit(at(until))[1]
 
 
-def test_a_probe_about_a_user_whose_faults_are_counted_gives_its_place_to_another() -> None:
-    """It says no more of Stack Auth than it did before: whoever asks first would else keep the others out."""
+def test_inconclusive_probe_permits_another() -> None:
+    """A failure of a key that was counted before is no new evidence; it must not lock out all other keys."""
     users = [f"user {n}" for n in range(OPENS_AFTER)]
-    breaker, _ = failing(Breaker(), *[(ODD, user_id, MONO) for user_id in users]).tried(MONO + 10)
-    left = breaker.failed(ODD, users[0], MONO + 10, MONO + 12)
+    breaker, _ = failing(Breaker(), *[(KEY_FAULT, key) for key in users]).permit(at(10))
+    left = breaker.failed(KEY_FAULT, users[0], at(10), at(12))
     assert (left.failures, left.keys) == (OPENS_AFTER, frozenset(users))
-    probing, may = left.tried(MONO + 12)
+    probing, may = left.permit(at(12))
     assert may
-    assert probing.tried(MONO + 12) == (probing, False)
+    assert probing.permit(at(12)) == (probing, False)
 
 
-def test_another_call_about_a_user_whose_faults_are_counted_frees_no_probe() -> None:
-    breaker, _ = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(OPENS_AFTER)]).tried(MONO + 10)
-    assert breaker.failed(ODD, "user 0", MONO - 0.1, MONO + 12) == breaker
+def test_inconclusive_call_that_is_not_the_probe_permits_nothing() -> None:
+    breaker, _ = failing(Breaker(), *[(KEY_FAULT, f"user {n}") for n in range(OPENS_AFTER)]).permit(at(10))
+    assert breaker.failed(KEY_FAULT, "user 0", at(-0.1), at(12)) == breaker
 
 
-def test_a_probe_whose_caller_left_gives_its_place_to_another() -> None:
-    breaker, _ = opened().tried(MONO + 10)
-    left = breaker.given_up(MONO + 10)
-    probing, may = left.tried(MONO + 10.5)
+def test_cancelled_probe_permits_another() -> None:
+    breaker, _ = opened().permit(at(10))
+    left = breaker.withdrawn(at(10))
+    probing, may = left.permit(at(10.5))
     assert may
-    assert probing.tried(MONO + 10.5)[1] is False
+    assert probing.permit(at(10.5))[1] is False
 
 
-@pytest.mark.parametrize("breaker", [Breaker(), opened(), Breaker().failed(throttled(30), "jane", MONO - 0.1, MONO)])
-def test_another_caller_that_leaves_opens_nothing(breaker: Breaker) -> None:
-    assert breaker.given_up(MONO - 1) == breaker
+@pytest.mark.parametrize("breaker", [Breaker(), opened(), Breaker().failed(throttled(30), "jane", at(-0.1), NOW)])
+def test_cancelled_call_that_is_not_the_probe_changes_nothing(breaker: Breaker) -> None:
+    assert breaker.withdrawn(at(-1)) == breaker
 
 
-def test_one_users_faults_count_once() -> None:
-    breaker = failing(Breaker(), *[(ODD, "jane", MONO)] * 50)
-    assert (breaker.failures, breaker.is_open(MONO)) == (1, False)
-    others = failing(breaker, *[(ODD, f"user {n}", MONO) for n in range(4)])
-    assert others.is_open(MONO)
+def test_failures_of_one_key_count_once() -> None:
+    breaker = failing(Breaker(), *[(KEY_FAULT, "jane")] * 50)
+    assert (breaker.failures, breaker.is_open(NOW)) == (1, False)
+    others = failing(breaker, *[(KEY_FAULT, f"user {n}") for n in range(4)])
+    assert others.is_open(NOW)
 
 
-def test_a_connection_failure_counts_each_time_also_for_a_user_with_faults() -> None:
-    assert failing(Breaker(), (ODD, "jane", MONO), *[(OUTAGE, "jane", MONO)] * 4).is_open(MONO)
+def test_connection_failures_count_each_time_for_any_key() -> None:
+    assert failing(Breaker(), (KEY_FAULT, "jane"), *[(OUTAGE, "jane")] * 4).is_open(NOW)
 
 
-def test_the_keys_are_not_collected_without_end() -> None:
-    breaker = failing(Breaker(), *[(ODD, f"user {n}", MONO) for n in range(1000)])
+def test_number_of_counted_keys_is_bounded() -> None:
+    breaker = failing(Breaker(), *[(KEY_FAULT, f"user {n}") for n in range(1000)])
     assert len(breaker.keys) == OPENS_AFTER
 
 
 @pytest.mark.parametrize("seconds", [1, 7, 60])
-def test_retry_after_opens_it_for_as_long_as_is_said(seconds: int) -> None:
-    breaker = Breaker().failed(throttled(seconds), "jane", MONO - 0.1, MONO)
-    assert breaker.tried(MONO + seconds - 0.01) == (breaker, False)
-    assert breaker.retry_after(MONO) == seconds
-    assert breaker.tried(MONO + seconds)[1]
+def test_retry_after_opens_the_breaker_for_that_time(seconds: int) -> None:
+    breaker = Breaker().failed(throttled(seconds), "jane", at(-0.1), NOW)
+    assert breaker.permit(at(seconds - 0.01)) == (breaker, False)
+    assert breaker.retry_after(NOW) == seconds
+    assert breaker.permit(at(seconds))[1]
 
 
-@pytest.mark.parametrize("late", [OUTAGE, ODD, throttled(1), OUR_FAULT])
-def test_a_late_failure_does_not_cut_a_pause_short(late: Failure) -> None:
-    """Calls that were on their way when Stack Auth asked for a pause come back after it did."""
-    breaker = Breaker().failed(throttled(60), "jane", MONO - 0.1, MONO).failed(late, "john", MONO - 0.1, MONO + 0.1)
-    assert breaker.open_until == MONO + 60
+@pytest.mark.parametrize("late", [OUTAGE, KEY_FAULT, throttled(1), MISCONFIGURED])
+def test_late_failure_does_not_shorten_a_pause(late: Failure) -> None:
+    """A call made before Stack Auth requested a pause can fail after the request."""
+    breaker = Breaker().failed(throttled(60), "jane", at(-0.1), NOW).failed(late, "john", at(-0.1), at(0.1))
+    assert breaker.permit(at(59.9)) == (breaker, False)
+    assert breaker.permit(at(60))[1]
 
 
-def test_a_late_success_does_not_end_a_pause_that_was_asked_for_after_it() -> None:
-    for told in (throttled(60), OUR_FAULT):
-        breaker = Breaker().failed(told, "jane", MONO - 0.1, MONO)
-        assert breaker.succeeded(MONO - 0.1) == breaker
-        assert breaker.succeeded(MONO) == Breaker()
+def test_success_of_an_earlier_call_does_not_end_a_pause() -> None:
+    for failure in (throttled(60), MISCONFIGURED):
+        breaker = Breaker().failed(failure, "jane", at(-0.1), NOW)
+        assert breaker.succeeded(at(-0.1)) == breaker
+        assert breaker.succeeded(NOW) == Breaker()
 
 
-def test_a_later_outage_does_not_let_an_early_success_end_a_pause() -> None:
-    breaker = Breaker().failed(throttled(60), "jane", MONO - 0.1, MONO).failed(OUTAGE, "john", MONO - 0.1, MONO + 0.1)
-    assert breaker.succeeded(MONO - 0.1) == breaker
+def test_success_of_an_earlier_call_does_not_end_a_pause_after_an_outage() -> None:
+    breaker = Breaker().failed(throttled(60), "jane", at(-0.1), NOW).failed(OUTAGE, "john", at(-0.1), at(0.1))
+    assert breaker.succeeded(at(-0.1)) == breaker
 
 
-def test_after_any_pause_one_call_goes_first() -> None:
-    """A pause that ends for all at once would send everybody at once."""
-    for told, seconds in ((throttled(3), 3.0), (OUR_FAULT, OPEN_FOR)):
-        breaker = Breaker().failed(told, "jane", MONO - 0.1, MONO)
-        probing, may = breaker.tried(MONO + seconds)
+def test_breaker_is_half_open_after_any_pause() -> None:
+    """Otherwise all waiting requests would be sent at once."""
+    for failure, seconds in ((throttled(3), 3.0), (MISCONFIGURED, OPEN_FOR)):
+        breaker = Breaker().failed(failure, "jane", at(-0.1), NOW)
+        probing, may = breaker.permit(at(seconds))
         assert may
-        assert probing.tried(MONO + seconds)[1] is False
+        assert probing.permit(at(seconds))[1] is False
 
 
-def test_a_fault_of_ours_opens_it_at_once_under_its_own_row() -> None:
-    breaker = Breaker().failed(OUR_FAULT, "jane", MONO - 0.1, MONO)
-    assert breaker.tried(MONO + 9.9) == (breaker, False)
+def test_misconfiguration_opens_the_breaker_at_once_with_its_own_code() -> None:
+    breaker = Breaker().failed(MISCONFIGURED, "jane", at(-0.1), NOW)
+    assert breaker.permit(at(9.9)) == (breaker, False)
     assert breaker.code is ErrorCode.MISCONFIGURED
     assert opened().code is ErrorCode.SERVER_ERROR
 
 
-outcomes = st.sampled_from([OUTAGE, ODD, throttled(1), throttled(60), OUR_FAULT, None])
-steps = st.lists(st.tuples(outcomes, st.floats(0, 30), st.sampled_from("abc")), max_size=40)
+@pytest.mark.parametrize(("wall", "mono"), [(10.0, 0.0), (0.0, 10.0), (-3600.0, 10.0)], ids=str)
+def test_pause_ends_on_the_clock_that_advanced_further(wall: float, mono: float) -> None:
+    """A suspended host stops the monotonic clock; the wall clock can be set back."""
+    before, end = Clocks(WALL + wall - 0.1, MONO + mono - 0.1), Clocks(WALL + wall, MONO + mono)
+    breaker = opened()
+    assert breaker.permit(before) == (breaker, False)
+    assert breaker.retry_after(before) == 1
+    probing, may = breaker.permit(end)
+    assert may
+    assert probing.permit(end)[1] is False
+
+
+outcomes = st.sampled_from([OUTAGE, KEY_FAULT, throttled(1), throttled(60), MISCONFIGURED, None])
+seconds_ = st.integers(0, 30)
+steps = st.lists(st.tuples(outcomes, seconds_, seconds_, st.sampled_from("abc")), max_size=40)
 
 
 @bounded
 @given(steps)
-def test_in_any_course_an_open_breaker_stays_open_for_as_long_as_it_said(course: Any) -> None:
-    """A model of one caller after another: nothing is sent while it is open, and it always opens again in time."""
-    breaker, mono, promised = Breaker(), MONO, -math.inf
-    for outcome, passes, user_id in course:
-        mono += passes
-        breaker, may = breaker.tried(mono)
-        assert may == (mono >= promised)
+def test_open_breaker_permits_no_call_before_its_promised_end(steps_taken: Any) -> None:
+    """Sequential calls, on clocks that advance differently: the promise ends on whichever clock reaches it first."""
+    breaker, now, promised = Breaker(), NOW, NOW
+    for outcome, wall, mono, key in steps_taken:
+        now = Clocks(now.wall + wall, now.mono + mono)
+        breaker, may = breaker.permit(now)
+        assert may == (now.wall >= promised.wall or now.mono >= promised.mono)
         if not may:
             continue
-        breaker = breaker.succeeded(mono) if outcome is None else breaker.failed(outcome, user_id, mono, mono)
-        promised = breaker.open_until
-        assert promised <= mono + 60
+        breaker = breaker.succeeded(now) if outcome is None else breaker.failed(outcome, key, now, now)
+        pause = max(0.0, breaker.remaining(now))
+        promised = Clocks(now.wall + pause, now.mono + pause)
+        assert pause <= 60
         if outcome is not None and outcome.retry_after:
-            assert promised >= mono + outcome.retry_after
-    assert breaker.tried(mono + 60)[1]
+            assert pause >= outcome.retry_after
+    assert breaker.permit(Clocks(now.wall + 60, now.mono))[1]

@@ -1,6 +1,6 @@
-"""A second lookup, as one new module would add it: the profile of any user by id, with server access.
+"""An example of a second lookup, in one module: users by id, with server access.
 
-`test_lookup.py` drives it through both runners. No other file of the core or of the runners knows of it.
+`test_lookup.py` runs it with both runners. No module of the package refers to it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from stackauth_middleware.errors import ErrorCode
 
 
 class Account(NamedTuple):
-    """What an app may want to know of another user."""
+    """The fields that the example reads."""
 
     id: str
     display_name: str | None
 
 
 class Accounts(Lookup[str, Account | None]):
-    """Users by id; None for an id that nobody has."""
+    """Users by id; None if there is no such user."""
 
     def __init__(self, config: StackAuthConfig) -> None:
         super().__init__(config, "user", f"{config.api_url}/api/v1/users/", read, ttl=60.0, max_entries=1000)

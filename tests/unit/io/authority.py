@@ -1,4 +1,4 @@
-"""A certificate authority that lives for one test."""
+"""A certificate authority for one test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority(NamedTuple):
-    """A self-signed certificate for 127.0.0.1 alone: `file` is to be trusted, `key` is the server's."""
+    """A self-signed certificate for 127.0.0.1: `file` to be trusted, `key` for the server."""
 
     file: Path
     key: Path
@@ -28,7 +28,7 @@ class Authority(NamedTuple):
 
 
 def make(folder: Path, *, days: int = 1) -> Authority:
-    """Make the certificate, which ends `days` from now, and its key in `folder`."""
+    """Create the certificate, valid for `days`, and its key in `folder`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {secrets.token_hex(8)}")])
     now = datetime.datetime.now(datetime.timezone.utc)

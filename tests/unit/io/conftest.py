@@ -1,4 +1,4 @@
-"""What the tests of the edges share."""
+"""Fixtures for tests of the runners and HTTP clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = (
 
 @pytest.fixture
 def make_runner() -> Iterator[Callable[..., SyncRunner]]:
-    """Make edges, and close them when the test is done."""
+    """Return a factory of runners that are closed after the test."""
     with contextlib.ExitStack() as stack:
 
         def make(url: str = "http://127.0.0.1:9", **settings: Any) -> SyncRunner:
@@ -33,17 +33,17 @@ def make_runner() -> Iterator[Callable[..., SyncRunner]]:
 
 @pytest.fixture
 def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
-    """Let time pass at will, but for timeouts; those are long, for the sake of a busy machine."""
+    """Replace the clocks, except for timeouts, which are long in case the machine is busy."""
     skew = Skew()
     monkeypatch.setattr(key_set_cache, "REFRESH_BUDGET", 30.0)
-    for module in ("_async", "_sync", "_verifiers"):
+    for module in ("_io.async_runner", "_io.sync_runner", "_verifiers"):
         monkeypatch.setattr(f"stackauth_middleware.{module}.clocks", skew)
     return skew
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the proxies and certificates of the machine out of the tests."""
+    """Remove proxies and certificates from the environment."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

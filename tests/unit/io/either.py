@@ -1,4 +1,4 @@
-"""Both runners behind one face, so that one test can ask the same of each."""
+"""One interface to both runners, for tests of what they have in common."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ every_runner = pytest.mark.parametrize("kind", ["threads", "asyncio", "trio"])
 
 
 class Runner:
-    """A runner of one kind, whose calls go through `ask`, with its retry."""
+    """A runner of one kind. Calls use `fetch`, with its retry."""
 
     def __init__(self, kind: Kind, url: str, stack: contextlib.ExitStack, **settings: Any) -> None:
         self._url = url
@@ -37,7 +37,7 @@ class Runner:
         self._kind = kind
 
     def ask_at_once(self, count: int, path: str = "/", *, fresh: bool = False) -> list[Answer]:
-        """Send `count` calls at the same time, and return what came of each."""
+        """Send `count` concurrent calls, and return their results."""
         if self._kind == "threads":
             futures = [self._threads.submit(self._sync.run, self._script(path, fresh)) for _ in range(count)]
         else:
@@ -52,16 +52,16 @@ class Runner:
         return fetch(Call("GET", self._url + path, max_bytes=hostile.MAX_BYTES, fresh=fresh))
 
     def idle(self, seconds: float) -> None:
-        """Let the pooled connections be idle for so long."""
+        """Make the pooled connections `seconds` older."""
         if self._kind == "threads":
-            for pool in cast("Any", self._sync._transport).poolmanager.pools._container.values():
+            for pool in cast("Any", self._sync._http._adapter).poolmanager.pools._container.values():
                 for each in filter(None, pool.pool.queue):
                     each.idle_since -= seconds
         else:
             self._portal.call(self._idle, seconds)
 
     async def _idle(self, seconds: float) -> None:
-        for pool in self._async._here().pools.values():
+        for pool in self._async._here().http._pools.values():
             for each in cast("Any", pool.transport)._pool.connections:
                 each._connection._expire_at -= seconds
 

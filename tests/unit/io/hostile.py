@@ -1,4 +1,4 @@
-"""What a server can do to an edge, and what either edge must make of it."""
+"""Behaviours of servers, and the expected result of both HTTP clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOMB = gzip.compress(b"\0" * 10_000_000, 9)
 
 
 class Case(NamedTuple):
-    """A server's conduct and what comes of it: a status with a body, or no reply."""
+    """The behaviour of a server and the expected result: a status with a body, or no reply."""
 
     name: str
     conduct: Callable[[Exchange], None]
@@ -168,7 +168,7 @@ def no_content(exchange: Exchange) -> None:
     exchange.send("HTTP/1.1 204 No Content\r\n\r\n")
 
 
-def odd_octets(exchange: Exchange) -> None:
+def odd_bytes(exchange: Exchange) -> None:
     exchange.send(OK, "X-Odd: \xff\xfe\xe9\r\nContent-Length: 5\r\n\r\nwhole")
 
 
@@ -179,7 +179,7 @@ CASES = [
     Case("chunked", chunked, WHOLE),
     Case("until_closed", until_closed, WHOLE),
     Case("identity", identity, WHOLE),
-    Case("odd_octets", odd_octets, WHOLE),
+    Case("odd_bytes", odd_bytes, WHOLE),
     Case("no_content", no_content, (204, b"")),
     Case("exactly_the_limit", exactly_the_limit, (200, b"x" * MAX_BYTES)),
     Case("one_over_the_limit", one_over_the_limit, NoReplyKind.TOO_LARGE),

@@ -1,4 +1,4 @@
-"""A server on the loopback that answers as it is told to: octet by octet, never, or with what is no HTTP."""
+"""A scripted server on the loopback interface: slow, silent, or not speaking HTTP."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.unit.core.helpers import API, DOCUMENTS, PROJECT, SIGNERS, Signer, do
 
 
 class Gone(Exception):
-    """The peer or the server is gone: nothing is left to be done on this connection."""
+    """Ends the handling of a connection."""
 
 
 class Exchange:
-    """One request that came in, and the connection to answer it on.
+    """A request, and the connection to answer on.
 
     Attributes:
         target: the request target as it stood on the wire.
@@ -49,19 +49,19 @@ class Exchange:
             raise Gone from None
 
     def reply(self, body: Any = b"", status: int = 200, **headers: str) -> None:
-        """Send a whole answer; what is not octets goes as JSON, and ``_`` in a header name stands for ``-``."""
-        octets = body if isinstance(body, bytes) else json.dumps(body).encode()
-        fields = {"Content-Length": str(len(octets)), **{n.replace("_", "-"): v for n, v in headers.items()}}
-        self.send(f"HTTP/1.1 {status} Said So\r\n", *(f"{n}: {v}\r\n" for n, v in fields.items()), "\r\n", octets)
+        """Send a complete response. A body that is not bytes is sent as JSON; ``_`` in a header name means ``-``."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        fields = {"Content-Length": str(len(data)), **{n.replace("_", "-"): v for n, v in headers.items()}}
+        self.send(f"HTTP/1.1 {status} Said So\r\n", *(f"{n}: {v}\r\n" for n, v in fields.items()), "\r\n", data)
 
     def drip(self, text: str, every: float = 0.05) -> None:
-        """Send `text` an octet at a time, far slower than any caller can wait for."""
+        """Send `text` byte by byte, more slowly than any caller can wait."""
         for character in text:
             self.send(character)
             self.hold(every)
 
     def hold(self, seconds: float = 60) -> None:
-        """Do nothing for so long, or until the server is closed."""
+        """Wait for `seconds`, or until the server is closed."""
         if self._server.closing.wait(seconds):
             raise Gone
 
@@ -69,13 +69,13 @@ class Exchange:
         raise Gone
 
     def reset(self) -> None:
-        """Break the connection off with a reset."""
+        """Reset the connection."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise Gone
 
 
 class Loopback:
-    """The server, in threads of its own; a context manager.
+    """The server, in its own threads; a context manager.
 
     Attributes:
         requests: the exchanges so far.
@@ -115,7 +115,7 @@ class Loopback:
         self._listener.close()
 
     def drop_connections(self) -> None:
-        """Close what is open, as a server does that has waited long enough for another request."""
+        """Close all connections, as a server does after an idle timeout."""
         with self._lock:
             for sock in self._open:
                 with contextlib.suppress(OSError):
@@ -173,18 +173,18 @@ class Loopback:
 
 
 def _head(sock: socket.socket) -> bytes | None:
-    """Return the next request up to its empty line; None where the peer sends no more."""
+    """Return the next request up to its empty line, or None at the end of the connection."""
     head = b""
-    while not head.endswith(b"\r\n\r\n"):  # no request here has a body, and none is sent before the last is answered
-        octets = sock.recv(65536)
-        if not octets:
+    while not head.endswith(b"\r\n\r\n"):  # requests have no body and are not pipelined
+        data = sock.recv(65536)
+        if not data:
             return None
-        head += octets
+        head += data
     return head[:-4]
 
 
 class Issuer:
-    """Answers as Stack Auth's JWKS address does, as `answer` of a `Loopback`.
+    """Answers like the JWKS endpoint of Stack Auth. For `answer` of a `Loopback`.
 
     Attributes:
         signers: the keys that are published.
@@ -209,25 +209,25 @@ class Issuer:
             exchange.reply(self.document(exchange.target), Content_Type="application/json")
 
     def document(self, target: str) -> dict[str, Any]:
-        """Return the key set that `target`, a URL or its end, asks for."""
+        """Return the key set for `target`, a URL or its end."""
         kinds = {"": "normal", "include_restricted=true": "restricted", "include_anonymous=true": "anonymous"}
         return document(*DOCUMENTS[UserType(kinds[target.partition("?")[2]])], signers=self.signers)
 
 
 def config_for(url: str, **settings: Any) -> StackAuthConfig:
-    """Return a config that asks `url` and believes tokens of the hosted issuer; patient with a busy machine."""
+    """Return a config that calls `url` and accepts tokens of the hosted issuer, with a long timeout."""
     return StackAuthConfig(**{"project_id": PROJECT, "api_url": url, "issuer_url": API, "timeout": 30, **settings})
 
 
 def live_token(kind: UserType = UserType.NORMAL, *, signer: Signer | None = None, **changes: Any) -> str:
-    """Return a token that is good by the real clock, for ten minutes."""
+    """Return a token that is valid for ten minutes."""
     now = int(time.time())
     return token(kind, signer=signer, **{"iat": now - 60, "exp": now + 600, "signed_up_at": now - 86_400, **changes})
 
 
 @contextlib.contextmanager
 def deaf_address(host: str = "127.0.0.1", port: int = 0) -> Any:
-    """Yield the address of a socket that never answers a connection: its queue is full."""
+    """Yield the address of a socket that accepts no connection, since its backlog is full."""
     with socket.socket() as listener, contextlib.ExitStack() as stack:
         listener.bind((host, port))
         listener.listen(0)
@@ -240,14 +240,14 @@ def deaf_address(host: str = "127.0.0.1", port: int = 0) -> Any:
 
 
 def closed_port() -> int:
-    """Return a port that was free a moment ago, and listens to nobody."""
+    """Return a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
 class Skew:
-    """Seconds by which both clocks are ahead of the real ones, as `clocks` of a module of the package."""
+    """Replaces `clocks` in a module of the package by clocks that are `seconds` ahead."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

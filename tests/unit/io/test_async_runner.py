@@ -1,19 +1,13 @@
-"""The asynchronous edge, under asyncio and trio, against servers that behave and servers that do not."""
+"""The runner for tasks, under asyncio and trio: scripts, single flight, cancellation, forks."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
-import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +15,9 @@ import anyio
 import pytest
 
 from stackauth_middleware import AsyncVerifier, ConfigError, ErrorCode, RefusedError
-from stackauth_middleware._core import cache
 from stackauth_middleware._core.upstream import (
     Answer,
     Call,
-    Led,
-    NoReply,
     NoReplyKind,
     Reply,
     Resume,
@@ -37,86 +28,35 @@ from stackauth_middleware._core.upstream import (
 from stackauth_middleware._core.users import UserType
 from stackauth_middleware._io import async_runner, network
 from stackauth_middleware._io.async_runner import AsyncRunner, beside
+from stackauth_middleware._io.http_httpx import HttpxClient
 from tests.unit.core.helpers import SIGNERS, Signer
-from tests.unit.io import authority, hostile
+from tests.unit.io import hostile
+from tests.unit.io.helpers import (
+    ask_once,
+    both,
+    brief,
+    forking,
+    in_a_child,
+    opened,
+    send_all,
+    share_end,
+    sub,
+    wait_until_async,
+    with_threads,
+)
 from tests.unit.io.loopback import (
-    BACKENDS,
     Backend,
     Exchange,
     Issuer,
     Loopback,
     Skew,
     config_for,
-    deaf_address,
     live_token,
 )
-from tests.unit.io.test_deadline_adapter import closed_address, tunnel
-from tests.unit.io.test_sync_runner import SECRET, brief, forking, in_a_child, sub, with_threads
-
-both = pytest.mark.parametrize("backend", BACKENDS)
 
 
-@contextlib.asynccontextmanager
-async def opened(url: str = "http://127.0.0.1:9", **settings: Any) -> AsyncIterator[AsyncRunner]:
-    runner = AsyncRunner(config_for(url, **settings))
-    try:
-        yield runner
-    finally:
-        with anyio.CancelScope(shield=True):
-            await runner.aclose()
-
-
-def asking(*calls: Call) -> Script[list[Answer]]:
-    """Send each call, and return the answers."""
-    answers = []
-    for call in calls:
-        resume = yield call
-        answers.append(resume.answer)
-    return answers
-
-
-async def ask(runner: AsyncRunner, url: str, **headers: str) -> Any:
-    """Return the reply, or what kind of failure there was."""
-    answer = (await runner.run(asking(Call("GET", url, headers, max_bytes=hostile.MAX_BYTES))))[0]
-    return answer.kind if isinstance(answer, NoReply) else answer
-
-
-def ask_once(backend: Backend, url: str, **settings: Any) -> Any:
-    async def main() -> Any:
-        async with opened(url, **settings) as runner:
-            return await ask(runner, url)
-
-    return anyio.run(main, backend=backend)
-
-
-def joining(flight: Share) -> Script[ShareEnd]:
-    resume = yield flight
-    assert isinstance(resume.answer, ShareEnd | Led)
-    return ShareEnd.DONE if isinstance(resume.answer, Led) else resume.answer
-
-
-async def gathered(*work: Callable[[], Awaitable[Any]]) -> list[Any]:
-    """Return what each of `work`, run at once, returns."""
-    results: dict[int, Any] = {}
-
-    async def one(at: int) -> None:
-        results[at] = await work[at]()
-
-    async with anyio.create_task_group() as group:
-        for at in range(len(work)):
-            group.start_soon(one, at)
-    return [results[at] for at in range(len(work))]
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for another task or thread to get somewhere."""
-    with anyio.fail_after(20):
-        while not true():
-            await anyio.sleep(0.001)
-
-
-class HeldStandIn:
-    """A stand-in whose answers wait until they are let go."""
+class HeldTransport:
+    """A transport override whose replies wait for `go`."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -126,18 +66,18 @@ class HeldStandIn:
         self.calls += 1
         if self.go is not None:
             await self.go.wait()
-        return Reply(200, {}, b"stand-in")
+        return Reply(200, {}, b"override")
 
 
 @pytest.fixture
-def transport_override(monkeypatch: pytest.MonkeyPatch) -> HeldStandIn:
-    held = HeldStandIn()
+def transport_override(monkeypatch: pytest.MonkeyPatch) -> HeldTransport:
+    held = HeldTransport()
     monkeypatch.setattr(network, "transport_override", held)
     return held
 
 
-def flight(**limits: Any) -> Share:
-    """A flight that makes one call."""
+def share(**limits: Any) -> Share:
+    """Return a shared fetch of one call."""
 
     def script() -> Script[None]:
         yield Call("GET", "http://127.0.0.1:9/", max_bytes=10)
@@ -145,120 +85,9 @@ def flight(**limits: Any) -> Share:
     return Share("key", script, **limits)
 
 
-# -- answers ---------------------------------------------------------------------------------------
-
-
 @both
-@pytest.mark.parametrize("case", hostile.CASES, ids=hostile.IDS)
-def test_conduct_of_a_server(case: hostile.Case, backend: Backend) -> None:
-    """Whatever a server does ends in the same answer as over the threaded edge, within the budget and the cap."""
-    timeout = 0.3 if case.outcome is NoReplyKind.TIMED_OUT else 30
-    with Loopback(case.conduct) as server:
-        began = time.monotonic()
-        answer = brief(ask_once(backend, server.url, timeout=timeout))
-        took = time.monotonic() - began
-    assert answer == case.outcome
-    assert len(server.requests) == 1
-    assert took < (2 if case.outcome is NoReplyKind.TIMED_OUT else 20)
-
-
-@both
-def test_two_lengths_are_no_answer(backend: Backend) -> None:
-    with Loopback(hostile.two_lengths) as server:
-        assert ask_once(backend, server.url) in (NoReplyKind.BROKEN, NoReplyKind.UNSENT)
-
-
-@both
-def test_an_early_hint_is_not_taken_for_the_answer(backend: Backend) -> None:
-    def conduct(exchange: Exchange) -> None:
-        exchange.send("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
-        exchange.hold(0.02)
-        exchange.reply(exchange.target.encode())
-
-    async def main() -> list[Any]:
-        async with opened(server.url) as runner:
-            return [brief(await ask(runner, f"{server.url}/{at}")) for at in range(3)]
-
-    with Loopback(conduct) as server:
-        assert anyio.run(main, backend=backend) == [(200, b"/0"), (200, b"/1"), (200, b"/2")]
-
-
-@both
-def test_a_redirect_is_not_followed(backend: Backend) -> None:
-    """Nothing of the call reaches the server that it is redirected to."""
-    with Loopback(hostile.whole) as second:
-        for status in (301, 302, 303, 307, 308):
-            with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:  # type: ignore[misc]
-                answer = ask_once(backend, first.url)
-            assert isinstance(answer, Reply)
-            assert (answer.status, answer.headers["location"]) == (status, second.url)
-    assert second.connections == 0
-
-
-@both
-def test_what_is_sent(backend: Backend) -> None:
-    """The headers of the call and of every call, none that a library adds, and no cookie of the answer before."""
-
-    async def main() -> None:
-        async with opened(server.url) as runner:
-            for _ in range(3):
-                await ask(runner, f"{server.url}/jwks?a=b", **{"x-stack-project-id": "internal"})
-
-    with Loopback(lambda e: e.reply(b"{}", Set_Cookie="session=of-another; Path=/")) as server:
-        anyio.run(main, backend=backend)
-    assert len(server.requests) == 3
-    assert {(each.method, each.target) for each in server.requests} == {("GET", "/jwks?a=b")}
-    for each in server.requests:
-        assert each.headers == {
-            "host": f"127.0.0.1:{server.port}",
-            "accept-encoding": "identity",
-            "user-agent": "stackauth-middleware",
-            "x-stack-project-id": "internal",
-        }
-
-
-@both
-def test_headers_come_in_lower_case_and_repeated_ones_joined(backend: Backend) -> None:
-    text = hostile.OK + "X-A: 1\r\nx-a: 2\r\nCACHE-Control: max-age=1\r\nContent-Length: 0\r\n\r\n"
-    with Loopback(lambda e: e.send(text)) as server:
-        answer = ask_once(backend, server.url)
-    assert isinstance(answer, Reply)
-    assert dict(answer.headers) == {"x-a": "1, 2", "cache-control": "max-age=1", "content-length": "0"}
-
-
-def test_netrc_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    with Loopback(hostile.whole) as server:
-        ask_once("asyncio", server.url)
-        ask_once("asyncio", server.url, trust_env_proxies=True)
-    assert [each.headers.get("authorization") for each in server.requests] == [None, None]
-
-
-@both
-def test_no_header_comes_into_a_log(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither ours nor the clients' loggers tell a key, not even at DEBUG and when the call fails."""
-
-    async def main() -> list[Any]:
-        async with opened(server.url) as runner:
-            return [await ask(runner, server.url, **{"x-stack-secret-server-key": SECRET}) for _ in range(2)]
-
-    caplog.set_level(logging.DEBUG)
-    with Loopback(lambda e: hostile.whole(e) if e.number == 1 else hostile.two_lengths(e)) as server:
-        answers = anyio.run(main, backend=backend)
-    assert brief(answers[0]) == hostile.WHOLE
-    assert answers[1] is NoReplyKind.UNSENT
-    assert "receive_response_headers.failed" in caplog.text
-    assert SECRET not in caplog.text
-
-
-# -- time and addresses ----------------------------------------------------------------------------
-
-
-@both
-def test_one_budget_for_all_calls_of_a_script(backend: Backend) -> None:
-    """The second call is cut short by what the first one took; the third is not even begun."""
+def test_all_calls_of_a_script_share_one_time_budget(backend: Backend) -> None:
+    """The second call gets the rest of the time; the third is not sent."""
 
     def slowly(exchange: Exchange) -> None:
         exchange.hold(0.6)
@@ -268,7 +97,7 @@ def test_one_budget_for_all_calls_of_a_script(backend: Backend) -> None:
         async with opened(server.url, timeout=1) as runner:
             return [
                 brief(each)
-                for each in await runner.run(asking(*[Call("GET", server.url, max_bytes=10, fresh=True)] * 3))
+                for each in await runner.run(send_all(*[Call("GET", server.url, max_bytes=10, fresh=True)] * 3))
             ]
 
     with Loopback(slowly) as server:
@@ -278,204 +107,16 @@ def test_one_budget_for_all_calls_of_a_script(backend: Backend) -> None:
     assert len(server.requests) == 2
 
 
-def resolving(monkeypatch: pytest.MonkeyPatch, *places: Any) -> None:
-    """Have every name resolve to `places`, under both libraries."""
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
-
-    async def resolve(*_: Any, **__: Any) -> Any:
-        if not found:
-            raise socket.gaierror(-2, "Name or service not known")
-        return found
-
-    monkeypatch.setattr("anyio._core._sockets.getaddrinfo", resolve)
-    monkeypatch.setattr("trio._highlevel_open_tcp_stream.getaddrinfo", resolve)
-
-
-@both
-def test_each_address_of_a_host_is_tried(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past one that refuses and one that never answers, at the same port."""
-    with Loopback(hostile.whole) as server, deaf_address("127.0.0.3", server.port) as deaf:
-        resolving(monkeypatch, ("127.0.0.2", server.port), deaf, ("127.0.0.1", server.port))
-        url = f"http://three.example:{server.port}"
-        assert brief(ask_once(backend, url, timeout=5, allow_http=True)) == hostile.WHOLE
-
-
-@both
-def test_a_name_that_does_not_resolve(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch)
-    assert ask_once(backend, "http://none.example", allow_http=True) is NoReplyKind.UNSENT
-
-
-@both
-def test_a_port_that_is_closed(backend: Backend) -> None:
-    assert ask_once(backend, f"http://127.0.0.1:{closed_address()[1]}") is NoReplyKind.UNSENT
-
-
-# -- TLS and proxies -------------------------------------------------------------------------------
-
-
-@both
-def test_certificates_of_the_environment(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SSL_CERT_FILE is trusted, for the name in the certificate."""
-    mine = authority.make(tmp_path)
-    with Loopback(hostile.whole, mine.server_context()) as server:
-        assert ask_once(backend, server.url) is NoReplyKind.UNSENT
-        monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
-        assert brief(ask_once(backend, server.url)) == hostile.WHOLE
-        elsewhere = server.url.replace("127.0.0.1", "localhost")
-        assert ask_once(backend, elsewhere) is NoReplyKind.UNSENT
-    assert len(server.requests) == 1
-
-
-def test_a_certificate_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_certificate_file_fails_at_construction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
     with pytest.raises(ConfigError, match=r"SSL_CERT_FILE is '.*missing\.pem'; it must be a file of PEM"):
         AsyncRunner(config_for("https://api.example.com"))
 
 
-@both
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <:pytest.PytestUnraisableExceptionWarning")
-def test_a_tls_handshake_that_never_ends(backend: Backend) -> None:
-    """httpcore leaves the socket of a cancelled handshake to the garbage collector, which complains: here and now."""
-    with Loopback(hostile.whole) as silent:  # it waits for the end of an HTTP header, which no handshake has
-        began = time.monotonic()
-        assert ask_once(backend, silent.url.replace("http:", "https:"), timeout=0.3) is NoReplyKind.TIMED_OUT
-        assert time.monotonic() - began < 2
-        gc.collect()
-
-
-@both
-def test_a_proxy_is_used_only_where_asked_for(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Loopback(lambda e: e.reply(b"proxy")) as proxy, Loopback(hostile.whole) as server:
-        monkeypatch.setenv("http_proxy", f"127.0.0.1:{proxy.port}")
-        assert brief(ask_once(backend, server.url)) == hostile.WHOLE
-        assert proxy.connections == 0
-        assert brief(ask_once(backend, f"{server.url}/x", trust_env_proxies=True)) == (200, b"proxy")
-        assert proxy.targets == [f"{server.url}/x"]
-        monkeypatch.setenv("no_proxy", f"127.0.0.1:{server.port}")
-        assert brief(ask_once(backend, server.url, trust_env_proxies=True)) == hostile.WHOLE
-
-
-@pytest.mark.parametrize("proxy_speaks_tls", [False, True])
-def test_a_tunnel_through_a_proxy(proxy_speaks_tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The certificates of the environment hold for the proxy, too; its password goes to it alone."""
-    mine = authority.make(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
-    tls = mine.server_context() if proxy_speaks_tls else None
-    with Loopback(hostile.whole, mine.server_context()) as server, Loopback(tunnel, tls) as proxy:
-        monkeypatch.setenv("https_proxy", proxy.url.replace("://", "://somebody:word@"))
-        assert brief(ask_once("asyncio", server.url, trust_env_proxies=True)) == hostile.WHOLE
-    assert [each.method for each in proxy.requests] == ["CONNECT"]
-    assert proxy.requests[0].headers["proxy-authorization"].startswith("Basic ")
-    assert not any("proxy-authorization" in each.headers for each in server.requests)
-
-
-def test_a_proxy_that_is_no_http_proxy_comes_up_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past the constructor it is a failure of the call: nothing is raised, and nobody goes round the proxy."""
-
-    async def main() -> Any:
-        async with opened(server.url, trust_env_proxies=True) as runner:
-            monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
-            return await ask(runner, server.url)
-
-    with Loopback(hostile.whole) as server:
-        assert anyio.run(main) is NoReplyKind.UNSENT
-    assert server.connections == 0
-
-
-# -- the pool --------------------------------------------------------------------------------------
-
-
-@both
-def test_a_thousand_calls_open_a_handful_of_connections(backend: Backend) -> None:
-    async def main() -> None:
-        async def fifty() -> None:
-            for _ in range(50):
-                assert brief(await ask(runner, server.url)) == hostile.WHOLE
-
-        async with opened(server.url) as runner:
-            await gathered(*[fifty] * 20)
-
-    with Loopback(hostile.whole) as server:
-        anyio.run(main, backend=backend)
-    assert len(server.requests) == 1000
-    assert server.connections <= 40
-
-
-@both
-def test_a_pooled_connection_that_was_closed_meanwhile(backend: Backend) -> None:
-    async def main() -> None:
-        async with opened(server.url) as runner:
-            assert brief(await ask(runner, server.url)) == hostile.WHOLE
-            server.drop_connections()
-            await anyio.sleep(0.02)
-            assert brief(await ask(runner, server.url)) == hostile.WHOLE
-
-    with Loopback(hostile.whole) as server:
-        anyio.run(main, backend=backend)
-    assert server.connections == 2
-
-
-@both
-def test_a_pooled_connection_that_breaks_under_the_call(backend: Backend) -> None:
-    """The server closes while the call is under way: one more try, over a new connection, succeeds."""
-    issuer = Issuer()
-
-    def conduct(exchange: Exchange) -> None:
-        if exchange.number == 2:
-            exchange.reset()
-        issuer(exchange)
-
-    async def main() -> None:
-        async with AsyncVerifier(config_for(server.url)) as verifier:
-            for _ in range(2):
-                assert (await verifier.verify(live_token())).is_authenticated
-                cache.reset_all()
-
-    with Loopback(conduct) as server:
-        anyio.run(main, backend=backend)
-    assert (len(server.requests), server.connections) == (3, 2)
-
-
-@both
-def test_closing_closes_what_is_pooled_and_opens_again_on_demand(backend: Backend) -> None:
-    async def main() -> None:
-        runner = AsyncRunner(config_for(server.url))
-        await runner.aclose()
-        for _ in range(2):
-            assert brief(await ask(runner, server.url)) == hostile.WHOLE
-            assert len(server._open) == 1
-            await runner.aclose()
-            await until(lambda: not server._open)
-
-    with Loopback(hostile.whole) as server:
-        anyio.run(main, backend=backend)
-    assert server.connections == 2
-
-
-@both
-def test_event_loops_one_after_another_and_in_threads(backend: Backend) -> None:
-    """One verifier for all: each loop has connections of its own, and the keys are everybody's."""
-    with Loopback(Issuer()) as server:
-        verifier = AsyncVerifier(config_for(server.url))
-
-        async def main() -> bool:
-            async with verifier:
-                cache.reset_all()
-                return (await verifier.verify(live_token())).is_authenticated
-
-        def run(_: int) -> bool:
-            return anyio.run(main, backend=backend)
-
-        assert [run(at) for at in range(3)] == [True] * 3
-        assert server.connections == 3
-        with ThreadPoolExecutor(4) as pool:
-            assert list(pool.map(run, range(8))) == [True] * 8
-        assert 3 < server.connections <= 11
-
-
-def test_configs_in_one_loop_are_kept_apart(transport_override: HeldStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where run variables go by their names, as in older releases of anyio: equal flights of two are two."""
+def test_runners_in_one_event_loop_share_nothing(
+    transport_override: HeldTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if run variables are identified by name, as in older releases of anyio."""
     values: dict[str, Any] = {}
 
     class RunVarByName:
@@ -490,52 +131,49 @@ def test_configs_in_one_loop_are_kept_apart(transport_override: HeldStandIn, mon
 
     async def main() -> None:
         monkeypatch.setattr(async_runner, "RunVar", RunVarByName)
-        edges = [AsyncRunner(config_for("http://127.0.0.1:9")) for _ in range(2)]
+        runners = [AsyncRunner(config_for("http://127.0.0.1:9")) for _ in range(2)]
         transport_override.go = anyio.Event()
         async with anyio.create_task_group() as group:
-            for runner in edges:
-                group.start_soon(runner.run, joining(flight()))
-            await until(lambda: transport_override.calls == 2)
-            edges[0].after_fork()
-            group.start_soon(edges[0].run, joining(flight()))
-            await until(lambda: transport_override.calls == 3)
+            for runner in runners:
+                group.start_soon(runner.run, share_end(share()))
+            await wait_until_async(lambda: transport_override.calls == 2)
+            runners[0].after_fork()
+            group.start_soon(runners[0].run, share_end(share()))
+            await wait_until_async(lambda: transport_override.calls == 3)
             transport_override.go.set()
 
     anyio.run(main)
 
 
 @both
-def test_with_a_stand_in_no_socket_is_made(
-    backend: Backend, transport_override: HeldStandIn, monkeypatch: pytest.MonkeyPatch
+def test_transport_override_replaces_the_network(
+    backend: Backend, transport_override: HeldTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(*_: Any, **__: Any) -> Any:
         raise AssertionError("a connection was asked for")
 
-    monkeypatch.setattr(AsyncRunner, "_new_pool", none)
-    assert brief(ask_once(backend, "http://127.0.0.1:9")) == (200, b"stand-in")
+    monkeypatch.setattr(HttpxClient, "_new_pool", none)
+    assert brief(ask_once(backend, "http://127.0.0.1:9")) == (200, b"override")
     AsyncRunner(config_for("http://127.0.0.1:9")).reset()
 
 
 @both
-def test_what_nobody_expects_comes_out_as_it_is(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In no group, though the call has a task of its own."""
+def test_unexpected_exception_propagates_unwrapped(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in an exception group, although a shared fetch has its own task."""
     failure = LookupError("of a library")
 
     def fail(*_: Any) -> Any:
         raise failure
 
-    monkeypatch.setattr(AsyncRunner, "_new_pool", fail)
+    monkeypatch.setattr(HttpxClient, "_new_pool", fail)
     with pytest.raises(LookupError) as caught:
         ask_once(backend, "http://127.0.0.1:9")
     assert caught.value is failure
 
 
-# -- the pump --------------------------------------------------------------------------------------
-
-
-def test_what_a_script_raises_comes_out(transport_override: HeldStandIn) -> None:
+def test_exception_of_a_script_propagates(transport_override: HeldTransport) -> None:
     def script() -> Script[None]:
-        yield flight()
+        yield share()
         raise LookupError("of the script")
 
     async def main() -> None:
@@ -547,18 +185,18 @@ def test_what_a_script_raises_comes_out(transport_override: HeldStandIn) -> None
 
 
 @both
-def test_what_a_flight_raises_its_asker_can_handle(backend: Backend, transport_override: HeldStandIn) -> None:
-    """A door refuses whatever went wrong; and nobody else waits for a flight that is down."""
+def test_script_can_handle_exception_of_a_shared_fetch(backend: Backend, transport_override: HeldTransport) -> None:
+    """The middleware refuses the request, and the failed fetch is not in flight any more."""
 
     def fails() -> Script[None]:
-        raise LookupError("of the flight")
+        raise LookupError("of the fetch")
         yield  # type: ignore[unreachable]
 
     def script() -> Script[str]:
         try:
             yield Share("key", fails)
         except LookupError as error:
-            resume = yield Share("key", asking)  # type: ignore[arg-type]
+            resume = yield Share("key", send_all)  # type: ignore[arg-type]
             return f"{error}, then {type(resume.answer).__name__}"
         return "not raised"
 
@@ -566,27 +204,27 @@ def test_what_a_flight_raises_its_asker_can_handle(backend: Backend, transport_o
         async with opened() as runner:
             return await runner.run(script())
 
-    assert anyio.run(main, backend=backend) == "of the flight, then Led"
+    assert anyio.run(main, backend=backend) == "of the fetch, then Led"
 
 
 @both
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, RuntimeError])
-def test_what_ends_the_process_in_a_call_comes_out_as_it_is(
+def test_exit_exceptions_in_a_call_propagate_unwrapped(
     end: type[BaseException], backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call has a task of its own, and a server that waits for an interrupt looks into no group."""
+    """A server that handles an interrupt does not look into exception groups."""
 
     def interrupted(runner: AsyncRunner, url: str) -> None:
         raise end("in the call")
 
-    monkeypatch.setattr(AsyncRunner, "_new_pool", interrupted)
+    monkeypatch.setattr(HttpxClient, "_new_pool", interrupted)
     with pytest.raises(end, match="in the call"):
         ask_once(backend, "http://127.0.0.1:9")
 
 
-def test_both_clocks_come_with_every_answer(transport_override: HeldStandIn) -> None:
+def test_script_is_resumed_with_both_clocks(transport_override: HeldTransport) -> None:
     def script() -> Script[Resume]:
-        return (yield flight())
+        return (yield share())
 
     async def main() -> Resume:
         async with opened() as runner:
@@ -598,7 +236,7 @@ def test_both_clocks_come_with_every_answer(transport_override: HeldStandIn) -> 
 
 
 @both
-def test_a_script_is_closed_when_its_task_is_cancelled(backend: Backend, transport_override: HeldStandIn) -> None:
+def test_script_is_closed_when_its_task_is_cancelled(backend: Backend, transport_override: HeldTransport) -> None:
     closed = []
 
     def script() -> Script[None]:
@@ -619,28 +257,27 @@ def test_a_script_is_closed_when_its_task_is_cancelled(backend: Backend, transpo
     assert closed == [True]
 
 
-# -- flights ---------------------------------------------------------------------------------------
-
-
 @both
-def test_equal_flights_are_carried_once(backend: Backend, transport_override: HeldStandIn) -> None:
-    """However many wait: the limit on waiters is for threads."""
+def test_concurrent_callers_with_equal_keys_share_one_fetch(
+    backend: Backend, transport_override: HeldTransport
+) -> None:
+    """With any number of followers: `max_waiters` applies to threads."""
 
     async def main() -> None:
         transport_override.go = anyio.Event()
         ends: list[ShareEnd] = []
 
         async def join() -> None:
-            ends.append(await runner.run(joining(flight(max_waiters=4))))
+            ends.append(await runner.run(share_end(share(max_waiters=4))))
 
         async with opened() as runner:
             async with anyio.create_task_group() as group:
                 for _ in range(100):
                     group.start_soon(join)
-                await until(lambda: transport_override.calls == 1)
+                await wait_until_async(lambda: transport_override.calls == 1)
                 await anyio.sleep(0.01)
                 transport_override.go.set()
-            assert runner._here().flights == {}
+            assert runner._here().in_flight == {}
         assert ends == [ShareEnd.DONE] * 100
         assert transport_override.calls == 1
 
@@ -648,19 +285,19 @@ def test_equal_flights_are_carried_once(backend: Backend, transport_override: He
 
 
 @both
-def test_who_does_not_wait_goes_on(backend: Backend, transport_override: HeldStandIn) -> None:
-    """At once, or after what it can spend on waiting, or when its own budget is spent."""
+def test_follower_with_wait_zero_returns_at_once(backend: Backend, transport_override: HeldTransport) -> None:
+    """And one with a limit after its `wait`, or when its own time budget is spent."""
 
     async def main() -> None:
         transport_override.go = anyio.Event()
         async with opened(timeout=0.5) as runner, anyio.create_task_group() as group:
-            group.start_soon(runner.run, joining(flight()))
-            await until(lambda: transport_override.calls == 1)
+            group.start_soon(runner.run, share_end(share()))
+            await wait_until_async(lambda: transport_override.calls == 1)
             began = time.monotonic()
-            assert await runner.run(joining(flight(wait=0))) is ShareEnd.TIMED_OUT
-            assert await runner.run(joining(flight(wait=0.05))) is ShareEnd.TIMED_OUT
+            assert await runner.run(share_end(share(wait=0))) is ShareEnd.TIMED_OUT
+            assert await runner.run(share_end(share(wait=0.05))) is ShareEnd.TIMED_OUT
             assert time.monotonic() - began < 0.45
-            assert await runner.run(joining(flight())) is ShareEnd.TIMED_OUT
+            assert await runner.run(share_end(share())) is ShareEnd.TIMED_OUT
             assert 0.55 <= time.monotonic() - began < 2
             transport_override.go.set()
 
@@ -668,7 +305,7 @@ def test_who_does_not_wait_goes_on(backend: Backend, transport_override: HeldSta
 
 
 @both
-def test_a_carrier_spends_what_it_can_and_no_more(backend: Backend) -> None:
+def test_leader_stops_after_its_budget(backend: Backend) -> None:
     answers: list[Answer] = []
 
     def fetching() -> Script[None]:
@@ -676,7 +313,7 @@ def test_a_carrier_spends_what_it_can_and_no_more(backend: Backend) -> None:
 
     async def main() -> ShareEnd:
         async with opened(server.url) as runner:
-            return await runner.run(joining(Share("key", fetching, budget=0.1)))
+            return await runner.run(share_end(Share("key", fetching, budget=0.1)))
 
     with Loopback(hostile.silence) as server:
         began = time.monotonic()
@@ -686,8 +323,8 @@ def test_a_carrier_spends_what_it_can_and_no_more(backend: Backend) -> None:
 
 
 @both
-def test_a_cancelled_carrier_harms_nobody(backend: Backend) -> None:
-    """In the middle of its call: those who waited look again, one takes over, each within its own deadline."""
+def test_followers_of_a_cancelled_leader_look_again(backend: Backend) -> None:
+    """Followers check the cache again, and one of them leads, each within its own deadline."""
     issuer = Issuer()
 
     def conduct(exchange: Exchange) -> None:
@@ -703,15 +340,15 @@ def test_a_cancelled_carrier_harms_nobody(backend: Backend) -> None:
             users.append((await verifier.verify(live_token(sub=sub(at)))).user_id)
 
         async with verifier, anyio.create_task_group() as group:
-            with anyio.CancelScope() as token_source:
+            with anyio.CancelScope() as leader:
                 async with anyio.create_task_group() as carrying:
                     carrying.start_soon(verifier.verify, live_token())
-                    await until(lambda: len(server.requests) == 1)
+                    await wait_until_async(lambda: len(server.requests) == 1)
                     for at in range(20):
                         group.start_soon(follow, at)
                     await anyio.sleep(0.02)
-                    token_source.cancel()
-            await until(lambda: len(users) == 20)
+                    leader.cancel()
+            await wait_until_async(lambda: len(users) == 20)
         assert set(users) == {sub(at) for at in range(20)}
 
     with Loopback(conduct) as server:
@@ -719,33 +356,30 @@ def test_a_cancelled_carrier_harms_nobody(backend: Backend) -> None:
     assert len(server.requests) == 2
 
 
-def test_a_task_that_asyncio_cancels(transport_override: HeldStandIn) -> None:
-    """By asyncio's own means, as `asyncio.wait_for` and servers do, the carrier, and then a waiter."""
+def test_leader_and_follower_can_be_cancelled_by_asyncio(transport_override: HeldTransport) -> None:
+    """By `Task.cancel`, as `asyncio.wait_for` and servers do."""
     import asyncio
 
     async def main() -> None:
         transport_override.go = anyio.Event()
         runner = AsyncRunner(config_for("http://127.0.0.1:9"))
-        token_source, waiter, other = (asyncio.create_task(runner.run(joining(flight()))) for _ in range(3))
-        await until(lambda: transport_override.calls == 1)
-        token_source.cancel()
+        leader, waiter, other = (asyncio.create_task(runner.run(share_end(share()))) for _ in range(3))
+        await wait_until_async(lambda: transport_override.calls == 1)
+        leader.cancel()
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await token_source
+            await leader
         with pytest.raises(asyncio.CancelledError):
             await waiter
         assert await other is ShareEnd.DONE
-        assert runner._here().flights == {}
+        assert runner._here().in_flight == {}
 
     asyncio.run(main())
 
 
-# -- cold starts, floods, rotations: the edge under a verifier --------------------------------------
-
-
 @both
-def test_a_cold_start_causes_one_flight(backend: Backend) -> None:
-    """A thousand requests at once, each with a token of its own."""
+def test_cold_start_fetches_keys_once(backend: Backend) -> None:
+    """A thousand concurrent requests, each with a different token."""
     issuer = Issuer()
     issuer.held = threading.Event()
     tokens = [live_token(sub=sub(at)) for at in range(1000)]
@@ -760,7 +394,7 @@ def test_a_cold_start_causes_one_flight(backend: Backend) -> None:
 
             for token in tokens:
                 group.start_soon(verify, token)
-            await until(lambda: len(server.requests) == 1)
+            await wait_until_async(lambda: len(server.requests) == 1)
             await anyio.sleep(0.02)
             assert issuer.held is not None
             issuer.held.set()
@@ -772,8 +406,10 @@ def test_a_cold_start_causes_one_flight(backend: Backend) -> None:
 
 
 @both
-def test_a_flood_of_junk_kids(backend: Backend, skew: Skew, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 unknown kids cause one flight, and meanwhile who has a held key does not wait for it."""
+def test_flood_of_unknown_key_ids_causes_one_fetch(
+    backend: Backend, skew: Skew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10,000 unknown key ids; requests with a known key do not wait for the fetch."""
     # The count is the subject: a slow machine, or one that measures coverage, may take more than the second.
     monkeypatch.setattr("stackauth_middleware._core.key_set_cache.REFRESH_BUDGET", 60.0)
     issuer = Issuer()
@@ -792,7 +428,7 @@ def test_a_flood_of_junk_kids(backend: Backend, skew: Skew, monkeypatch: pytest.
 
         async with verifier:
             await verifier.verify(live_token())
-            await flood(junk[:100])  # so soon after the first flight they cause none
+            await flood(junk[:100])  # within the minimum interval they cause no fetch
             assert len(server.requests) == 1
             refused.clear()
             skew.seconds = 10.1
@@ -800,7 +436,7 @@ def test_a_flood_of_junk_kids(backend: Backend, skew: Skew, monkeypatch: pytest.
             async with anyio.create_task_group() as group:
                 for at in range(100):
                     group.start_soon(flood, junk[at::100])
-                await until(lambda: len(server.requests) == 2)
+                await wait_until_async(lambda: len(server.requests) == 2)
                 for at in range(50):
                     assert (await verifier.verify(live_token(sub=sub(at)))).user_id == sub(at)
                 assert not refused
@@ -819,8 +455,8 @@ def header(kid: str) -> str:
 
 
 @both
-def test_a_rotation(backend: Backend, skew: Skew) -> None:
-    """200 honest requests at once with the new key all succeed, on one flight."""
+def test_key_rotation_causes_one_fetch(backend: Backend, skew: Skew) -> None:
+    """200 concurrent requests with the new key succeed."""
     issuer = Issuer()
     new = Signer(77_777, "rotated")
     tokens = [live_token(signer=new, sub=sub(at)) for at in range(200)]
@@ -845,8 +481,6 @@ def test_a_rotation(backend: Backend, skew: Skew) -> None:
         anyio.run(main, backend=backend)
     assert len(server.requests) == 2
 
-
-# -- the event loop --------------------------------------------------------------------------------
 
 _FIRST_CALL = """
 import concurrent.futures.thread, encodings.idna  # what asyncio and trio bring at the first look-up of any name
@@ -890,7 +524,7 @@ sys.addaudithook(hook)
 look_up, socket.getaddrinfo = socket.getaddrinfo, looking_up
 
 def clock():
-    # The time, less that spent in wait for a processor.
+    # The time without that spent waiting for a processor.
     waited = int(os.pread(schedstat, 100, 0).split()[1]) / 1e9 if schedstat else 0
     return time.monotonic() - waited
 
@@ -926,8 +560,8 @@ with Loopback(issuer) as server:
 
 
 @both
-def test_the_first_call_does_not_stop_the_loop(backend: Backend) -> None:
-    """In a fresh process, 50 requests waiting for slow keys: no import, file or blocking call on the loop's thread.
+def test_first_call_does_not_block_the_event_loop(backend: Backend) -> None:
+    """50 requests wait for slow keys in a new process: no import, file or blocking call in the thread of the loop.
 
     The 100 ms of a stall are asserted on the best of three runs, less the time for which the machine, busy with
     others, let this thread wait for a processor (where the kernel tells).
@@ -953,43 +587,40 @@ def test_the_first_call_does_not_stop_the_loop(backend: Backend) -> None:
     assert best < 0.1
 
 
-# -- beside something else -------------------------------------------------------------------------
-
-
 @both
-@pytest.mark.parametrize("ending", ["done before", "given up", "left behind", "never started"])
-def test_beside(ending: str, backend: Backend) -> None:
-    """What was started is given up on demand, or at the end of the body, which waits for it to end."""
+@pytest.mark.parametrize("ending", ["finished before", "cancelled on demand", "cancelled at the end", "never started"])
+def test_task_beside_the_body_is_cancelled_on_demand_or_at_its_end(ending: str, backend: Backend) -> None:
+    """The end of the body waits for the task to end."""
     done: list[str] = []
 
     async def work() -> None:
         done.append("started")
         try:
-            await anyio.sleep(0 if ending == "done before" else 60)
+            await anyio.sleep(0 if ending == "finished before" else 60)
             done.append("finished")
         except anyio.get_cancelled_exc_class():
             done.append("cancelled")
             raise
 
     async def main() -> None:
-        async with beside(work) as (start, give_up):
+        async with beside(work) as (start, cancel):
             if ending != "never started":
                 start()
                 await anyio.sleep(0.02)
-            if ending == "given up":
-                give_up()
+            if ending == "cancelled on demand":
+                cancel()
                 await anyio.sleep(0.02)
                 assert done[-1] == "cancelled"
 
     anyio.run(main, backend=backend)
-    ends = {"done before": ["started", "finished"], "never started": []}
+    ends = {"finished before": ["started", "finished"], "never started": []}
     assert done == ends.get(ending, ["started", "cancelled"])
 
 
 @both
 @pytest.mark.parametrize("failure", [LookupError("of the app"), SystemExit(3)])
-def test_what_the_body_raises_comes_out_as_it_is(failure: BaseException, backend: Backend) -> None:
-    """In no group, and with what was beside it given up."""
+def test_exception_of_the_body_propagates_unwrapped(failure: BaseException, backend: Backend) -> None:
+    """Not in an exception group; the task is cancelled."""
 
     async def main() -> None:
         async with beside(anyio.sleep_forever) as (start, _):
@@ -1003,7 +634,7 @@ def test_what_the_body_raises_comes_out_as_it_is(failure: BaseException, backend
 
 
 @both
-def test_a_body_that_is_cancelled(backend: Backend) -> None:
+def test_body_can_be_cancelled(backend: Backend) -> None:
     async def main() -> bool:
         with anyio.move_on_after(0.02) as scope:
             async with beside(anyio.sleep_forever) as (start, _):
@@ -1014,13 +645,10 @@ def test_a_body_that_is_cancelled(backend: Backend) -> None:
     assert anyio.run(main, backend=backend)
 
 
-# -- processes -------------------------------------------------------------------------------------
-
-
 @forking
 @with_threads
-def test_a_child_forked_after_the_first_use_verifies() -> None:
-    """From within a loop that has a flight of the same keys in the air, in a new loop, over connections of its own."""
+def test_forked_child_verifies_over_its_own_connections() -> None:
+    """In a new event loop, while the parent's loop has a fetch of the same keys in flight."""
     issuer = Issuer()
     issuer.held = held = threading.Event()
 
@@ -1039,7 +667,7 @@ def test_a_child_forked_after_the_first_use_verifies() -> None:
     async def main() -> None:
         async with verifier, anyio.create_task_group() as group:
             group.start_soon(verifier.verify, live_token())
-            await until(lambda: len(server.requests) == 1)
+            await wait_until_async(lambda: len(server.requests) == 1)
             timer = threading.Timer(0.05, held.set)
             timer.start()
             assert in_a_child(in_the_child)

@@ -1,4 +1,4 @@
-"""What a call that fails is said to have failed of: the same, word for word, by both runners."""
+"""Reasons of failed calls: the same from both HTTP clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNSENT, TIMED_OUT, BROKEN = NoReplyKind.UNSENT, NoReplyKind.TIMED_OUT, NoReplyKi
 
 
 class Setting(NamedTuple):
-    """Where a fault is made: a folder for files, and the environment."""
+    """What a fault may use: a folder for files, and the environment."""
 
     folder: Path
     patch: pytest.MonkeyPatch
@@ -34,7 +34,7 @@ class Setting(NamedTuple):
 
 
 Fault = Callable[[Setting], AbstractContextManager[str]]
-"""Makes the fault, and yields the URL that meets it."""
+"""Makes the fault, and yields the URL to call."""
 
 
 @contextlib.contextmanager
@@ -178,10 +178,10 @@ FAULTS: dict[str, tuple[Fault, NoReplyKind, str]] = {
 
 @every_runner
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_failed_call_says_what_failed_and_which_setting_to_look_at(
+def test_reason_names_the_fault_and_the_setting_to_check(
     name: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nothing of the proxy's password, the query, or what the other side wrote."""
+    """It has no password of a proxy, no query, and no text of the server."""
     fault, failure, reason = FAULTS[name]
     timeout = 0.5 if failure is TIMED_OUT else 30
     with fault(Setting(tmp_path, monkeypatch)) as url:

@@ -1,4 +1,4 @@
-"""Cancelled at every point at which httpx suspends over real sockets: no socket, answer or flight stays behind (H1)."""
+"""Cancellation at every point at which httpx suspends, over real sockets: no socket or fetch is leaked (H1)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from stackauth_middleware._core.upstream import Answer, Call, Script, Share
 from stackauth_middleware._io.async_runner import AsyncRunner
 from tests.concurrency.cancelling import MEANS, Actor, Gone, Means, Stepped
 from tests.unit.io import hostile
+from tests.unit.io.helpers import brief, wait_until_async
 from tests.unit.io.loopback import Exchange, Issuer, Loopback, config_for, live_token
-from tests.unit.io.test_async_runner import until
-from tests.unit.io.test_sync_runner import brief
 
-by_all_means = pytest.mark.parametrize("means", MEANS, ids=str)
+each_means = pytest.mark.parametrize("means", MEANS, ids=str)
 TOKENS = [live_token(refresh_token_id=f"session {at}") for at in range(4)]
 
 
@@ -30,20 +29,21 @@ async def session_of(verifier: AsyncVerifier, token: str) -> str | None:
 
 
 class Caller(Actor):
-    """One whose call is counted as its own, though it has a task of its own."""
+    """An actor whose HTTP call runs in another task, but counts as its own suspensions."""
 
     def __init__(self, runner: AsyncRunner, ask: Callable[[], Coroutine[Any, Any, Any]], means: Means, at: int) -> None:
         super().__init__(ask, means, at)
-        self._runner, self._send = runner, runner._send
-        runner._send = self._stepped  # type: ignore[method-assign]
+        self._http = runner._here().http
+        self._send = self._http.send
+        self._http.send = self._stepped  # type: ignore[method-assign]
 
     def _stepped(self, call: Call, deadline: float) -> Any:
-        self._runner._send = self._send  # type: ignore[method-assign]
+        self._http.send = self._send  # type: ignore[method-assign]
         return Stepped(self._send(call, deadline), self.on_suspension)
 
 
-def aloft(call: Call, cancel_grace: float) -> Script[list[Answer]]:
-    """Have `call` sent, and return what came of it."""
+def shared(call: Call, cancel_grace: float) -> Script[list[Answer]]:
+    """Send `call` in a shared fetch, and return the results."""
     answers: list[Answer] = []
 
     def script() -> Script[None]:
@@ -54,23 +54,23 @@ def aloft(call: Call, cancel_grace: float) -> Script[list[Answer]]:
     return answers
 
 
-async def all_is_closed(runner: AsyncRunner, server: Loopback, means: Means) -> None:
-    """No call is left in the pool, and what is open there is closed by our closing it."""
-    for each in runner._here().pools.values():
+async def assert_all_closed(runner: AsyncRunner, server: Loopback, means: Means) -> None:
+    """Assert that no call is left in the pool, and that closing closes its connections."""
+    for each in runner._here().http._pools.values():
         pool: Any = each.transport._pool
         assert pool._requests == []
         assert all(each.is_idle() for each in pool.connections)
     await runner.aclose()
-    await until(lambda: not server._open)
+    await wait_until_async(lambda: not server._open)
     if means.backend == "asyncio":
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@by_all_means
-@pytest.mark.parametrize("cancel_grace", [0.0, 10.0], ids=["at once", "when it is done"])
+@each_means
+@pytest.mark.parametrize("cancel_grace", [0.0, 10.0], ids=["no grace", "grace"])
 @pytest.mark.parametrize("pooled", [False, True], ids=["new connection", "pooled connection"])
-def test_a_call_cancelled_at_every_point(pooled: bool, cancel_grace: float, means: Means) -> None:
-    """Its answer, where it comes all the same, is nobody else's."""
+def test_call_can_be_cancelled_at_every_point(pooled: bool, cancel_grace: float, means: Means) -> None:
+    """Its reply, if it still arrives, is not taken for that of another call."""
 
     def conduct(exchange: Exchange) -> None:
         exchange.send(hostile.OK + f"Content-Length: {len(exchange.target)}\r\n\r\n")
@@ -83,7 +83,7 @@ def test_a_call_cancelled_at_every_point(pooled: bool, cancel_grace: float, mean
         async def ask(path: str) -> Any:
             return [
                 brief(each)
-                for each in await runner.run(aloft(Call("GET", server.url + path, max_bytes=100), cancel_grace))
+                for each in await runner.run(shared(Call("GET", server.url + path, max_bytes=100), cancel_grace))
             ]
 
         if pooled:
@@ -96,7 +96,7 @@ def test_a_call_cancelled_at_every_point(pooled: bool, cancel_grace: float, mean
         else:
             assert actor.outcome in ([Gone, answered] if actor.was_cancelled else [answered])
         assert await ask("/after") == [(200, b"/after")]
-        await all_is_closed(runner, server, means)
+        await assert_all_closed(runner, server, means)
         return actor.was_cancelled
 
     points = 0
@@ -108,9 +108,9 @@ def test_a_call_cancelled_at_every_point(pooled: bool, cancel_grace: float, mean
     assert points >= (2 if pooled else 3)
 
 
-@by_all_means
-@pytest.mark.parametrize("whose", [0, 1], ids=["token_source", "waiter"])
-def test_three_on_a_cold_start_one_cancelled_at_every_point(whose: int, means: Means) -> None:
+@each_means
+@pytest.mark.parametrize("whose", [0, 1], ids=["leader", "follower"])
+def test_concurrent_callers_are_served_if_one_is_cancelled_at_any_point(whose: int, means: Means) -> None:
     issuer = Issuer()
 
     async def main(at: int) -> bool:
@@ -125,10 +125,10 @@ def test_three_on_a_cold_start_one_cancelled_at_every_point(whose: int, means: M
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(first.run)
-                await until(lambda: len(server.requests) > asked or first.is_over)
+                await wait_until_async(lambda: len(server.requests) > asked or first.is_over)
                 for each in rest:
                     group.start_soon(each.run)
-                await until(lambda: all(each.suspensions or each.is_over for each in rest))
+                await wait_until_async(lambda: all(each.suspensions or each.is_over for each in rest))
                 held.set()
             left = actors[whose].was_cancelled
             for number, each in enumerate(actors):
@@ -136,10 +136,10 @@ def test_three_on_a_cold_start_one_cancelled_at_every_point(whose: int, means: M
                 assert gone if each.was_cancelled and means.native else each.was_cancelled or not gone
                 assert gone or each.outcome == f"session {number}"
             assert len(server.requests) - asked <= 1 + left
-            assert runner._here().flights == {}
+            assert runner._here().in_flight == {}
             assert await session_of(verifier, TOKENS[3]) == "session 3"
             assert len(server.requests) - asked <= 1 + left
-            await all_is_closed(runner, server, means)
+            await assert_all_closed(runner, server, means)
         return left
 
     points = 0

@@ -1,4 +1,4 @@
-"""Connections that keep to a deadline, whatever the other side, a name, a certificate or a proxy does."""
+"""The deadline of a connection, with slow servers, names, certificates and proxies."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from stackauth_middleware._io import deadline_adapter, network
 from stackauth_middleware._io.attempt import Attempt
 from stackauth_middleware._io.sync_runner import SyncRunner
 from tests.unit.io import authority, hostile
+from tests.unit.io.helpers import ask, brief
 from tests.unit.io.loopback import Exchange, Loopback, closed_port, deaf_address
-from tests.unit.io.test_sync_runner import ask, brief
 
 # -- time ------------------------------------------------------------------------------------------
 
 
-def test_connecting_and_the_tls_handshake_share_the_budget(
+def test_connecting_and_tls_handshake_share_the_deadline(
     make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow connection leaves the handshake only the rest, where the socket's timeout would grant it all again."""
+    """The timeout of a socket would allow each the whole time."""
     connect = deadline_adapter._connected
 
     def slowly(address: Any, seconds: float) -> socket.socket:
@@ -43,7 +43,7 @@ def test_connecting_and_the_tls_handshake_share_the_budget(
     assert took < 1.5
 
 
-def test_the_body_gets_what_the_header_left(make_runner: Callable[..., SyncRunner]) -> None:
+def test_header_and_body_share_the_deadline(make_runner: Callable[..., SyncRunner]) -> None:
     def conduct(exchange: Exchange) -> None:
         exchange.hold(0.8)
         hostile.silence_in_the_body(exchange)
@@ -54,8 +54,8 @@ def test_the_body_gets_what_the_header_left(make_runner: Callable[..., SyncRunne
         assert time.monotonic() - began < 1.5
 
 
-def test_nothing_is_read_when_the_time_is_up() -> None:
-    """A peer whose octets are always there already must not outrun the deadline."""
+def test_nothing_is_read_after_the_deadline() -> None:
+    """Even if data is always available at once."""
     near, far = socket.socketpair()
     with near, far, near.makefile("rb", buffering=0) as raw:
         far.sendall(b"there already")
@@ -84,17 +84,17 @@ def test_each_address_of_a_host_is_tried(
         assert brief(ask(make_runner(server.url), "http://two.example/")) == hostile.WHOLE
 
 
-def test_an_address_of_a_family_that_the_host_does_not_have(
+def test_address_of_an_unsupported_family_is_skipped(
     make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the kernel has no IPv6 even making the socket fails."""
+    """Without IPv6, creating the socket fails."""
     with Loopback(hostile.whole) as server:
         found = addresses(("::1", server.port), family=9999)() + addresses(("127.0.0.1", server.port))()
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
         assert brief(ask(make_runner(server.url), "http://two.example/")) == hostile.WHOLE
 
 
-def test_an_address_that_never_answers_takes_its_share_only(
+def test_address_that_never_answers_gets_its_share_of_the_time(
     make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Loopback(hostile.whole) as server, deaf_address() as deaf:
@@ -104,7 +104,7 @@ def test_an_address_that_never_answers_takes_its_share_only(
         assert 0.5 < time.monotonic() - began < 1.1
 
 
-def test_no_address_that_answers(make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_addresses_time_out(make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch) -> None:
     with deaf_address() as deaf:
         monkeypatch.setattr(socket, "getaddrinfo", addresses(deaf, deaf))
         began = time.monotonic()
@@ -113,7 +113,7 @@ def test_no_address_that_answers(make_runner: Callable[..., SyncRunner], monkeyp
 
 
 @pytest.mark.parametrize("found", [[], [closed_address()]], ids=["none", "closed"])
-def test_no_address_to_connect_to(
+def test_no_address_accepts(
     found: list[Any], make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", addresses(*found))
@@ -121,7 +121,7 @@ def test_no_address_to_connect_to(
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
-def test_a_name_that_does_not_resolve(
+def test_name_that_does_not_resolve_is_unsent(
     error: Exception, make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> Any:
@@ -131,10 +131,10 @@ def test_a_name_that_does_not_resolve(
     assert ask(make_runner(), "http://none.example/") in (NoReplyKind.UNSENT, NoReplyKind.BROKEN)
 
 
-def test_an_interrupted_connection_is_closed(
+def test_interrupted_connect_closes_the_socket(
     make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal during connect leaves no socket behind, which would be a ResourceWarning here."""
+    """A leaked socket would cause a ResourceWarning, an error here."""
 
     def interrupted(sock: socket.socket, _: Any) -> None:
         raise KeyboardInterrupt
@@ -150,7 +150,7 @@ def test_an_interrupted_connection_is_closed(
 def test_certificates_of_the_environment(
     make_runner: Callable[..., SyncRunner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SSL_CERT_FILE is trusted, for the name in the certificate; the variable of curl is not read."""
+    """SSL_CERT_FILE, but only for the name in the certificate; CURL_CA_BUNDLE is ignored."""
     mine = authority.make(tmp_path)
     with Loopback(hostile.whole, mine.server_context()) as server:
         monkeypatch.setenv("CURL_CA_BUNDLE", str(mine.file))
@@ -161,10 +161,10 @@ def test_certificates_of_the_environment(
     assert len(server.requests) == 1
 
 
-def test_the_named_certificates_are_the_only_ones(
+def test_only_the_named_certificates_are_trusted(
     make_runner: Callable[..., SyncRunner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """requests would add its own bundle to the context that it is given."""
+    """requests would add its own bundle to our context."""
     (tmp_path / "other").mkdir()
     mine, other = authority.make(tmp_path), authority.make(tmp_path / "other")
     monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(mine.file))
@@ -178,7 +178,7 @@ def test_the_named_certificates_are_the_only_ones(
 
 
 def tunnel(exchange: Exchange) -> None:
-    """Do as a proxy does that is asked to CONNECT."""
+    """Answer a CONNECT request, and relay."""
     host, _, port = exchange.target.rpartition(":")
     with socket.create_connection((host, int(port))) as far:
         exchange.send("HTTP/1.1 200 Connection established\r\n\r\n")
@@ -191,14 +191,14 @@ def tunnel(exchange: Exchange) -> None:
 
 def pump(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        while octets := source.recv(65536):
-            target.sendall(octets)
+        while data := source.recv(65536):
+            target.sendall(data)
     for each in (source, target):
         with contextlib.suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_proxy_is_used_only_where_asked_for(
+def test_proxy_is_used_only_with_trust_env_proxies(
     make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Loopback(lambda e: e.reply(b"proxy")) as proxy, Loopback(hostile.whole) as server:
@@ -211,16 +211,16 @@ def test_a_proxy_is_used_only_where_asked_for(
         assert brief(ask(make_runner(server.url, trust_env_proxies=True), server.url)) == hostile.WHOLE
 
 
-def test_a_tunnel_through_a_proxy_is_opened_again(
+def test_closed_tunnel_is_opened_again(
     make_runner: Callable[..., SyncRunner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Later than the first deadline and after the tunnel was closed: the new one has a deadline of its own."""
+    """After the deadline of the first call, with a new deadline."""
     mine = authority.make(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
     made = []
     context = network.tls_context
     with Loopback(hostile.whole, mine.server_context()) as server, Loopback(tunnel) as proxy:
-        monkeypatch.setenv("https_proxy", f"http://somebody:word@127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("https_proxy", f"http://user:word@127.0.0.1:{proxy.port}")
         runner = make_runner(server.url, trust_env_proxies=True, timeout=0.5)
 
         def counted() -> ssl.SSLContext:
@@ -239,7 +239,7 @@ def test_a_tunnel_through_a_proxy_is_opened_again(
     assert len(made) == 1
 
 
-def test_a_proxy_that_drips_its_answer_to_connect(
+def test_slow_response_to_connect_times_out(
     make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Loopback(hostile.header_drip) as proxy:
@@ -250,10 +250,10 @@ def test_a_proxy_that_drips_its_answer_to_connect(
         assert time.monotonic() - began < 1
 
 
-def test_a_tunnel_takes_its_time_out_of_the_budget(
+def test_time_for_a_tunnel_counts(
     make_runner: Callable[..., SyncRunner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """urllib3 starts its clock only when the tunnel is there."""
+    """urllib3 starts its timeout only after the tunnel is open."""
     mine = authority.make(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
 
@@ -275,7 +275,7 @@ def test_a_tunnel_takes_its_time_out_of_the_budget(
 @pytest.mark.parametrize(
     "case", [each for each in hostile.CASES if each.name.startswith("endless_")], ids=lambda case: case.name
 )
-def test_an_answer_without_an_end(case: hostile.Case, make_runner: Callable[..., SyncRunner]) -> None:
-    """What comes before, between and behind the octets of a body is bounded too."""
+def test_endless_response_is_cut_off(case: hostile.Case, make_runner: Callable[..., SyncRunner]) -> None:
+    """The header, chunk sizes and trailer are bounded too."""
     with Loopback(case.conduct) as server:
         assert brief(ask(make_runner(server.url, timeout=30), server.url)) == case.outcome

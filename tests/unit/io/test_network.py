@@ -1,4 +1,4 @@
-"""What the two edges share: certificates, proxies, the reading of headers, the clocks."""
+"""Shared by both runners: certificates, proxies, headers, clocks."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def subjects(context: ssl.SSLContext) -> set[Any]:
     return {each["subject"] for each in context.get_ca_certs()}
 
 
-def test_the_authorities_are_certifis() -> None:
-    """Whatever the system has: both edges believe the same, everywhere."""
+def test_certifi_is_trusted_by_default() -> None:
+    """And not the certificates of the system, so that all installations agree."""
     expected = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     expected.load_verify_locations(certifi.where())
     context = network.tls_context()
@@ -42,14 +42,14 @@ def test_the_authorities_are_certifis() -> None:
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
-def test_the_authorities_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file takes the place of certifi's; it does not join them."""
+def test_ssl_cert_file_replaces_certifi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not merely added."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.make(tmp_path).file))
     assert len(network.tls_context().get_ca_certs()) == 1
 
 
-def test_a_folder_of_authorities_joins_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenSSL looks into it only when it needs a certificate, under the hash of its name."""
+def test_ssl_cert_dir_is_trusted_in_addition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL reads it only when it needs a certificate, by the hash of its name."""
     asked: list[Any] = []
     create = ssl.create_default_context
     monkeypatch.setattr(ssl, "create_default_context", lambda **named: asked.append(named) or create(**named))  # type: ignore[func-returns-value]
@@ -59,8 +59,10 @@ def test_a_folder_of_authorities_joins_them(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["missing", "empty", "other"])
-def test_a_file_without_authorities(content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told which variable is wrong, whether a proxy is to be used or not."""
+def test_file_without_certificates_is_a_config_error(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the variable, with and without proxies."""
     file = tmp_path / "authorities.pem"
     if content is not None:
         file.write_bytes(content)
@@ -74,10 +76,8 @@ def test_a_file_without_authorities(content: bytes | None, tmp_path: Path, monke
 BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 
-def test_the_first_variable_that_is_not_empty_names_the_authorities(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In the order that the documentation gives; an empty value counts as none."""
+def test_first_variable_that_is_not_empty_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the documented order; an empty value counts as unset."""
     files = {}
     for name in BUNDLES:
         (tmp_path / name).mkdir()
@@ -95,14 +95,14 @@ def test_the_first_variable_that_is_not_empty_names_the_authorities(
             assert subjects(network.tls_context()) == (subjects(expected) if named else certifis)
 
 
-def test_a_bundle_that_is_a_folder_takes_the_place_of_certifis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenSSL looks into it only when it needs a certificate; none is loaded before."""
+def test_requests_ca_bundle_may_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenSSL reads it only when it needs a certificate."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
     assert network.tls_context().get_ca_certs() == []
 
 
 @pytest.mark.parametrize("name", [*BUNDLES, "SSL_CERT_DIR"])
-def test_a_wrong_variable_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_error_names_the_variable(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, str(tmp_path / "missing"))
     with pytest.raises(ConfigError, match=rf"^{name} is '.*missing'; it must be a f"):
         network.check_environment(config_for("http://127.0.0.1:9"))
@@ -110,7 +110,7 @@ def test_a_wrong_variable_is_named(name: str, tmp_path: Path, monkeypatch: pytes
 
 @every_runner
 @pytest.mark.parametrize("name", BUNDLES)
-def test_both_runners_trust_what_the_environment_names(
+def test_both_http_clients_trust_the_named_certificates(
     name: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = authority.make(tmp_path)
@@ -167,7 +167,7 @@ HTTP, HTTPS = "http://api.example.com:8102/api", "https://api.example.com/api"
         ),
     ],
 )
-def test_the_proxy_of_the_environment(
+def test_proxy_for_a_url(
     environment: dict[str, str], url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
@@ -175,14 +175,14 @@ def test_the_proxy_of_the_environment(
     assert network.proxy_for(url) == proxy
 
 
-def test_a_url_without_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_without_a_host_uses_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("all_proxy", "http://proxy")
     assert network.proxy_for("http:///x") == "http://proxy"
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS4", "ftp"])
-def test_a_proxy_of_another_kind(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused where it is to be used, without its password; where none is to be used it is nobody's business."""
+def test_unsupported_proxy_is_a_config_error(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only if it would be used. The error does not hold its password."""
     monkeypatch.setenv("all_proxy", f"{scheme}://me:password@proxy:1080")
     with pytest.raises(ConfigError, match=rf"proxy for https in the environment is {scheme}://….*http proxy") as caught:
         network.check_environment(config_for("https://api.example.com", trust_env_proxies=True))
@@ -190,12 +190,10 @@ def test_a_proxy_of_another_kind(scheme: str, monkeypatch: pytest.MonkeyPatch) -
     network.check_environment(config_for("https://api.example.com"))
 
 
-def test_a_proxy_that_is_not_used_is_mentioned_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Without its password; and not where there is none, or where it is used."""
+def test_unused_proxy_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Without its password; not if there is none or it is used."""
     caplog.set_level(logging.INFO)
-    network._mention_proxy.cache_clear()
+    network._log_unused_proxy.cache_clear()
     network.check_environment(config_for("https://api.example.com"))
     monkeypatch.setenv("https_proxy", "http://me:canary@proxy:3128")
     network.check_environment(config_for("https://api.example.com", trust_env_proxies=True))
@@ -216,7 +214,7 @@ def test_a_proxy_that_is_not_used_is_mentioned_once(
         (":word", ":word"),
     ],
 )
-def test_credentials_of_a_proxy_are_sent_in_utf_8(
+def test_proxy_credentials_are_sent_in_utf_8(
     userinfo: str, pair: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(exchange: Exchange) -> None:
@@ -254,11 +252,11 @@ def test_is_encoded(value: str | None, encoded: bool) -> None:
 @bounded
 @given(st.text())
 def test_only_identity_is_not_encoded(value: str) -> None:
-    """Whatever is said besides: doubt counts as encoded, since an inflated body could not be capped."""
+    """Every other value counts as encoded, since the size of a decompressed body could not be limited."""
     assert network.is_encoded({"content-encoding": value}) == (value.strip().lower() not in ("", "identity"))
 
 
-def test_both_clocks() -> None:
+def test_clocks_read_both_clocks() -> None:
     before = time.time(), time.monotonic()
     read = network.clocks()
     after = time.time(), time.monotonic()
@@ -267,7 +265,7 @@ def test_both_clocks() -> None:
 
 
 def test_in_event_loop() -> None:
-    """Asyncio's and trio's; not in a worker thread of either."""
+    """Of asyncio or trio, but not in a worker thread."""
     seen = {"nowhere": network.in_event_loop()}
 
     async def under_asyncio() -> None:
@@ -283,18 +281,16 @@ def test_in_event_loop() -> None:
     assert seen == {"nowhere": False, "asyncio": True, "asyncio's thread": False, "trio": True, "trio's thread": False}
 
 
-def test_in_event_loop_where_there_is_no_such_library() -> None:
-    """Nothing is imported to find out."""
+def test_in_event_loop_imports_nothing() -> None:
     code = (
         "import sys\n"
-        "from stackauth_middleware import _edge\n"
+        "from stackauth_middleware._io import network\n"
         "assert not {'asyncio', 'trio', 'requests', 'httpx'} & set(sys.modules)\n"
-        "assert _edge.in_event_loop() is False\n"
+        "assert network.in_event_loop() is False\n"
         "assert not {'asyncio', 'trio'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_nothing_stands_in_for_the_network() -> None:
-    """Unless a test suite puts it in."""
+def test_no_transport_override_by_default() -> None:
     assert network.transport_override is None

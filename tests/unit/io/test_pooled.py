@@ -1,4 +1,4 @@
-"""Pooled connections that died while they were idle, behind relays that reset them or swallow what is sent."""
+"""Pooled connections that died while idle, behind relays that reset them or drop data."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stackauth_middleware._core.upstream import NoReply, NoReplyKind
 from stackauth_middleware._io import attempt
 from tests.unit.io import authority, hostile
 from tests.unit.io.either import Kind, every_runner, running
+from tests.unit.io.helpers import brief
 from tests.unit.io.loopback import Exchange, Issuer, Loopback, config_for, live_token
-from tests.unit.io.test_sync_runner import brief
 
 Death = Literal["reset", "swallow"]
 
 
 class Relay:
-    """Answers, but on connections that were opened before `cut`. As `answer` of a `Loopback`.
+    """Answers, except on connections opened before `cut`. For `answer` of a `Loopback`.
 
     Attributes:
         dead: how many requests came over connections that were cut.
@@ -58,10 +58,10 @@ def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("death", ["reset", "swallow"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.usefixtures("short_wait")
-def test_calls_over_dead_pooled_connections_are_answered_on_new_ones(
+def test_calls_on_dead_pooled_connections_are_retried_on_new_ones(
     scheme: str, death: Death, pooled: int, idle: int, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All at once, and after few seconds without a try at the old ones."""
+    """Concurrently; after a few idle seconds, the old connections are not even tried."""
     mine = authority.make(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(mine.file))
     relay = Relay(death, pooled)
@@ -81,8 +81,8 @@ def test_calls_over_dead_pooled_connections_are_answered_on_new_ones(
 @every_runner
 @pytest.mark.parametrize("death", ["reset", "swallow"])
 @pytest.mark.usefixtures("short_wait")
-def test_one_dead_connection_closes_the_others_of_its_age(death: Death, kind: Kind) -> None:
-    """Else each of the next calls would pay for one of them."""
+def test_dead_connection_closes_the_other_pooled_ones(death: Death, kind: Kind) -> None:
+    """Otherwise each of the next calls would fail on one of them."""
     relay = Relay(death, 16)
     with Loopback(relay) as server, running(kind, server.url) as runner:
         runner.ask_at_once(16)
@@ -93,8 +93,8 @@ def test_one_dead_connection_closes_the_others_of_its_age(death: Death, kind: Ki
 
 
 @every_runner
-def test_a_connection_in_use_outlives_the_closing_of_its_pool(kind: Kind) -> None:
-    """A call that is under way on a live connection is answered, though another finds a dead one."""
+def test_connection_in_use_is_not_closed_with_its_pool(kind: Kind) -> None:
+    """A call on a live connection is answered, while another call finds a dead connection."""
     slow_is_here, go = threading.Event(), threading.Event()
     warm = threading.Barrier(2)
 
@@ -122,8 +122,8 @@ def test_a_connection_in_use_outlives_the_closing_of_its_pool(kind: Kind) -> Non
 
 
 @every_runner
-def test_a_call_that_asks_for_a_new_connection_gets_one(kind: Kind) -> None:
-    """Though there is a pooled one that lives: another call may just have given it back."""
+def test_fresh_call_uses_a_new_connection(kind: Kind) -> None:
+    """Even if a pooled connection is alive: another call may just have returned it."""
     with Loopback(hostile.whole) as server, running(kind, server.url) as runner:
         assert brief(runner.ask()) == hostile.WHOLE
         assert brief(runner.ask(fresh=True)) == hostile.WHOLE
@@ -131,7 +131,7 @@ def test_a_call_that_asks_for_a_new_connection_gets_one(kind: Kind) -> None:
 
 
 @every_runner
-def test_a_new_connection_that_fails_is_not_followed_by_another(kind: Kind) -> None:
+def test_failure_on_a_new_connection_is_not_retried(kind: Kind) -> None:
     with Loopback(hostile.reset_at_once) as server, running(kind, server.url) as runner:
         answer = runner.ask()
         assert isinstance(answer, NoReply)
@@ -140,7 +140,7 @@ def test_a_new_connection_that_fails_is_not_followed_by_another(kind: Kind) -> N
 
 
 @every_runner
-def test_a_server_that_is_down_is_asked_once_more_and_that_failure_counts(kind: Kind) -> None:
+def test_failed_retry_is_conclusive(kind: Kind) -> None:
     def conduct(exchange: Exchange) -> None:
         if exchange.number > 1:
             exchange.reset()
@@ -155,8 +155,8 @@ def test_a_server_that_is_down_is_asked_once_more_and_that_failure_counts(kind: 
 
 
 @every_runner
-def test_a_slow_answer_on_a_pooled_connection_leaves_half_of_the_time_for_a_new_one(kind: Kind) -> None:
-    """Where the budget is short the first wait is, too."""
+def test_pooled_connection_gets_at_most_half_of_the_time(kind: Kind) -> None:
+    """If the time budget is short."""
 
     def conduct(exchange: Exchange) -> None:
         if exchange.connection == 1 and exchange.number > 1:
@@ -170,8 +170,8 @@ def test_a_slow_answer_on_a_pooled_connection_leaves_half_of_the_time_for_a_new_
 
 
 @every_runner
-def test_an_answer_that_has_begun_may_take_the_whole_budget(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first wait ends with the header: the connection lives."""
+def test_response_that_has_begun_may_take_the_whole_time_budget(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first wait ends with the header, which proves that the connection is alive."""
     monkeypatch.setattr(attempt, "FIRST_WAIT", 0.1)
 
     def conduct(exchange: Exchange) -> None:
@@ -186,8 +186,8 @@ def test_an_answer_that_has_begun_may_take_the_whole_budget(kind: Kind, monkeypa
 
 
 @every_runner
-def test_idle_connections_are_closed_by_the_next_call(kind: Kind) -> None:
-    """All that are too old, not only the one that would be used."""
+def test_next_call_closes_idle_connections(kind: Kind) -> None:
+    """All that are too old, not only the one that it would use."""
     relay = Relay("reset", 4)
     with Loopback(relay) as server, running(kind, server.url) as runner:
         runner.ask_at_once(4)
@@ -203,10 +203,10 @@ def test_idle_connections_are_closed_by_the_next_call(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("death", ["reset", "swallow"])
-def test_no_user_is_refused_and_the_breaker_stays_closed_when_eight_pooled_connections_die(
+def test_dead_pooled_connections_refuse_no_user_and_leave_the_breaker_closed(
     death: Death, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a firewall does it that forgets idle connections: REST mode, one user for each connection."""
+    """In REST mode, one user for each connection, as with a firewall that drops idle connections."""
     relay, issuer = Relay(death, 8), Issuer()
 
     def conduct(exchange: Exchange) -> None:
