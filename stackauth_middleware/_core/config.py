@@ -1,24 +1,24 @@
-"""Settings: read from the arguments and the environment, checked once, where they are written.
+"""The settings, and the URLs, issuers and audiences that follow from them (docs/stack-auth.md sections 3 and 4).
 
-The addresses, issuers and audiences of a project (contract.md sections 1 and 2) are worked out here,
-so that nothing behind ever builds one from what a request says.
+No other module builds a URL, issuer or audience, and none is ever built from a request.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from itertools import count
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
 from weakref import WeakValueDictionary
 
 from ..errors import ConfigError, ErrorCode, Event, RefusalInfo
 from . import validation
-from .credentials import TokenSource
+from .credentials import TOKEN_SOURCES, TokenSource
 from .environment import from_environment
 from .rules import Access, Matcher, Policy, Rule
+from .settings import flag, one_of, seconds, setting, some_of, whole_number
 from .users import UserType
 
 T = TypeVar("T")
@@ -37,7 +37,10 @@ _AUDIENCE_SUFFIXES = {UserType.NORMAL: "", UserType.RESTRICTED: ":restricted", U
 
 
 class Settings(TypedDict, total=False):
-    """The settings as keyword arguments, for the doors and verifiers. `StackAuthConfig` explains them."""
+    """The settings as keyword arguments of the middlewares and verifiers. `StackAuthConfig` documents them.
+
+    Type checkers need them spelled out; a test compares them with the fields of `StackAuthConfig`.
+    """
 
     project_id: str
     secret_server_key: str
@@ -74,141 +77,141 @@ class Settings(TypedDict, total=False):
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class StackAuthConfig:
-    """Hold the settings, and own what lives: doors and verifiers of one config share its caches and pools.
+    """The settings, checked when the config is made, and the owner of caches and connection pools.
 
-    Every setting is a keyword; those marked (env) are read from the environment where they are not
-    given: ``STACK_*``, then ``HEXCLAVE_*``, then, for what is public, their ``NEXT_PUBLIC_`` forms.
-
-    Args:
-        project_id: the project's UUID, or ``internal`` (env ``STACK_PROJECT_ID``).
-        secret_server_key: for server access to users/me (env ``STACK_SECRET_SERVER_KEY``).
-        publishable_client_key: for client access to users/me where there is no secret key
-            (env ``STACK_PUBLISHABLE_CLIENT_KEY``).
-        mode: ``"jwt"`` verifies tokens locally; ``"rest"`` asks users/me as well.
-        api_url: base URL of the Stack Auth API (env ``STACK_API_URL``); else the hosted service.
-        issuer_url: the base URL, or several, that the tokens' issuers are made of, where it is not
-            `api_url`: a container's internal name never is.
-        allow_http: plain http to a host that is neither ``localhost`` nor a loopback address.
-        allow_restricted: let restricted users in.
-        allow_anonymous: let anonymous users in; implies restricted ones, as in Stack Auth.
-        leeway: seconds of clock difference granted to ``exp`` and ``nbf``, 0 to 300.
-        timeout: seconds that all upstream work may take before the handler of a request runs, and again
-            for each profile that the handler loads; DNS look-ups excepted.
-        profile_ttl: seconds for which a profile is remembered.
-        token_cache_size: how many verified tokens are remembered.
-        profile_cache_size: how many profiles are remembered.
-        profile_cache_bytes: bytes that the remembered profiles may take, by an estimate that is never too low
-            for JSON of the usual shapes; 64 MiB by default. A single profile that is larger is kept all the same.
-        token_sources: where a token is looked for.
-        trust_env_proxies: use the proxies that the environment names.
-        rules: access rules; the first that matches wins.
-        default_access: for what no rule matches.
-        error_body: None for ``{"error": …, "code": …}``; ``"problem"`` for RFC 9457; a mapping from
-            `ErrorCode` or status to JSON; a function of the `ErrorCode` and a `RefusalInfo`.
-        cors_origins: origins whose preflights are answered here, and whose pages may read a refusal:
-            ``"https://app.example.com"``, ``"https://*.example.com"`` for exactly one label, or ``"*"``.
-        cors_credentials: allow pages of `cors_origins` to send cookies and client certificates along.
-        pass_preflights: let CORS preflights run the app's handlers, without a user; of the answer only status
-            and CORS headers are relayed. For CORS tools inside the app.
-        private_responses: mark the app's answers on routes that are not public as depending on the user, by
-            ``Vary`` and ``Cache-Control: private``. Django's middleware always does.
-        state_key: the user's name in ``scope["state"]``, or None for no such entry.
-        request_user: also fill ``scope["user"]`` and ``scope["auth"]`` in Starlette's form.
-        realm: of the ``WWW-Authenticate`` challenge.
-        prefetch_keys: fetch the key set at the start of the lifespan.
-        root_path: where the app is mounted, as in ``"/api"``; rules are relative to it. A request whose
-            scope says otherwise has to meet every rule, since some servers take it from a header;
-            ``"scope"`` trusts the scope. What ``FastAPI(root_path=...)`` says needs no setting.
-        websocket_refusal: ``"close"`` refuses before accepting; ``"accept"`` accepts and closes with
-            3000, 3003 or 1013, for browsers that must tell them apart.
-        observers: functions called with an `Event` after each verdict.
+    Middlewares and verifiers that are given the same config share its caches and pools. Every setting is a
+    keyword with a default. A setting with an environment variable is read from there where it is not given:
+    ``STACK_*``, then ``HEXCLAVE_*``, then, unless it is a secret, ``NEXT_PUBLIC_STACK_*`` and
+    ``NEXT_PUBLIC_HEXCLAVE_*``. Two configs are never equal, and a config cannot be changed or copied.
 
     Raises:
         ConfigError: a setting is missing or wrong.
     """
 
-    project_id: str = ""
-    secret_server_key: str = ""
-    publishable_client_key: str = ""
-    mode: Literal["jwt", "rest"] = "jwt"
-    api_url: str = ""
-    issuer_url: str | Sequence[str] = ()
-    allow_http: bool = False
-    allow_restricted: bool = False
-    allow_anonymous: bool = False
-    leeway: float = 5
-    timeout: float = 5
-    profile_ttl: float = 30
-    token_cache_size: int = 10_000
-    profile_cache_size: int = 10_000
-    profile_cache_bytes: int = 64 * 1024 * 1024
-    token_sources: Collection[TokenSource] = ("x-stack-access-token", "bearer", "x-stack-auth")
-    trust_env_proxies: bool = False
-    rules: Sequence[Rule] = ()
-    default_access: Access = "required"
-    error_body: ErrorBody = None
-    cors_origins: Sequence[str] = ()
-    cors_credentials: bool = False
-    pass_preflights: bool = False
-    private_responses: bool = False
-    state_key: str | None = "user"
-    request_user: bool = False
-    realm: str = "stack-auth"
-    prefetch_keys: bool = True
-    root_path: str = ""
-    websocket_refusal: Literal["close", "accept"] = "close"
-    observers: Sequence[Observer] = ()
+    project_id: str = setting(validation.project_id, default="", from_env=True)
+    """UUID of the project, or ``internal``. Environment variable ``STACK_PROJECT_ID``."""
+    secret_server_key: str = setting(validation.api_key("ssk_", "pck_", "sak_"), default="", from_env=True, secret=True)
+    """Key for server access to users/me. Environment variable ``STACK_SECRET_SERVER_KEY``."""
+    publishable_client_key: str = setting(
+        validation.api_key("pck_", "ssk_", "sak_"), default="", from_env=True, secret=True
+    )
+    """Key for client access to users/me, used where there is no secret key. Environment variable
+    ``STACK_PUBLISHABLE_CLIENT_KEY``."""
+    mode: Literal["jwt", "rest"] = setting(one_of("jwt", "rest"), default="jwt")
+    """``"jwt"`` verifies tokens locally; ``"rest"`` also loads the profile from users/me."""
+    api_url: str = setting(validation.api_url, default="", from_env=True)
+    """Base URL of the Stack Auth API; empty for the hosted service. Environment variable ``STACK_API_URL``."""
+    issuer_url: str | Sequence[str] = setting(validation.issuer_urls, default=())
+    """Base URL of the tokens' issuers, or several, where it differs from `api_url`: set it where `api_url` is a name
+    that only the internal network knows."""
+    allow_http: bool = setting(flag, default=False)
+    """Allow plain http to a host other than ``localhost`` and loopback addresses."""
+    allow_restricted: bool = setting(flag, default=False)
+    """Accept restricted users."""
+    allow_anonymous: bool = setting(flag, default=False)
+    """Accept anonymous users, and with them restricted ones, as Stack Auth does."""
+    leeway: float = setting(seconds(0, 300), default=5)
+    """Clock difference allowed for ``exp`` and ``nbf``, in seconds, 0 to 300."""
+    timeout: float = setting(seconds(0.05, 60), default=5)
+    """Time budget in seconds, 0.05 to 60, for all calls to Stack Auth before the handler of a request runs, and again
+    for each profile that the handler loads. DNS look-ups are not covered."""
+    profile_ttl: float = setting(seconds(0, 3600), default=30)
+    """Time in seconds, 0 to 3600, for which a profile is cached."""
+    token_cache_size: int = setting(whole_number, default=10_000)
+    """Maximum number of verified tokens in the cache; 0 turns it off."""
+    profile_cache_size: int = setting(whole_number, default=10_000)
+    """Maximum number of profiles in the cache."""
+    profile_cache_bytes: int = setting(whole_number, default=64 * 1024 * 1024)
+    """Maximum size of the profile cache in bytes, by an estimate that is never too low for JSON of the usual shapes.
+    A single profile that is larger is kept all the same."""
+    token_sources: Collection[TokenSource] = setting(
+        some_of(*TOKEN_SOURCES), default=("x-stack-access-token", "bearer", "x-stack-auth")
+    )
+    """Where in a request the token is read from."""
+    trust_env_proxies: bool = setting(flag, default=False)
+    """Use the proxies that environment variables name."""
+    rules: Sequence[Rule] = setting(validation.rules, default=())
+    """Access rules; the first that matches wins."""
+    default_access: Access = setting(one_of(*get_args(Access)), default="required")
+    """Access of requests that no rule matches."""
+    error_body: ErrorBody = setting(validation.error_body, default=None)
+    """Body of a refusal: None for ``{"error": …, "code": …}``, ``"problem"`` for RFC 9457, a mapping from `ErrorCode`
+    or status to JSON, or a function of the `ErrorCode` and a `RefusalInfo`."""
+    cors_origins: Sequence[str] = setting(validation.cors_origins, default=())
+    """Origins whose preflights the middleware answers and whose pages may read a refusal: ``"https://app.example.com"``,
+    ``"https://*.example.com"`` for exactly one label, or ``"*"``."""
+    cors_credentials: bool = setting(flag, default=False)
+    """Allow pages of `cors_origins` to send cookies and client certificates."""
+    pass_preflights: bool = setting(flag, default=False)
+    """Pass CORS preflights to the app, without a user, and relay only status and CORS headers of its response. For CORS
+    tools inside the app; handlers run for unauthenticated requests."""
+    private_responses: bool = setting(flag, default=False)
+    """Mark responses of routes that are not public as depending on the user, by ``Vary`` and
+    ``Cache-Control: private``. Django's middleware always does."""
+    state_key: str | None = setting(validation.state_key, default="user")
+    """Name of the user in ``scope["state"]``; None for no such entry."""
+    request_user: bool = setting(flag, default=False)
+    """Also set ``scope["user"]`` and ``scope["auth"]`` in Starlette's form."""
+    realm: str = setting(validation.realm, default="stack-auth")
+    """Realm of the ``WWW-Authenticate`` challenge."""
+    prefetch_keys: bool = setting(flag, default=True)
+    """Fetch the key set at the start of the ASGI lifespan."""
+    root_path: str = setting(validation.root_path, default="")
+    """Mount point of the app, as in ``"/api"``; rules are relative to it. A request whose scope states another one has
+    to meet every rule, since some servers take it from a header. ``"scope"`` trusts the scope. An app that is
+    ``FastAPI(root_path=...)`` needs no setting."""
+    websocket_refusal: Literal["close", "accept"] = setting(one_of("close", "accept"), default="close")
+    """``"close"`` refuses a WebSocket before it is accepted; ``"accept"`` accepts and closes it with 3000, 3003 or
+    1013, for browsers that must tell the reasons apart."""
+    observers: Sequence[Observer] = setting(validation.observers, default=())
+    """Functions that are called with an `Event` after each outcome."""
 
     audiences: Mapping[str, UserType] = field(init=False)
-    """The three audiences of the project, and the user type that each belongs to."""
+    """The audiences of the project's tokens, each with its user type."""
     issuers: Mapping[str, UserType] = field(init=False)
-    """The issuers that are accepted, and the user type that each belongs to."""
+    """The accepted issuers, each with its user type."""
     key_set_url: str = field(init=False)
-    """The address of the plain key set."""
+    """URL of the key set of normal users."""
     users_me_url: str = field(init=False)
+    """URL of users/me."""
     policy: Matcher = field(init=False)
-    """Finds the policy that a method, path and root path fall under."""
+    """Finds the policy of a method, path and root path."""
     _owned: dict[object, object] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        settled: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
-        for name in ("project_id", "secret_server_key", "publishable_client_key", "api_url"):
-            settled[name] = settled[name] or from_environment(name)
-        settled = validation.settled(settled)
-        if settled["mode"] == "rest" or any(rule.profile for rule in settled["rules"]):
-            validation.some_key(settled["secret_server_key"], settled["publishable_client_key"])
-        api_url, project_id = settled["api_url"], settled["project_id"]
-        issuer_urls = settled["issuer_url"] or validation.issuer_bases(api_url)
-        settled.update(
-            token_sources=frozenset(settled["token_sources"]),
-            audiences={project_id + suffix: kind for kind, suffix in _AUDIENCE_SUFFIXES.items()},
-            issuers={
-                f"{base}/api/v1/{path}/{project_id}": kind
-                for base in issuer_urls
+        final: dict[str, Any] = {}
+        for each in setting_fields():
+            value = getattr(self, each.name)
+            if not value and each.metadata["from_env"]:
+                value = from_environment(each.name)
+            final[each.name] = each.metadata["check"](each.name, value)
+        validation.reject_contradictions(final)
+        for name, value in final.items():
+            object.__setattr__(self, name, value)
+        derived = {
+            "audiences": {self.project_id + suffix: kind for kind, suffix in _AUDIENCE_SUFFIXES.items()},
+            "issuers": {
+                f"{base}/api/v1/{path}/{self.project_id}": kind
+                for base in self.issuer_url or validation.issuer_bases(self.api_url)
                 for kind, path in _ISSUER_PATHS.items()
             },
-            key_set_url=f"{api_url}/api/v1/projects/{project_id}/.well-known/jwks.json",
-            users_me_url=f"{api_url}/api/v1/users/me",
-            policy=Matcher(
-                settled["rules"],
-                Policy(
-                    settled["default_access"],
-                    profile=settled["mode"] == "rest",
-                    allow_restricted=settled["allow_restricted"],
-                    allow_anonymous=settled["allow_anonymous"],
-                ),
+            "key_set_url": f"{self.api_url}/api/v1/projects/{self.project_id}/.well-known/jwks.json",
+            "users_me_url": f"{self.api_url}/api/v1/users/me",
+            "policy": Matcher(
+                self.rules,
+                Policy(self.default_access, self.mode == "rest", self.allow_restricted, self.allow_anonymous),
             ),
-        )
-        for name, value in settled.items():
+        }
+        for name, value in derived.items():
             object.__setattr__(self, name, value)
         _living[next(_sequence)] = self
 
     def __repr__(self) -> str:
         shown = []
-        for each in fields(self):
+        for each in setting_fields():
             value = getattr(self, each.name)
-            if each.init and value != each.default:
-                shown.append(f"{each.name}={'***' if each.name in validation.SECRETS else repr(value)}")
+            if value != each.default:
+                shown.append(f"{each.name}={'***' if each.metadata['secret'] else repr(value)}")
         return f"StackAuthConfig({', '.join(shown)})"
 
     def __copy__(self) -> StackAuthConfig:
@@ -218,7 +221,7 @@ class StackAuthConfig:
         return self
 
     def get_or_create(self, make: Callable[[StackAuthConfig], T]) -> T:
-        """Return the one `make(config)` that this config owns, made when it is first asked for."""
+        """Return `make(self)`, which is called once for each config and function."""
         with _owning:
             if make not in self._owned:
                 self._owned[make] = make(self)
@@ -226,21 +229,26 @@ class StackAuthConfig:
         return owned  # type: ignore[no-any-return]
 
 
-def config_of(config: StackAuthConfig | None, settings: Settings) -> StackAuthConfig:
-    """Return `config`, or one made of `settings`.
+def setting_fields() -> Iterator[Field[Any]]:
+    """Yield the fields of `StackAuthConfig` that are settings."""
+    return (each for each in fields(StackAuthConfig) if each.init)
+
+
+def config_of(config: StackAuthConfig | None, keywords: Settings) -> StackAuthConfig:
+    """Return `config`, or a config made of `keywords` where it is None.
 
     Raises:
-        ConfigError: both are given, or what is given is wrong.
+        ConfigError: both are given, or a setting is unknown or wrong.
     """
     if config is None:
-        unknown = sorted(set(settings) - {each.name for each in fields(StackAuthConfig) if each.init})
+        unknown = sorted(set(keywords) - {each.name for each in setting_fields()})
         if unknown:
             raise ConfigError(f"unknown setting {unknown[0]!r}; see StackAuthConfig for the names")
-        return StackAuthConfig(**settings)
+        return StackAuthConfig(**keywords)
     if not isinstance(config, StackAuthConfig):
         raise ConfigError(f"config is {type(config).__name__}; it must be a StackAuthConfig")
-    if settings:
-        raise ConfigError(f"config and {min(settings)!r} are both given; put every setting in the config")
+    if keywords:
+        raise ConfigError(f"config and {min(keywords)!r} are both given; put every setting in the config")
     return config
 
 
@@ -250,8 +258,11 @@ _owning = threading.RLock()
 
 
 def newest_config() -> StackAuthConfig | None:
-    """Return the config made last of those that are still in use; for the pytest fixture."""
-    return max(_living.items(), default=(0, None), key=lambda born: born[0])[1]
+    """Return the config made last of those that still exist, or None. The pytest fixture issues tokens for it.
+
+    The registry is here and not in `testing`, since an app may make its config before a test imports that.
+    """
+    return max(_living.items(), default=(0, None), key=lambda entry: entry[0])[1]
 
 
 def _renew_lock() -> None:

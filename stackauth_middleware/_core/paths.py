@@ -1,7 +1,7 @@
-"""Where the path of a request comes from, and which part of it is the mount point.
+"""The path of a request and its mount point, and whether frameworks agree on what it means.
 
-A scope's ``root_path`` is a claim: Daphne takes it from a request header. So it has to be what the config,
-or the app itself, states. What Starlette's mounts add to it comes from routing, and is believed.
+The ``root_path`` of a scope is not trusted, since Daphne takes it from a request header: it has to be what the config
+or the app itself states. What Starlette's mounts add to it comes from routing and is trusted.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from urllib.parse import unquote_to_bytes
 
 from ..errors import ConfigError
 
-NO_TEXT = r"[\0-\x1f\x7f-\x9f\u2028\u2029\\\ufffd\ud800-\udfff]"
-"""Control characters and line ends, the other separator, octets that are no UTF-8."""
-_NOT_PLAIN = re.compile(NO_TEXT.replace("[", "[;#?%"))
+_NO_TEXT = r"[\0-\x1f\x7f-\x9f\u2028\u2029\\\ufffd\ud800-\udfff]"
+"""Control characters, line separators, the backslash, and what stands for bytes that are not UTF-8."""
+_NOT_PLAIN = re.compile(_NO_TEXT.replace("[", "[;#?%"))
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
 _SPACE_AT_END = re.compile(r"/\s|\s/|\s\Z")
-_NO_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
+_NOT_SPECIAL = re.compile(rf"{_NO_TEXT}|/(?:/|\s*\.{{1,2}}\s*(?:[/;#?%]|\Z))|%(?:25)*(?:2[eEfF]|5[cC])")
+_INCOMPLETE_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
 def is_plain(path: str) -> bool:
-    """Say whether every router reads `path` as the same segments."""
+    """Return whether every router reads `path` as the same segments. docs/rules.md lists the conditions."""
     if path[:1] != "/" or "//" in path or _NOT_PLAIN.search(path) or ("/." in path and _DOT_SEGMENT.search(path)):
         return False
     if path.isascii():
@@ -32,21 +33,29 @@ def is_plain(path: str) -> bool:
     return not _SPACE_AT_END.search(path) and unicodedata.is_normalized("NFC", path)
 
 
-def folded(path: str) -> str:
-    """Return what spellings of `path` have in common that a router could take for one another.
+def has_only_special_characters(path: str) -> bool:
+    """Return whether a rule with ``special_characters`` may match `path`.
 
-    Upper case first, then lower: ``re.IGNORECASE`` takes U+0131 and U+0130 for ``i``.
+    An empty or dot segment, a backslash, a control character and an encoded separator remain ambiguous.
+    """
+    return not _NOT_SPECIAL.search(path)
+
+
+def folded(path: str) -> str:
+    """Return `path` without differences of case, so that spellings that some router treats as equal are equal.
+
+    Upper case first, then lower: ``re.IGNORECASE`` matches U+0131 and U+0130 with ``i``.
     """
     return path.lower() if path.isascii() else path.upper().casefold().replace("i\u0307", "i")
 
 
 def stated_root_path(app: Any) -> str:
-    """Return the root path that a FastAPI app sets itself, wherever the server says it is mounted; else ``""``.
+    """Return the root path that a FastAPI app sets itself, whatever the server says; ``""`` for other apps.
 
     Args:
-        app: the app, perhaps within middlewares that keep what they wrap as ``app``.
+        app: the app, or a middleware that keeps the wrapped app as ``app``.
     """
-    fastapi: Any = sys.modules.get("fastapi")  # no app is one of its before it was imported
+    fastapi: Any = sys.modules.get("fastapi")  # if it is not imported, no app is a FastAPI app
     for _ in range(32):
         if fastapi is None or app is None:
             break
@@ -57,10 +66,10 @@ def stated_root_path(app: Any) -> str:
 
 
 def checked_root_path(app: Any, setting: str) -> str:
-    """Return what `stated_root_path` does.
+    """Same as `stated_root_path`, but compared with the setting ``root_path``.
 
     Raises:
-        ConfigError: the setting ``root_path`` is another one.
+        ConfigError: app and setting state different root paths.
     """
     stated = stated_root_path(app)
     if stated and setting not in ("", "scope", stated):
@@ -69,7 +78,7 @@ def checked_root_path(app: Any, setting: str) -> str:
 
 
 def of_scope(scope: Mapping[str, Any], setting: str, stated: str) -> tuple[str, str | None]:
-    """Return the path that the client asked for and the root path within it.
+    """Return the path that the client requested and the root path at its start.
 
     Args:
         scope: of an HTTP request or a WebSocket.
@@ -77,48 +86,48 @@ def of_scope(scope: Mapping[str, Any], setting: str, stated: str) -> tuple[str, 
         stated: the root path that the wrapped app states.
 
     Returns:
-        Path and root path. The latter is None where the scope says another root path than it should, where
-        ``raw_path`` does not decode to the path, or where Litestar cut the path and nothing tells how.
+        Path and root path. The latter is None where the scope states an unexpected root path, where ``raw_path``
+        does not decode to the path, or where Litestar shortened the path and there is no ``raw_path`` to restore it.
 
     Raises:
-        TypeError: a path that is no text.
+        TypeError: a path is not a string.
     """
     path, root_path = scope.get("path") or "/", scope.get("root_path") or ""
-    claimed = scope.get("app_root_path", root_path)  # before the mounts of Starlette
+    claimed = scope.get("app_root_path", root_path)  # the root path before Starlette's mounts added theirs
     if not (isinstance(path, str) and isinstance(root_path, str) and isinstance(claimed, str)):
         raise TypeError("a path that is no text")
     stated = stated or stated_root_path(scope.get("app"))
     expected = stated or (claimed if setting == "scope" else setting)
-    asked = _asked(scope.get("raw_path"))
-    if "litestar_app" in scope:  # which has dropped slashes, and what a mount stands for
-        cut, path = path.rstrip("/"), path if asked is None else asked
-        trusted = asked is not None and cut[:1] in ("", "/") and path.rstrip("/").endswith(cut)
+    requested = _decoded(scope.get("raw_path"))
+    if "litestar_app" in scope:  # Litestar removes trailing slashes and the path of a mount
+        remaining, path = path.rstrip("/"), path if requested is None else requested
+        trusted = requested is not None and remaining[:1] in ("", "/") and path.rstrip("/").endswith(remaining)
     else:
-        trusted = asked in (None, path)
+        trusted = requested in (None, path)
     trusted = trusted and root_path.startswith(claimed) and (claimed == expected or (bool(stated) and not claimed))
     return path, (root_path or expected) if trusted and not root_path.endswith("/") else None
 
 
 def of_environ(script_name: str, setting: str) -> str | None:
-    """Return the root path within a ``PATH_INFO``: ``""``, since WSGI apps route on what stands below it.
+    """Return the root path at the start of ``PATH_INFO``: always ``""``, since servers split it off.
 
     Args:
-        script_name: what the server, or a layer outside, has taken off.
+        script_name: ``SCRIPT_NAME`` of the environ.
         setting: ``root_path`` of the config.
 
     Returns:
-        None where the setting names another one.
+        None where the setting is another root path.
     """
     return "" if setting in ("", "scope", script_name) else None
 
 
-def _asked(raw_path: object) -> str | None:
-    """Return the path that `raw_path` decodes to, ``""`` where it does not; None where there is none."""
+def _decoded(raw_path: object) -> str | None:
+    """Return the decoded path of `raw_path`, ``""`` for an incomplete escape, and None if it is not bytes."""
     if not isinstance(raw_path, bytes):
         return None
-    octets = raw_path.partition(b"?")[0]
-    if b"%" in octets:
-        if _NO_ESCAPE.search(octets):
+    path = raw_path.partition(b"?")[0]
+    if b"%" in path:
+        if _INCOMPLETE_ESCAPE.search(path):
             return ""
-        octets = unquote_to_bytes(octets)
-    return octets.decode("utf-8", "replace") or "/"
+        path = unquote_to_bytes(path)
+    return path.decode("utf-8", "replace") or "/"

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stackauth_middleware._core.paths import is_plain
-from stackauth_middleware._core.rules import Access, Matcher, Policy, Rule, enforce, plain_function, reject_hidden
+from stackauth_middleware._core.rules import Access, Matcher, Policy, Rule, enforce, reject_hidden
 from stackauth_middleware._core.users import User
 from stackauth_middleware.errors import ConfigError, ErrorCode, RefusedError
 
@@ -418,10 +418,8 @@ def test_a_rule_with_special_characters_matches_file_names(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/files",
         "/files;x",
         "/files;x/a",
-        "/FILES/a;b",
         "/x;y/files/a",
         "/files//a",
         "/files/a//",
@@ -440,12 +438,16 @@ def test_a_rule_with_special_characters_matches_file_names(path: str) -> None:
     ],
 )
 def test_special_characters_open_nothing_else(path: str) -> None:
+    policy = Matcher([FILES, Rule("/admin", check=always)], REQUIRED)("GET", path, "")
+    assert policy == REQUIRED._replace(checks=(always,), every_rule=True)
+
+
+def test_prefix_of_a_rule_with_special_characters_is_matched_exactly() -> None:
     rules = [FILES, Rule("/admin", check=always)]
-    if path == "/files":
-        assert access(rules, path) == "public"
-        return
-    assert Matcher(rules, REQUIRED)("GET", path, "").checks == (always,) or path == "/FILES/a;b"
-    assert access(rules, path) == "required"
+    assert Matcher(rules, REQUIRED)("GET", "/files", "") == PUBLIC
+    for path in ("/FILES/a;b", "/Files/a;b", "/files;/a;b"):
+        assert Matcher(rules, REQUIRED)("GET", path, "").checks == (always,)
+        assert access(rules, path) == "required"
 
 
 def test_special_characters_are_no_way_around_an_earlier_rule() -> None:
@@ -663,64 +665,24 @@ class CoroutineCheck:
         return True
 
 
-SHAPE = (
-    "; it must start with '/' and be decoded NFC text without empty or dot segments, spaces at the ends of segments, "
-    "control characters and \\ ; # ? %"
-)
-STARS = "; '**' may only be its last segment, as in '/users/**'"
-PARAMETER = "; a parameter is one whole segment with its own name, as in '/users/{id}'"
-STAR = "; '*' stands for one whole segment, as in '/users/*'"
-ACCESS = "; it must be 'required', 'optional' or 'public'"
-METHODS = "; it must be a list of registered methods such as ['GET', 'POST'], or 'WEBSOCKET'"
+ACCESS = "; it must be one of 'required', 'optional', 'public'"
 FLAG = "; it must be True or False"
+FLAG_OR_NONE = "; it must be True, False or None"
 NO_USER = " looks at no user, so profile, allow_* and check cannot hold; use access 'optional' or 'required'"
-PLAIN_FUNCTION = "; it must be a plain function, which both doors can call"
+PLAIN_FUNCTION = "; it must be a plain function, which WSGI can call as well"
 
 WRONG: dict[str, tuple[Callable[[], object], str, str]] = {
-    "no slash": (lambda: Rule("a"), "path of a Rule is 'a'", SHAPE),
-    "empty": (lambda: Rule(""), "path of a Rule is ''", SHAPE),
-    "a url": (lambda: Rule("https://x/a"), "path of a Rule is 'https://x/a'", SHAPE),
-    "an empty segment": (lambda: Rule("/a//b"), "path of a Rule is '/a//b'", SHAPE),
-    "a dot segment": (lambda: Rule("/a/../b"), "path of a Rule is '/a/../b'", SHAPE),
-    "a backslash": (lambda: Rule("/a\\b"), r"path of a Rule is '/a\\b'", SHAPE),
-    "an encoded slash": (lambda: Rule("/a%2Fb"), "path of a Rule is '/a%2Fb'", SHAPE),
-    "stars in the middle": (lambda: Rule("/a/**/b"), "path of a Rule is '/a/**/b'", STARS),
-    "stars twice": (lambda: Rule("/a/**/**"), "path of a Rule is '/a/**/**'", STARS),
-    "stars and a slash": (lambda: Rule("/a/**/"), "path of a Rule is '/a/**/'", STARS),
-    "three stars": (lambda: Rule("/a/***"), "path of a Rule is '/a/***'", STARS),
-    "stars without a slash": (lambda: Rule("/a**"), "path of a Rule is '/a**'", STARS),
-    "a star in a segment": (lambda: Rule("/a*"), "path of a Rule is '/a*'", STAR),
-    "a star behind text": (lambda: Rule("/a/x*/b"), "path of a Rule is '/a/x*/b'", STAR),
-    "a star behind text, and stars": (lambda: Rule("/x*/**"), "path of a Rule is '/x*/**'", STAR),
-    "no text": (lambda: Rule(None), "path of a Rule is None", SHAPE),  # type: ignore[arg-type]
-    "octets": (lambda: Rule(b"/a"), "path of a Rule is b'/a'", SHAPE),  # type: ignore[arg-type]
+    "no path": (lambda: Rule("a"), "path of a Rule is 'a'", "control characters and \\ ; # ? %"),
+    "an unregistered method": (
+        lambda: Rule("/a", methods=["GTE"]),
+        "methods of a Rule is ['GTE']",
+        "or 'WEBSOCKET'",
+    ),
     "another access": (lambda: Rule("/a", "private"), "access of a Rule is 'private'", ACCESS),  # type: ignore[arg-type]
     "no access": (lambda: Rule("/a", None), "access of a Rule is None", ACCESS),  # type: ignore[arg-type]
     "a list as access": (lambda: Rule("/a", ["public"]), "access of a Rule is ['public']", ACCESS),  # type: ignore[arg-type]
-    "a typo": (lambda: Rule("/a", methods=["GTE"]), "methods of a Rule is ['GTE']", METHODS),
-    "another name": (lambda: Rule("/a", methods=["WS"]), "methods of a Rule is ['WS']", METHODS),
-    "an encoded letter": (lambda: Rule("/caf%C3%A9/**"), "path of a Rule is '/caf%C3%A9/**'", SHAPE),
-    "a query": (lambda: Rule("/x?y"), "path of a Rule is '/x?y'", SHAPE),
-    "a fragment": (lambda: Rule("/x#f"), "path of a Rule is '/x#f'", SHAPE),
-    "a space behind": (lambda: Rule("/x "), "path of a Rule is '/x '", SHAPE),
-    "Flask's parameter": (lambda: Rule("/a/<id>"), "path of a Rule is '/a/<id>'", PARAMETER),
-    "Flask's typed parameter": (lambda: Rule("/a/<int:id>/b"), "path of a Rule is '/a/<int:id>/b'", PARAMETER),
-    "Express's parameter": (lambda: Rule("/a/:id"), "path of a Rule is '/a/:id'", PARAMETER),
-    "Starlette's typed parameter": (lambda: Rule("/a/{id:int}"), "path of a Rule is '/a/{id:int}'", PARAMETER),
-    "a part of a segment": (lambda: Rule("/a/x{id}"), "path of a Rule is '/a/x{id}'", PARAMETER),
-    "a name twice": (lambda: Rule("/{a}/{a}"), "path of a Rule is '/{a}/{a}'", PARAMETER),
-    "methods as text": (lambda: Rule("/a", methods="GET"), "methods of a Rule is 'GET'", METHODS),
-    "no methods": (lambda: Rule("/a", methods=[]), "methods of a Rule is []", METHODS),
-    "methods that are none": (lambda: Rule("/a", methods=["GET "]), "methods of a Rule is ['GET ']", METHODS),
-    "methods of another type": (lambda: Rule("/a", methods=[None]), "methods of a Rule is [None]", METHODS),  # type: ignore[list-item]
-    "a number as methods": (lambda: Rule("/a", methods=5), "methods of a Rule is 5", METHODS),  # type: ignore[arg-type]
-    "methods used up by reading": (lambda: Rule("/a", methods=iter(["GET"])), "methods of a Rule is <", METHODS),  # type: ignore[arg-type]
-    "a text as flag": (
-        lambda: Rule("/a", allow_anonymous="no"),
-        "allow_anonymous of a Rule is 'no'",
-        f"{FLAG} or None",
-    ),  # type: ignore[arg-type]
-    "a number as flag": (lambda: Rule("/a", allow_restricted=1), "allow_restricted of a Rule is 1", f"{FLAG} or None"),  # type: ignore[arg-type]
+    "a text as flag": (lambda: Rule("/a", allow_anonymous="no"), "allow_anonymous of a Rule is 'no'", FLAG_OR_NONE),  # type: ignore[arg-type]
+    "a number as flag": (lambda: Rule("/a", allow_restricted=1), "allow_restricted of a Rule is 1", FLAG_OR_NONE),  # type: ignore[arg-type]
     "a text as profile": (lambda: Rule("/a", profile="no"), "profile of a Rule is 'no'", FLAG),  # type: ignore[arg-type]
     "none as profile": (lambda: Rule("/a", profile=None), "profile of a Rule is None", FLAG),  # type: ignore[arg-type]
     "a check that is none": (lambda: Rule("/a", check=True), "check of a Rule is True", "; it must be a function"),  # type: ignore[arg-type]
@@ -762,13 +724,3 @@ def test_a_rule_shows_what_it_is_and_compares_by_value() -> None:
     assert "path='/a/*', access='optional'" in repr(rule)
     with pytest.raises(AttributeError):
         rule.access = "public"  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("good", [always, bool, functools.partial(always), User, lambda _: True], ids=as_id)
-def test_a_plain_function_is_anything_that_both_doors_can_call(good: Any) -> None:
-    assert plain_function("x", good) is good
-
-
-@pytest.mark.parametrize("path", ["/.well-known/**", "/a/", "/**", "/", "/*", "/a b", "/..a", "/a:b", "/{id}"])
-def test_a_path_that_is_unusual_but_right(path: str) -> None:
-    assert Rule(path).path == path
