@@ -65,6 +65,7 @@ class ErrorCode(Enum):
     __hash__ = object.__hash__  # members are singletons; the method of Enum is slower
 
     def __new__(cls, code: str, status: int, challenge: str | None, message: str) -> ErrorCode:
+        """Return a member whose value is `code` alone."""
         member = object.__new__(cls)
         member._value_ = code
         member.status = status

@@ -45,10 +45,10 @@ class UserProfile(Sealing):
         restricted_by_admin: whether an administrator has restricted the account.
         restricted_by_admin_reason: text of the administrator for the user, or None.
         has_password: whether the user can sign in with a password.
-        otp_auth_enabled: whether the user can sign in with a one-time code by email.
+        otp_auth_enabled: whether the user can sign in with a one-time code.
         passkey_auth_enabled: whether the user can sign in with a passkey.
-        auth_with_email: whether the address can be used to sign in.
-        requires_totp_mfa: whether sign-in needs a one-time password.
+        auth_with_email: whether the user can sign in by email.
+        requires_totp_mfa: whether the account has a second factor.
         client_metadata: JSON value that the user can write. Untrusted.
         client_read_only_metadata: JSON value that the user can read and servers can write.
         selected_team_id: id of the selected team, or None.

@@ -68,7 +68,7 @@ class User(Sealing):
         selected_team_id: id of the team that the user has selected, or None. Not a proof of membership.
         signed_up_at: seconds since the epoch, or None.
         session_id: id of the session (claim ``refresh_token_id``), or None.
-        requires_totp_mfa: whether sign-in needs a one-time password.
+        requires_totp_mfa: whether the account has a second factor; not whether this session used it.
         issued_at: time of issue, seconds since the epoch (claim ``iat``), or None.
         expires_at: time of expiry, seconds since the epoch (claim ``exp``).
         profile: the `UserProfile`, where ``mode`` or the rule loads it, or None.
