@@ -1,4 +1,4 @@
-"""Stack Auth (Hexclave) users in any Python web framework: one verifier, an ASGI door and a WSGI door."""
+"""Stack Auth (Hexclave) authentication for any ASGI or WSGI app: two middlewares, two verifiers, and the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters: turn an ASGI scope, a WSGI environ or plain headers into a `RequestRecord`, and publish the outcome."""
+"""Adapters: read an ASGI scope, a WSGI environ or plain headers into a `RequestRecord`, and publish the outcome."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ._core.records import RequestRecord
 from ._core.rules import WEBSOCKET
 
 Headers: TypeAlias = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str] | tuple[bytes, bytes]]
-"""Headers as `Verifier.authenticate` takes them."""
+"""Argument type of `Verifier.authenticate`: a mapping or pairs, as text or bytes."""
 
 USER = "stackauth.user"
-"""Key of the verified user, or None, in a scope or environ."""
+"""Key in a scope or environ for the verified user, or None."""
 ERROR = "stackauth.error"
-"""Key of the error code of a token that could not be verified on an optional route, or None."""
+"""Key in a scope or environ for the error code of a token that could not be judged on an optional route, or None."""
 OUTCOME = "stackauth.outcome"
-"""Key of the `Outcome`, by which functions for handlers find the config and the token."""
+"""Key in a scope or environ for the `Outcome`, in which `_handler_api` finds the config and the token."""
 
 HEADER_NAMES = HEADERS - {"sec-websocket-protocol"} | CORS_HEADERS
-"""The headers that are read from a request, in lower case."""
+"""Names of the headers that are read from a request, in lower case."""
 _SCOPE_NAMES = {name.encode("ascii"): name for name in HEADER_NAMES}
 _ENVIRON_KEYS = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in sorted(HEADER_NAMES))
 
@@ -33,35 +33,35 @@ def request_from_scope(scope: Any, setting: str, stated: str) -> RequestRecord:
     """Return the record of an ASGI request or WebSocket.
 
     Args:
-        scope: the ASGI scope. Headers that can be iterated once only are replaced by a list of them.
+        scope: the ASGI scope. Headers that can be read only once are replaced by a list in place.
         setting: ``root_path`` of the config.
-        stated: the root path that the wrapped app states, or "".
+        stated: the ``root_path`` that the wrapped app declares, or "".
 
     Raises:
-        Exception: of any type, since what is no scope can fail in any way.
+        Exception: of any type; `scope` is invalid.
     """
     headers: dict[str, str] = {}
     pairs = scope.get("headers")
     if type(pairs) is not list and isinstance(pairs, Iterator):
-        pairs = scope["headers"] = [tuple(pair) for pair in pairs]  # can be read once, and the app is to
+        pairs = scope["headers"] = [tuple(pair) for pair in pairs]
     if length_hint(pairs or ()) > MAX_HEADERS:
         pairs, headers = (), dict(UNSEARCHED)
     repeated: set[str] = set()
     for name, value in pairs or ():
-        wanted = _SCOPE_NAMES.get(name)
-        if wanted is not None:
-            if wanted in headers:
-                repeated.add(wanted)
+        key = _SCOPE_NAMES.get(name)
+        if key is not None:
+            if key in headers:
+                repeated.add(key)
             else:
-                headers[wanted] = value.decode("latin-1")
-    for wanted in repeated:
-        headers[wanted] += ","
+                headers[key] = value.decode("latin-1")
+    for key in repeated:
+        headers[key] += ","
     websocket = scope["type"] == "websocket"
     if websocket and scope.get("subprotocols"):
         headers["sec-websocket-protocol"] = ",".join(scope["subprotocols"])
     method = WEBSOCKET if websocket else scope.get("method") or "GET"
     if not isinstance(method, str):
-        raise TypeError("a method that is no text")
+        raise TypeError("the method is not a string")
     path, root_path = of_scope(scope, setting, stated)
     return RequestRecord(method, path, root_path, headers, websocket=websocket)
 
@@ -74,25 +74,30 @@ def request_from_environ(environ: Any, setting: str) -> RequestRecord:
         setting: ``root_path`` of the config.
 
     Raises:
-        Exception: of any type, since what is no environ can fail in any way.
+        Exception: of any type; `environ` is invalid.
     """
     headers: dict[str, str] = {}
     for key, name in _ENVIRON_KEYS:
         if key in environ:
             headers[name] = value = environ[key]
             if not isinstance(value, str):
-                raise TypeError("a header that is no text")
+                raise TypeError("a header is not a string")
     method, path = environ.get("REQUEST_METHOD") or "GET", environ.get("PATH_INFO") or "/"
     if not (isinstance(method, str) and isinstance(path, str)):
-        raise TypeError("a method or path that is no text")
+        raise TypeError("the method or path is not a string")
     if not path.isascii():
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
     return RequestRecord(method, path, of_environ(environ.get("SCRIPT_NAME") or "", setting), headers)
 
 
 def request_from_headers(headers: Headers) -> RequestRecord:
-    """Return `headers` as a middleware would pass them on: of a repeated one the first value and a comma."""
-    items = getattr(headers, "items", None)  # of mappings, and of email's headers, which are none
+    """Return the record of a request without method and path.
+
+    Args:
+        headers: as `Verifier.authenticate` takes them. A repeated header is read as its first value and a comma,
+            as from a scope: a credential is malformed then.
+    """
+    items = getattr(headers, "items", None)  # mappings, and email.message.Message, which is none
     pairs: Any = items() if items else headers
     joined: dict[str, str] = {}
     protocols: list[str] = []
@@ -108,7 +113,7 @@ def request_from_headers(headers: Headers) -> RequestRecord:
     for key in repeated:
         joined[key] += ","
     if protocols:
-        joined["sec-websocket-protocol"] = ",".join(protocols)  # a list: it may be there more than once (RFC 6455)
+        joined["sec-websocket-protocol"] = ",".join(protocols)  # may be repeated, as a list (RFC 6455 section 11.3.4)
     return RequestRecord("GET", "/", "", joined)
 
 
@@ -117,7 +122,7 @@ def _text(value: str | bytes) -> str:
 
 
 def publish(mapping: MutableMapping[str, Any], outcome: Outcome) -> None:
-    """Write `outcome` into a scope or environ, where `get_user` and its like find it."""
+    """Write `outcome` into a scope or environ, for `get_user` and other functions of `_handler_api`."""
     mapping[USER] = outcome.user
     mapping[ERROR] = outcome.error
     mapping[OUTCOME] = outcome

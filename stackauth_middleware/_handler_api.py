@@ -1,4 +1,4 @@
-"""What the two doors share: the keys that they write, and how a request, scope or environ is read back."""
+"""Functions for handlers: the user and the profile of a request, in any framework."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ._io.network import clocks, in_event_loop
 from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
 
-class _Whole:
-    """Keeps FastAPI from reading the request out of the query: building such a route fails, and says what to use."""
+class _NotAParameter:
+    """Annotation that stops FastAPI from reading the request from the query string: such a route cannot be built."""
 
     def __get_pydantic_core_schema__(self, *_: object) -> NoReturn:
         raise ConfigError(
@@ -24,80 +24,122 @@ class _Whole:
         )
 
 
-RequestLike: TypeAlias = Annotated[Any, _Whole()]
-"""What has a scope or environ, or is one. No common type would take every framework's."""
+RequestLike: TypeAlias = Annotated[Any, _NotAParameter()]
+"""A scope, an environ, or an object that has one. The requests of all frameworks have no common type."""
 
 
 def get_user(obj: RequestLike) -> User | None:
-    """Return the verified user of a request, or None for nobody.
+    """Return the verified user of a request, or None if the request is unauthenticated.
 
     Args:
-        obj: an ASGI scope, a WSGI environ, or a framework's request that has one as its ``scope``,
+        obj: an ASGI scope, a WSGI environ, or the request of a framework, which has one of them as ``scope``,
             ``environ``, ``env`` or ``META``.
 
     Raises:
         TypeError: `obj` is none of these.
 
-    Not promised: that a middleware was there; without one nobody ever is. `require_user` tells.
+    Not promised: that a middleware has seen the request. Without the middleware the result is always None;
+    `require_user` raises.
+
+    Example::
+
+        user = get_user(request)
+        greeting = f"Hello {user.display_name}" if user else "Hello"
     """
-    user: User | None = _written(obj).get(USER)
+    user: User | None = _published(obj).get(USER)
     return user
 
 
 def require_user(obj: RequestLike) -> User:
-    """Return the verified user of a request. Takes what `get_user` takes.
+    """Return the verified user of a request.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
 
     Raises:
-        RefusedError: MISSING_TOKEN where nobody is.
-        AuthServerError: nobody is, on an optional route, since Stack Auth could not be asked.
-        ConfigError: no Stack Auth middleware saw this request.
-        TypeError: `obj` is no request, scope or environ.
+        RefusedError: the request is unauthenticated; the code is MISSING_TOKEN.
+        AuthServerError: the route is optional, and the token could not be judged, since Stack Auth cannot be
+            reached.
+        ConfigError: no middleware of this package has seen the request.
+        TypeError: `obj` is no scope, environ or request.
+
+    Not promised: a response. Raised outside of the contrib integrations, the exceptions are the app's to handle.
+
+    Example::
+
+        @app.get("/me")
+        def me():
+            return {"id": require_user(flask.request).user_id}
     """
-    written = _written(obj)
-    user: User | None = written.get(USER)
+    published = _published(obj)
+    user: User | None = published.get(USER)
     if user is not None:
         return user
-    if USER not in written:
+    if USER not in published:
         raise ConfigError(
-            "no Stack Auth middleware saw this request; wrap the app in StackAuthASGIMiddleware or its twin"
+            "no Stack Auth middleware saw this request; wrap the app in StackAuthASGIMiddleware or StackAuthWSGIMiddleware"
         )
-    error: ErrorCode | None = written.get(ERROR)
+    error: ErrorCode | None = published.get(ERROR)
     if error is not None:
-        retry_after = written[OUTCOME].retry_after
-        raise AuthServerError(error, retry_after, "a token was presented, and could not be verified")
-    raise RefusedError(ErrorCode.MISSING_TOKEN, "nobody is signed in")
+        retry_after = published[OUTCOME].retry_after
+        raise AuthServerError(error, retry_after, "a token was sent, but could not be verified")
+    raise RefusedError(ErrorCode.MISSING_TOKEN, "the request is unauthenticated")
 
 
 def load_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
-    """Return the whole profile of the user of a request; for plain functions, in any thread.
+    """Return the profile of the user of a request. For functions that are not async.
 
     Args:
-        obj: what `get_user` takes.
-        fresh: ask Stack Auth again, unless another fresh profile of this user was asked for less than a second ago.
+        obj: a scope, environ or request, as for `get_user`.
+        fresh: bypass the cache, unless another fresh profile of this user was fetched in the last second.
 
     Raises:
-        RuntimeError: an event loop runs in this thread, which would stop: use `aload_profile`. Or the scope or
-            environ was pickled, which leaves the token behind.
-        RefusedError: nobody is there, or Stack Auth refuses the token or shows a user not to be let in.
-        AuthServerError: Stack Auth could not be asked.
-        ConfigError: no key is set to ask with, or no middleware saw this request.
+        RefusedError: the request is unauthenticated, Stack Auth rejects the token, or the rule does not allow
+            the user as the profile shows it.
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: no key is set for the Stack Auth API, or no middleware has seen the request.
+        RuntimeError: an event loop runs in this thread and would be blocked: use `aload_profile`. Or the scope or
+            environ was pickled, which drops the token.
+        TypeError: `obj` is no scope, environ or request.
+
+    Not promised: that a cached profile is the newest; see ``profile_ttl``. The source is
+    ``GET /api/v1/users/me`` (docs/stack-auth.md section 5).
+
+    Example::
+
+        email = load_profile(flask.request).primary_email
     """
     authenticated = _authenticated(obj)
     if in_event_loop():
         raise RuntimeError("load_profile would block the event loop of this thread; use: await aload_profile(...)")
     from ._io.sync_runner import SyncRunner
 
-    return authenticated.config.get_or_create(SyncRunner).run(_asking(authenticated, fresh=fresh))
+    return authenticated.config.get_or_create(SyncRunner).run(_profile_script(authenticated, fresh=fresh))
 
 
 async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
-    """Do as `load_profile` does, from a coroutine.
+    """Same as `load_profile`, but async.
 
-    Under the WSGI door, where a framework runs each coroutine in a loop of its own, a worker thread
-    asks: connections that belong to such a loop could not be kept.
+    Below the WSGI middleware, a worker thread makes the call: frameworks run each coroutine in a new event loop
+    there, with which pooled connections would be lost.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+        fresh: bypass the cache, unless another fresh profile of this user was fetched in the last second.
+
+    Raises:
+        RefusedError: as `load_profile` does.
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: no key is set for the Stack Auth API, or no middleware has seen the request.
+        RuntimeError: the scope or environ was pickled, which drops the token.
+        TypeError: `obj` is no scope, environ or request.
+
+    Example::
+
+        email = (await aload_profile(request)).primary_email
     """
     authenticated = _authenticated(obj)
-    script = _asking(authenticated, fresh=fresh)
+    script = _profile_script(authenticated, fresh=fresh)
     if not authenticated.in_event_loop:
         from anyio import to_thread
 
@@ -110,27 +152,34 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
 
 
 def outcome_of(obj: RequestLike) -> Authenticated | Unauthenticated | None:
-    """Return the outcome that a middleware has written for a request; None where none has, or it was pickled since."""
-    outcome: object = _written(obj).get(OUTCOME)
+    """Return the outcome that a middleware has published, or None if none has or the scope was pickled."""
+    outcome: object = _published(obj).get(OUTCOME)
     return outcome if isinstance(outcome, Authenticated | Unauthenticated) else None
 
 
-def _asking(authenticated: Authenticated, *, fresh: bool) -> Script[UserProfile]:
-    """Return the script that brings the profile, and refuses a user whom the rules would not let in."""
+def _profile_script(authenticated: Authenticated, *, fresh: bool) -> Script[UserProfile]:
+    """Return the script that loads the profile and applies the policy of the request to it."""
     flow = authenticated.config.get_or_create(Flow)
     return flow.profile(authenticated.token, clocks(), fresh=fresh, policy=authenticated.policy)
 
 
 def _authenticated(obj: Any) -> Authenticated:
+    """Return the outcome of an authenticated request. Raises as `load_profile` does."""
     require_user(obj)
-    outcome = _written(obj)[OUTCOME]
+    outcome = _published(obj)[OUTCOME]
     if not isinstance(outcome, Authenticated):
-        raise RuntimeError("this request was pickled, and its token was not: load the profile before, and send that")
+        raise RuntimeError("this request was pickled, which drops its token: load the profile first, and pickle that")
     return outcome
 
 
-def _written(obj: Any) -> Mapping[str, Any]:
-    """Return the mapping in which a door left its keys, or the outermost one where none did."""
+def _published(obj: Any) -> Mapping[str, Any]:
+    """Return the scope or environ that a middleware has published its outcome in, or the outermost one if none has.
+
+    A WSGI app below an ASGI middleware has the scope in its environ.
+
+    Raises:
+        TypeError: `obj` has no scope or environ, and is none.
+    """
     found = None
     for name in ("scope", "environ", "env", "META"):
         candidate = getattr(obj, name, None)
@@ -139,7 +188,7 @@ def _written(obj: Any) -> Mapping[str, Any]:
             break
     if found is None:
         if not isinstance(obj, Mapping):
-            raise TypeError(f"{type(obj).__name__} is no request, scope or environ; pass the framework's request")
+            raise TypeError(f"{type(obj).__name__} is no request, scope or environ; pass the request of the framework")
         found = obj
     inner = found.get("asgi.scope")
     return inner if USER not in found and isinstance(inner, Mapping) else found

@@ -1,9 +1,12 @@
-"""The core without a door, for what is neither ASGI nor WSGI: gRPC, queues, sockets, scripts."""
+"""`Verifier` and `AsyncVerifier`: verification without a middleware, for gRPC, queues, sockets and scripts."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from ._adapters import Headers, request_from_headers
 from ._core.config import StackAuthConfig, config_of
@@ -18,16 +21,56 @@ if TYPE_CHECKING:
 
     from ._core.config import Settings
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _hide_arguments(method: Callable[P, T]) -> Callable[P, T]:
+    """Keep the arguments and variables of `method`, sync or async, out of the tracebacks of its exceptions.
+
+    A wrapper does it, since a method cannot clear its own frame while it runs.
+    """
+    if inspect.iscoroutinefunction(method):
+
+        @functools.wraps(method)
+        async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                return await method(*args, **kwargs)
+            except BaseException as error:
+                clear_frame_locals(error)
+                del args, kwargs
+                raise
+
+        return cast("Callable[P, T]", call_async)
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except BaseException as error:
+            clear_frame_locals(error)
+            del args, kwargs
+            raise
+
+    return call
+
 
 class Verifier:
-    """Verify access tokens from any thread.
+    """Verify access tokens outside of a middleware, from any thread.
 
     Args:
-        config: the settings; doors and verifiers of one `StackAuthConfig` share their caches.
-        settings: the settings as keywords, where no `config` is given.
+        config: the settings. Middlewares and verifiers of one `StackAuthConfig` share their caches.
+        settings: the settings as keywords, if `config` is None.
 
     Raises:
-        ConfigError: a setting is wrong.
+        ConfigError: a setting is missing or invalid.
+
+    Not promised: that a method can be called on an event loop; it would block the loop. Use `AsyncVerifier`.
+
+    Example::
+
+        with Verifier(project_id="6fbbf22e-f4b2-4c6e-95a1-beab6fa41063") as verifier:
+            user = verifier.verify(token)
     """
 
     def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:
@@ -37,60 +80,98 @@ class Verifier:
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(SyncRunner)
 
+    @_hide_arguments
     def verify(self, token: str) -> User:
-        """Return the user of `token`, if the settings let that user in. Rules are for doors.
+        """Return the user of an access token, if the settings allow users of this type.
+
+        Args:
+            token: an access token (RFC 7519), without ``Bearer``. `Rule` objects do not apply: they are for
+                middlewares.
+
+        Returns:
+            The user, with a profile where ``mode`` asks for one.
 
         Raises:
-            RefusedError: the token was judged and refused.
-            AuthServerError: it could not be judged.
+            RefusedError: the token is invalid or expired, or its user is not allowed.
+            AuthServerError: the token could not be judged, since Stack Auth cannot be reached.
+
+        Not promised: that the session still exists (docs/stack-auth.md section 10).
+
+        Example::
+
+            user = verifier.verify(request.metadata["access_token"])
         """
-        try:
-            step = self._flow.verify(token, clocks())
-            return step if isinstance(step, User) else self._runner.run(step)
-        except BaseException as error:
-            clear_frame_locals(error)
-            del token
-            raise
+        step = self._flow.verify(token, clocks())
+        return step if isinstance(step, User) else self._runner.run(step)
 
+    @_hide_arguments
     def authenticate(self, headers: Headers) -> User | None:
-        """Return the user whose token `headers` carry; None where they carry none. Raises as `verify` does."""
-        try:
-            step = self._flow.authenticate(request_from_headers(headers), clocks())
-            return step if step is None or isinstance(step, User) else self._runner.run(step)
-        except BaseException as error:
-            clear_frame_locals(error)
-            del headers
-            raise
+        """Return the user of the token in `headers`, or None if they hold no token.
 
+        Args:
+            headers: a mapping or pairs, as text or bytes. Names match in any case. The token sources are those
+                of ``token_sources``.
+
+        Raises:
+            RefusedError: the credential is malformed, invalid or expired, or its user is not allowed.
+            AuthServerError: the token could not be judged, since Stack Auth cannot be reached.
+
+        Not promised: that a mapping which joins repeated headers shows that a header was repeated.
+
+        Example::
+
+            user = verifier.authenticate({"authorization": f"Bearer {token}"})
+        """
+        step = self._flow.authenticate(request_from_headers(headers), clocks())
+        return step if step is None or isinstance(step, User) else self._runner.run(step)
+
+    @_hide_arguments
     def profile(self, token: str, *, fresh: bool = False) -> UserProfile:
-        """Return the profile of the user of `token`, which is verified first.
+        """Return the profile of the user of an access token, which is verified first.
 
         Args:
             token: an access token.
-            fresh: ask again, unless another fresh profile of this user was asked for less than a second ago.
+            fresh: bypass the cache, unless another fresh profile of this user was fetched in the last second.
 
         Raises:
-            ConfigError: no key is set to ask with.
-            RefusedError: the token was refused, or the settings do not let such a user in.
-            AuthServerError: Stack Auth could not be asked.
+            ConfigError: no key is set for the Stack Auth API.
+            RefusedError: the token is invalid or expired, or its user is not allowed.
+            AuthServerError: Stack Auth cannot be reached, or rejects the key.
+
+        Not promised: that a cached profile is the newest; see ``profile_ttl``. The source is
+        ``GET /api/v1/users/me`` (docs/stack-auth.md section 5).
+
+        Example::
+
+            plan = verifier.profile(token).client_metadata["plan"]
         """
-        try:
-            return self._runner.run(self._flow.profile(token, clocks(), fresh=fresh))
-        except BaseException as error:
-            clear_frame_locals(error)
-            del token
-            raise
+        return self._runner.run(self._flow.profile(token, clocks(), fresh=fresh))
 
     def prefetch_keys(self) -> None:
-        """Fetch the keys of normal users now, unless they are there. A failure is only logged."""
+        """Fetch the key set of normal users, unless it is cached.
+
+        Not promised: that it succeeds. A failure is logged; `status` shows it.
+
+        Example::
+
+            verifier.prefetch_keys()
+        """
         self._runner.run(self._flow.keys.prefetch_keys(clocks()))
 
     def status(self) -> Status:
-        """Say whether tokens can be verified at once. Asks nobody."""
+        """Return whether tokens can be verified without a fetch. Makes no network call.
+
+        Returns:
+            The state of the key set of normal users; ``keys_age`` is in seconds.
+
+        Example::
+
+            ready = verifier.status().ready
+        """
         return self._flow.keys.status(clocks())
 
     def close(self) -> None:
-        """Close the pooled connections; they are opened again on demand."""
+        """Close the pooled connections. The next call opens new ones."""
         self._runner.close()
 
     def __enter__(self) -> Self:
@@ -103,11 +184,22 @@ class Verifier:
 
 
 class AsyncVerifier:
-    """Verify access tokens from any task, under asyncio or trio. The arguments are `Verifier`'s.
+    """Verify access tokens outside of a middleware, from any task of an asyncio or trio event loop.
 
-    Not promised: that what is cancelled while it asks Stack Auth ends at once, since others may wait for
-    the answer; it does within a second. Nor that an event loop which ends without `aclose` takes its
-    pooled connections along.
+    Args:
+        config: the settings. Middlewares and verifiers of one `StackAuthConfig` share their caches.
+        settings: the settings as keywords, if `config` is None.
+
+    Raises:
+        ConfigError: a setting is missing or invalid.
+
+    Not promised: that a cancelled call ends at once. Others may wait for its fetch, so it can take up to a
+    second. Nor that connections are closed when an event loop ends without `aclose`.
+
+    Example::
+
+        async with AsyncVerifier(project_id="6fbbf22e-f4b2-4c6e-95a1-beab6fa41063") as verifier:
+            user = await verifier.verify(token)
     """
 
     def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:
@@ -117,45 +209,59 @@ class AsyncVerifier:
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(AsyncRunner)
 
+    @_hide_arguments
     async def verify(self, token: str) -> User:
-        """Do as `Verifier.verify` does."""
-        try:
-            step = self._flow.verify(token, clocks())
-            return step if isinstance(step, User) else await self._runner.run(step)
-        except BaseException as error:
-            clear_frame_locals(error)
-            del token
-            raise
+        """Same as `Verifier.verify`, but async.
 
+        Args:
+            token: an access token, without ``Bearer``.
+
+        Raises:
+            RefusedError: the token is invalid or expired, or its user is not allowed.
+            AuthServerError: the token could not be judged, since Stack Auth cannot be reached.
+        """
+        step = self._flow.verify(token, clocks())
+        return step if isinstance(step, User) else await self._runner.run(step)
+
+    @_hide_arguments
     async def authenticate(self, headers: Headers) -> User | None:
-        """Do as `Verifier.authenticate` does."""
-        try:
-            step = self._flow.authenticate(request_from_headers(headers), clocks())
-            return step if step is None or isinstance(step, User) else await self._runner.run(step)
-        except BaseException as error:
-            clear_frame_locals(error)
-            del headers
-            raise
+        """Same as `Verifier.authenticate`, but async.
 
+        Args:
+            headers: a mapping or pairs, as text or bytes.
+
+        Raises:
+            RefusedError: the credential is malformed, invalid or expired, or its user is not allowed.
+            AuthServerError: the token could not be judged, since Stack Auth cannot be reached.
+        """
+        step = self._flow.authenticate(request_from_headers(headers), clocks())
+        return step if step is None or isinstance(step, User) else await self._runner.run(step)
+
+    @_hide_arguments
     async def profile(self, token: str, *, fresh: bool = False) -> UserProfile:
-        """Do as `Verifier.profile` does."""
-        try:
-            return await self._runner.run(self._flow.profile(token, clocks(), fresh=fresh))
-        except BaseException as error:
-            clear_frame_locals(error)
-            del token
-            raise
+        """Same as `Verifier.profile`, but async.
+
+        Args:
+            token: an access token.
+            fresh: bypass the cache, unless another fresh profile of this user was fetched in the last second.
+
+        Raises:
+            ConfigError: no key is set for the Stack Auth API.
+            RefusedError: the token is invalid or expired, or its user is not allowed.
+            AuthServerError: Stack Auth cannot be reached, or rejects the key.
+        """
+        return await self._runner.run(self._flow.profile(token, clocks(), fresh=fresh))
 
     async def prefetch_keys(self) -> None:
-        """Do as `Verifier.prefetch_keys` does."""
+        """Same as `Verifier.prefetch_keys`, but async."""
         await self._runner.run(self._flow.keys.prefetch_keys(clocks()))
 
     def status(self) -> Status:
-        """Do as `Verifier.status` does."""
+        """Return whether tokens can be verified without a fetch. Same as `Verifier.status`."""
         return self._flow.keys.status(clocks())
 
     async def aclose(self) -> None:
-        """Close the pooled connections of this event loop; they are opened again on demand."""
+        """Close the pooled connections of this event loop. The next call opens new ones."""
         await self._runner.aclose()
 
     async def __aenter__(self) -> Self:

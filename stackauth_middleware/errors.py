@@ -1,9 +1,11 @@
-"""The ways to fail, one row each, and the exceptions that carry them.
+"""Error codes, each with status, challenge and message, and the exceptions of this package.
 
-StackAuthError
-├── ConfigError       a setting is wrong; raised where it is written
-├── RefusedError      somebody's credential was judged, and refused
-└── AuthServerError   Stack Auth could not be asked; says nothing about anybody
+.. code-block:: text
+
+    StackAuthError
+    ├── ConfigError       a setting is wrong; raised at construction
+    ├── RefusedError      a credential is missing, malformed or not accepted
+    └── AuthServerError   Stack Auth cannot be reached; the credential was not judged
 """
 
 from __future__ import annotations
@@ -25,13 +27,25 @@ __all__ = [
 
 
 class ErrorCode(Enum):
-    """One row for each way to fail: the value is the stable code that clients may branch on.
+    """Why a request was refused. The value is the ``code`` of the JSON body, on which clients can branch.
+
+    The challenges follow RFC 6750 section 3.1, the statuses RFC 9110 section 15.
 
     Attributes:
-        status: HTTP status of the answer.
-        challenge: the ``error`` of ``WWW-Authenticate`` (RFC 6750 section 3.1); empty for a
-            challenge without one, None where no challenge is sent.
-        message: words for people. They may change; never match on them.
+        status: HTTP status of the response.
+        challenge: ``error`` parameter of ``WWW-Authenticate``; "" for a challenge without the parameter,
+            None where the response has no challenge.
+        message: text for people.
+
+    Not promised: that messages stay the same. Codes and statuses do.
+
+    Example::
+
+        def body(code: ErrorCode, info: RefusalInfo) -> dict[str, str]:
+            return {"code": code.value, "message": code.message}
+
+
+        config = StackAuthConfig(error_body=body)
     """
 
     MISSING_TOKEN = "missing_token", 401, "", "Access token required"
@@ -48,26 +62,27 @@ class ErrorCode(Enum):
     challenge: str | None
     message: str
 
-    __hash__ = object.__hash__  # there is one of each; Enum's own is written in Python
+    __hash__ = object.__hash__  # members are singletons; the method of Enum is slower
 
     def __new__(cls, code: str, status: int, challenge: str | None, message: str) -> ErrorCode:
-        row = object.__new__(cls)
-        row._value_ = code
-        row.status = status
-        row.challenge = challenge
-        row.message = message
-        return row
+        """Return a member whose value is `code` alone."""
+        member = object.__new__(cls)
+        member._value_ = code
+        member.status = status
+        member.challenge = challenge
+        member.message = message
+        return member
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalInfo:
-    """What a callable ``error_body`` is told beside the row.
+    """The second argument of a callable ``error_body``. Immutable.
 
     Attributes:
         method: request method in upper case, or ``"WEBSOCKET"``.
-        path: the path as the rules saw it, unescaped.
-        restricted_reason: why the account is restricted, for RESTRICTED_NOT_ALLOWED only.
-        retry_after: seconds until asking again makes sense, for SERVER_ERROR only.
+        path: the path that was matched against the rules, percent-decoded. A client chose it: escape it in HTML.
+        restricted_reason: why the account is restricted; None unless the code is RESTRICTED_NOT_ALLOWED.
+        retry_after: seconds after which the client may retry; None unless the code is SERVER_ERROR.
     """
 
     method: str
@@ -78,14 +93,22 @@ class RefusalInfo:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What an observer is told after a verdict. Holds no credential.
+    """The outcome of a request, passed to each of ``observers``. Immutable; holds no credential.
 
     Attributes:
         method: request method in upper case, or ``"WEBSOCKET"``.
-        path: the path as the rules saw it, unescaped: escape it before it goes into a log.
-        code: why the request was refused, or None where it was let through.
-        detail: a fixed sentence about the refusal, or about a preflight that the middleware answered.
-        user_id: whose verified token it was, where there was one.
+        path: the path that was matched against the rules, percent-decoded. A client chose it: escape it in logs.
+        code: why the request was refused; None where it reached the app.
+        detail: one of a fixed set of sentences on the refusal, or on a preflight that the middleware answered.
+        user_id: id of the user of a verified token, or None.
+
+    Example::
+
+        def count(event: Event) -> None:
+            metrics.increment("auth", code=event.code.value if event.code else "ok")
+
+
+        config = StackAuthConfig(observers=[count])
     """
 
     method: str
@@ -96,7 +119,7 @@ class Event:
 
 
 class StackAuthError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base class of the exceptions of this package."""
 
 
 _SECRET = re.compile(
@@ -110,27 +133,46 @@ _SECRET = re.compile(
 
 
 class ConfigError(StackAuthError, ValueError):
-    """A setting is missing or wrong. Says which, what it was, and what would be right.
+    """A setting is missing or invalid. The message names the setting, its value, and what is valid.
 
-    What looks like a key, a token or a password is hidden in the message: secrets get into the wrong setting.
+    Also a `ValueError`.
+
+    Args:
+        message: text for the operator. Keys, tokens and passwords in it are masked, since a secret can be the
+            value of the wrong setting.
+
+    Example::
+
+        try:
+            config = StackAuthConfig(leeway=-1)
+        except ConfigError as error:
+            sys.exit(str(error))
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_SECRET.sub(_hidden, message))
+        super().__init__(_SECRET.sub(_masked, message))
 
 
-def _hidden(match: re.Match[str]) -> str:
+def _masked(match: re.Match[str]) -> str:
     kind, jwt, _ = match.groups()
     return f"{kind}_***" if kind else "eyJ***" if jwt else "//***@"
 
 
 class RefusedError(StackAuthError):
-    """A credential was judged and refused.
+    """A credential is missing, malformed, or was verified and is not accepted.
 
     Attributes:
-        code: the row.
-        detail: a fixed sentence for logs; never holds any part of the credential.
-        restricted_reason: for RESTRICTED_NOT_ALLOWED.
+        code: the error code; never SERVER_ERROR or MISCONFIGURED.
+        detail: one of a fixed set of sentences, for logs. Holds no part of the credential. Not for clients:
+            it tells a forger what to change.
+        restricted_reason: why the account is restricted; None unless the code is RESTRICTED_NOT_ALLOWED.
+
+    Example::
+
+        try:
+            user = verifier.verify(token)
+        except RefusedError as error:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, error.code.value)
     """
 
     def __init__(self, code: ErrorCode, detail: str = "", restricted_reason: str | None = None) -> None:
@@ -144,12 +186,21 @@ class RefusedError(StackAuthError):
 
 
 class AuthServerError(StackAuthError):
-    """Stack Auth could not be asked, or refused our own key. Nobody was judged.
+    """Stack Auth cannot be reached or rejects the settings, so the credential was not judged.
+
+    Never treat it as a refusal: the user may be signed in.
 
     Attributes:
-        code: SERVER_ERROR or MISCONFIGURED.
-        retry_after: whole seconds until asking again makes sense; None for MISCONFIGURED.
-        detail: a fixed sentence for logs.
+        code: SERVER_ERROR, or MISCONFIGURED if Stack Auth rejects the project id or a key.
+        retry_after: whole seconds after which to retry; None for MISCONFIGURED.
+        detail: one of a fixed set of sentences, for logs.
+
+    Example::
+
+        try:
+            user = verifier.verify(token)
+        except AuthServerError as error:
+            message.requeue(delay=error.retry_after or 60)
     """
 
     def __init__(self, code: ErrorCode, retry_after: int | None = None, detail: str = "") -> None:
@@ -163,20 +214,25 @@ class AuthServerError(StackAuthError):
 
 
 def clear_frame_locals(error: BaseException) -> None:
-    """Clear the variables of the frames that `error` has passed and left, and drop what it came of inside.
+    """Clear the variables of the finished frames of `error`, and drop its internal ``__context__``.
 
-    Error trackers and debuggers render tracebacks with the variables of every frame. Those of ours,
-    and of the HTTP clients below, hold tokens, keys and whole carriers; a failed decoder holds its input.
-    What was being handled when we were called stays as it is, and so does a cause that was named.
+    Error trackers and debuggers show tracebacks with the variables of each frame. Frames of this package and
+    of the HTTP clients hold tokens, keys and headers; the exception of a decoder holds its input. The
+    exception that the caller was handling stays in ``__context__``, and an explicit ``__cause__`` stays too.
+
+    Args:
+        error: the exception, in the frame that caught it. That frame is still running: delete its own
+            variables there.
     """
     if error.__traceback__ is not None:
-        traceback.clear_frames(error.__traceback__.tb_next)  # the first frame is the one that caught it, and runs
+        traceback.clear_frames(error.__traceback__.tb_next)  # the first frame is the one that caught it
     context = error.__context__
     while context is not None and context is not error.__cause__ and _was_caught_here(context):
         context = error.__context__ = context.__context__
 
 
 def _was_caught_here(error: BaseException) -> bool:
+    """Return whether the outermost frame of `error` is one of this package."""
     outermost = error.__traceback__
     name = outermost.tb_frame.f_globals.get("__name__", "") if outermost else ""
     return bool(name.partition(".")[0] == __name__.partition(".")[0])

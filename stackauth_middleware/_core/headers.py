@@ -1,6 +1,6 @@
-"""Response headers of the app that the middleware changes: of answers to a user, and of preflights.
+"""Response headers of the app that the middleware changes: of private responses and of preflights.
 
-Names and values are text in latin-1, as WSGI has them.
+Names and values are text, decoded as latin-1, as in WSGI.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ import re
 from collections.abc import Iterable, Sequence
 
 _DIRECTIVE = re.compile(r'([^\s,;="]+)(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s,"]*))?')
-_ABOUT_SHARING = frozenset({"private", "no-store", "public", "s-maxage"})
-"""Directives of Cache-Control (RFC 9111) that say whether a shared cache may store the answer."""
+_SHARING_DIRECTIVES = frozenset({"private", "no-store", "public", "s-maxage"})
+"""Directives of Cache-Control (RFC 9111 section 5.2.2) that decide whether a shared cache may store a response."""
 
 
 def private_headers(headers: Iterable[tuple[str, str]], vary: Sequence[str]) -> list[tuple[str, str]]:
-    """Return `headers` with what keeps shared caches from giving one user's answer to another.
+    """Return `headers`, changed so that shared caches do not send the response of one user to another.
 
-    ``Vary`` names `vary` too. ``Cache-Control`` gets ``private``, unless the app itself says whether the
-    answer may be shared: by ``private`` or ``no-store``, which are left, or by ``public`` or ``s-maxage``,
-    which are left as well. Nothing that the app said is taken away.
+    ``Vary`` gets the names in `vary`. ``Cache-Control`` gets ``private``, unless the app has decided itself, with
+    ``private``, ``no-store``, ``public`` or ``s-maxage``. No value of the app is removed.
 
     Args:
-        headers: of the app's response. Repeated ``Vary`` and ``Cache-Control`` are joined.
+        headers: headers of the app's response. Repeated ``Vary`` and ``Cache-Control`` are joined.
         vary: names of the request headers that can hold a token.
     """
     kept: list[tuple[str, str]] = []
@@ -36,22 +35,29 @@ def private_headers(headers: Iterable[tuple[str, str]], vary: Sequence[str]) -> 
         else:
             kept.append((name, value))
     kept.append(("Vary", _joined(varies, vary)))
-    said = {directive.lower() for directive in _DIRECTIVE.findall(",".join(control))}
-    kept.append(("Cache-Control", ", ".join(filter(None, control if said & _ABOUT_SHARING else [*control, "private"]))))
+    directives = {directive.lower() for directive in _DIRECTIVE.findall(",".join(control))}
+    if not directives & _SHARING_DIRECTIVES:
+        control.append("private")
+    kept.append(("Cache-Control", ", ".join(filter(None, control))))
     return kept
 
 
 def _joined(varies: list[str], names: Sequence[str]) -> str:
-    """Return the value of ``Vary``: all names that were there, in their order, and those of `names` that were not."""
-    there = [name for value in varies for name in (each.strip(" \t") for each in value.split(",")) if name]
-    folded = {name.lower() for name in there}
-    return ", ".join(there if "*" in folded else [*there, *(n for n in names if n.lower() not in folded)])
+    """Return the value of ``Vary``: the names in `varies`, in their order, and those in `names` that are missing."""
+    present = [name for value in varies for name in (each.strip(" \t") for each in value.split(",")) if name]
+    folded = {name.lower() for name in present}
+    return ", ".join(present if "*" in folded else [*present, *(n for n in names if n.lower() not in folded)])
 
 
 def preflight_headers(status: int, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return what of an app's answer to a preflight goes to the browser: what CORS needs, and no body.
+    """Return the headers of an app's response to a preflight that are sent to the browser: those of CORS.
 
-    The app ran without a user, so its answer may hold what only users may see.
+    The body and other headers are dropped: the app ran for an unauthenticated request, and may have sent data that
+    only users may see.
+
+    Args:
+        status: status of the response.
+        headers: headers of the response.
     """
     kept = [(name, value) for name, value in headers if _is_for_cors(name.lower())]
     return kept if status in (204, 304) or status < 200 else [*kept, ("Content-Length", "0")]

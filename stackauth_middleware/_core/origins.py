@@ -1,8 +1,8 @@
-"""Origins (RFC 6454): which entries of ``cors_origins`` can match, and which origin an entry matches.
+"""Origins (RFC 6454): validate and match the entries of ``cors_origins``.
 
-A browser writes an origin in one form only: scheme, host and port in lower case, international names in
-punycode, addresses in their shortest form, no default port, no path. An entry in any other form would
-never match, so it is a `ConfigError`.
+A browser serialises an origin in one form: scheme, host and port in lower case, international names in
+punycode, addresses in their shortest form, no default port, no path. An entry in any other form would never
+match, so it is a `ConfigError`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import ConfigError
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _NEVER_SENT = {"ws", "wss", "ftp", "file", "data", "blob", "javascript", "about"}
-"""Schemes whose pages have no origin of their own: the browser sends another one, or ``null``."""
+"""Schemes that are in no ``Origin`` header: the browser sends another scheme, or ``null``."""
 
 _PARTS = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:]+\]|[a-z0-9._*-]+)(?::([1-9][0-9]{0,4}))?")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
@@ -25,7 +25,7 @@ class Origins:
     """The origins that ``cors_origins`` allows.
 
     Args:
-        entries: as `checked_origins` returns them.
+        entries: the value that `checked_origins` returned.
     """
 
     def __init__(self, entries: Collection[str]) -> None:
@@ -34,18 +34,18 @@ class Origins:
         self._any = "*" in entries
 
     def allowed(self, origin: str) -> str | None:
-        """Return the value of ``Access-Control-Allow-Origin`` for `origin`; None where it is not allowed.
+        """Return the value of ``Access-Control-Allow-Origin`` for `origin`, or None if it is not allowed.
 
         Args:
-            origin: an ``Origin`` header as received, or "". It is echoed only if an entry matches it, and
-                so only in characters that are safe in a header.
+            origin: an ``Origin`` header as received, or "". It is echoed only if an entry matches it, so all its
+                characters are safe in a header.
         """
         if origin in self._exact or (self._patterns and self._matches(origin)):
             return origin
         return "*" if self._any and origin else None
 
     def _matches(self, origin: str) -> bool:
-        """Return whether a pattern matches: ``*`` is exactly one label, and all that follows is compared as text."""
+        """Return whether a pattern matches: ``*`` stands for one label, and the rest is compared as text."""
         scheme, _, rest = origin.partition("://")
         label, _, base = rest.partition(".")
         return bool(_LABEL.fullmatch(label)) and f"{scheme}://*.{base}" in self._patterns
@@ -55,7 +55,7 @@ def checked_origins(value: object) -> tuple[str, ...]:
     """Return the setting ``cors_origins`` as a tuple.
 
     Raises:
-        ConfigError: it is no list, or an entry can never match an origin that a browser sends.
+        ConfigError: `value` is no list, or an entry can never match the origin of a browser.
     """
     if isinstance(value, str) or not isinstance(value, Collection):
         raise ConfigError(f"cors_origins is {value!r}; it must be a list such as ['https://app.example.com']")
@@ -67,12 +67,12 @@ def checked_origins(value: object) -> tuple[str, ...]:
 
 
 def _problem(entry: object) -> str:
-    """Return why no browser sends an origin that `entry` matches, or ""."""
+    """Return why `entry` can never match the origin of a browser, or ""."""
     form = "it must be scheme, host and port only, such as 'https://app.example.com', or '*'"
     if not isinstance(entry, str):
         return form
     if entry == "null":
-        return "every site can send the origin null, from a sandboxed frame: it cannot be allowed by itself"
+        return "every site can send the origin null from a sandboxed frame, so it cannot be allowed"
     if not entry.isascii():
         return "a browser sends international names in punycode: write the host as 'xn--...'"
     if entry != entry.lower():
@@ -86,11 +86,12 @@ def _problem(entry: object) -> str:
     if port is not None and port == _DEFAULT_PORTS.get(scheme):
         return f"a browser leaves the default port out: write {scheme + '://' + host!r}"
     if port is not None and int(port) > 65535:
-        return "there is no such port"
+        return "its port is over 65535"
     return _host_problem(scheme, host)
 
 
 def _host_problem(scheme: str, host: str) -> str:
+    """Return why no browser sends `host` in an origin, or ""."""
     if host.startswith("["):
         return "" if _is_shortest(host[1:-1]) else "a browser sends IPv6 addresses in their shortest form"
     labels = host.removesuffix(".").split(".")
@@ -107,12 +108,12 @@ def _host_problem(scheme: str, host: str) -> str:
     elif scheme in _DEFAULT_PORTS and _is_number(labels[-1]) and not _is_ipv4(host):
         return "a browser sends IPv4 addresses as four decimal numbers"
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        return "its host is no host name"
+        return "its host is not a valid host name"
     return ""
 
 
 def _is_number(label: str) -> bool:
-    """Return whether the URL standard takes a host that ends with `label` for an IPv4 address."""
+    """Return whether the URL standard parses a host that ends with `label` as an IPv4 address."""
     return re.fullmatch(r"[0-9]+|0x[0-9a-f]*", label) is not None
 
 

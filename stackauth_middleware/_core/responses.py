@@ -1,7 +1,6 @@
-"""From a refusal to the response that a door sends.
+"""Responses to refused requests.
 
-The body says which row, never why: details are for the log and the observers. Nothing is ever added
-to an answer of the app.
+The body holds the error code, never the detail, which is for logs and observers.
 """
 
 from __future__ import annotations
@@ -21,103 +20,109 @@ logger = logging.getLogger("stackauth_middleware")
 
 
 class Responder:
-    """Makes the responses of one config."""
+    """Builds the responses of one config. Those that are always the same are built once."""
 
     def __init__(self, config: StackAuthConfig) -> None:
         self._config = config
         self._cors = Cors(config)
-        self._challenges = {row: challenge_of(row, config.realm) for row in ErrorCode}
-        self._ready = {} if callable(config.error_body) else {row: self._make(row, _ANY) for row in _ALWAYS_THE_SAME}
+        self._challenges = {code: challenge_of(code, config.realm) for code in ErrorCode}
+        constant = frozenset[ErrorCode]() if callable(config.error_body) else _CONSTANT
+        self._prebuilt = {code: self._make(code, _ANY_REQUEST) for code in constant}
 
     def __call__(self, error: RefusedError | AuthServerError, method: str, path: str, origin: str) -> Response:
         """Return the response for `error`.
 
         Args:
-            method: request method; HEAD gets the headers alone.
-            path: for a callable ``error_body``.
-            origin: the ``Origin`` header, or "".
+            error: the refusal.
+            method: request method; the response to HEAD has no body.
+            path: path of the request, for a callable ``error_body``.
+            origin: ``Origin`` header, or "".
         """
-        row = error.code
-        ready = self._ready.get(row)
-        if ready is not None and not origin and method != "HEAD":
-            return ready
+        code = error.code
+        prebuilt = self._prebuilt.get(code)
+        if prebuilt is not None and not origin and method != "HEAD":
+            return prebuilt
         reason = error.restricted_reason if isinstance(error, RefusedError) else None
         retry_after = error.retry_after if isinstance(error, AuthServerError) else None
-        return self._make(row, RefusalInfo(method, path, reason, retry_after), origin)
+        return self._make(code, RefusalInfo(method, path, reason, retry_after), origin)
 
-    def _make(self, row: ErrorCode, info: RefusalInfo, origin: str = "") -> Response:
-        body = self._body(row, info)
+    def _make(self, code: ErrorCode, info: RefusalInfo, origin: str = "") -> Response:
+        body = self._body(code, info)
         problem = self._config.error_body == "problem"
         headers = [
             ("Content-Type", "application/problem+json" if problem else "application/json"),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
         ]
-        challenge = self._challenges[row]
+        challenge = self._challenges[code]
         if challenge:
             headers.append(("WWW-Authenticate", challenge))
         if info.retry_after is not None:
             headers.append(("Retry-After", str(info.retry_after)))
         if origin:
             headers.extend(self._cors.refusal_headers(origin))
-        return Response.of(row.status, headers, b"" if info.method == "HEAD" else body)
+        return Response.of(code.status, headers, b"" if info.method == "HEAD" else body)
 
-    def _body(self, row: ErrorCode, info: RefusalInfo) -> bytes:
+    def _body(self, code: ErrorCode, info: RefusalInfo) -> bytes:
         custom = self._config.error_body
         if custom is None:
-            return _encode(default_body(row, info))
+            return _encode(default_body(code, info))
         if custom == "problem":
-            return _encode(_problem(row, info))
+            return _encode(_problem(code, info))
         if isinstance(custom, Mapping):
-            chosen = custom.get(row, custom.get(row.status, _MISSING))
-            return _encode(default_body(row, info) if chosen is _MISSING else chosen)
-        return _called(custom, row, info)
+            chosen = custom.get(code, custom.get(code.status, _MISSING))
+            return _encode(default_body(code, info) if chosen is _MISSING else chosen)
+        return _call_hook(custom, code, info)
 
 
 _MISSING = object()
-_ANY = RefusalInfo("GET", "/")
-_ALWAYS_THE_SAME = set(ErrorCode) - {ErrorCode.RESTRICTED_NOT_ALLOWED, ErrorCode.SERVER_ERROR}
-"""The rows whose answers tell nothing of the request."""
+_ANY_REQUEST = RefusalInfo("GET", "/")
+_CONSTANT = frozenset(ErrorCode) - {ErrorCode.RESTRICTED_NOT_ALLOWED, ErrorCode.SERVER_ERROR}
+"""Error codes whose response does not depend on the request."""
 
 
-def challenge_of(row: ErrorCode, realm: str) -> str:
-    """Return the challenge of RFC 6750 section 3, or ""; it names no error where nothing was presented."""
-    if row.challenge is None:
+def challenge_of(code: ErrorCode, realm: str) -> str:
+    """Return the value of ``WWW-Authenticate`` (RFC 6750 section 3), or "" for none."""
+    if code.challenge is None:
         return ""
-    error = f', error="{row.challenge}"' if row.challenge else ""
+    error = f', error="{code.challenge}"' if code.challenge else ""
     return f'Bearer realm="{realm}"{error}'
 
 
-def default_body(row: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
-    """Return the JSON body of a refusal where `error_body` is None."""
-    body: dict[str, Any] = {"error": row.message, "code": row.value}
-    if row is ErrorCode.RESTRICTED_NOT_ALLOWED:
+def default_body(code: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
+    """Return the JSON body of a refusal if ``error_body`` is None."""
+    body: dict[str, Any] = {"error": code.message, "code": code.value}
+    if code is ErrorCode.RESTRICTED_NOT_ALLOWED:
         body["restricted_reason"] = info.restricted_reason
     return body
 
 
 def close_code_of(status: int) -> int:
-    """Return the WebSocket close code for `status`: IANA's Unauthorized and Forbidden, else Try Again Later."""
+    """Return the WebSocket close code for `status`: 3000 Unauthorized, 3003 Forbidden, or 1013 Try Again Later.
+
+    They are registered with IANA (WebSocket Close Code Number Registry).
+    """
     return {400: 3000, 401: 3000, 403: 3003}.get(status, 1013)
 
 
-def _problem(row: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
-    """Return the members of RFC 9457 section 3.1, with the row's code as an extension."""
+def _problem(code: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
+    """Return the members of RFC 9457 section 3.1, with ``code`` as an extension."""
     body = {
         "type": "about:blank",
-        "title": HTTPStatus(row.status).phrase,
-        "status": row.status,
-        "detail": row.message,
+        "title": HTTPStatus(code.status).phrase,
+        "status": code.status,
+        "detail": code.message,
     }
-    return body | {name: value for name, value in default_body(row, info).items() if name != "error"}
+    return body | {name: value for name, value in default_body(code, info).items() if name != "error"}
 
 
-def _called(custom: Callable[[ErrorCode, RefusalInfo], Any], row: ErrorCode, info: RefusalInfo) -> bytes:
+def _call_hook(custom: Callable[[ErrorCode, RefusalInfo], Any], code: ErrorCode, info: RefusalInfo) -> bytes:
+    """Return the body that a callable ``error_body`` makes; if that fails, log it and return the default body."""
     try:
-        return _encode(custom(row, info))
+        return _encode(custom(code, info))
     except Exception:
         logger.exception("error_body raised, or returned what is not JSON; sending the default body")
-        return _encode(default_body(row, info))
+        return _encode(default_body(code, info))
 
 
 def _encode(body: Any) -> bytes:

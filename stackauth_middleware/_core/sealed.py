@@ -1,8 +1,7 @@
-"""Keep part of a dataclass from every encoder, and keep every decoder from making one.
+"""Hide part of a dataclass from encoders, and prevent decoders from creating instances.
 
-Handlers return users, and frameworks encode whatever fields they find; requests carry JSON, and
-frameworks decode it into whatever dataclass a handler names. A sealed value is beside the fields, in
-a slot of its own, so an encoder that walks fields does not find it.
+A framework encodes all fields of an object that a handler returns, and decodes the JSON of a request into the
+dataclass that a handler names. A sealed value is in a slot that is no field, so encoders do not find it.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ T = TypeVar("T")
 
 
 class Sealed:
-    """Holds a value that no encoder, repr or error tracker is to find.
+    """A container that encoders, `repr` and error trackers do not look into.
 
-    `value` cannot be changed, so copies are the same object.
+    `value` is immutable, so a copy is the same object.
     """
 
     __slots__ = ("value",)
@@ -46,29 +45,29 @@ class Sealed:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> NoReturn:
-        raise ConfigError(_MESSAGE.format("this class"))  # FastAPI, asked to read the arguments of its __init__
+        raise ConfigError(_MESSAGE.format("this class"))  # FastAPI reads the arguments of __init__
 
 
 class Sealing:
-    """The slot for the sealed value of a dataclass."""
+    """Base class with the slot for the sealed value of a dataclass."""
 
     __slots__ = ("_sealed",)
 
 
 _MESSAGE = (
-    "{0} is who the verified token says, and is never read from a request or from other data. Ask for the user of "
-    "the request: with CurrentUser or CurrentProfile of stackauth_middleware.contrib.fastapi, or with "
-    "require_user(request) or load_profile(request) in any framework. To read one that you have written, "
-    "validate its members as a class of your own."
+    "{0} comes from a verified token only, and is never decoded from a request or other data. Get the user of "
+    "the request with CurrentUser or CurrentProfile of stackauth_middleware.contrib.fastapi, or with "
+    "require_user(request) or load_profile(request) in any framework. To decode one that you have encoded, "
+    "use a class of your own."
 )
 
 
 def seal(owner: Any, sealed: Sealed | None) -> None:
-    """Put `sealed` into the slot of `owner`, from its ``__post_init__``.
+    """Store `sealed` in the slot of `owner`; called by its ``__post_init__``.
 
     Raises:
-        RuntimeError: `sealed` is None: a decoder such as msgspec has filled the fields, and knows no other
-            argument. Not a TypeError or ValueError, which decoders blame on the client.
+        RuntimeError: `sealed` is None, so a decoder such as msgspec has filled the fields. Decoders report a
+            TypeError or ValueError as the client's mistake, so it is neither.
     """
     if sealed is None:
         raise RuntimeError(_MESSAGE.format(type(owner).__name__))
@@ -81,22 +80,21 @@ def sealed_of(owner: Any) -> Any:
 
 
 def state_of(owner: Any) -> tuple[tuple[Any, ...], Sealed]:
-    """Return the values of the fields of `owner`, in order, and what is sealed."""
+    """Return the values of the fields of `owner`, in order, and its sealed value."""
     return tuple(getattr(owner, each.name) for each in fields(owner)), owner._sealed
 
 
 def rebuild(kind: type[Any], values: tuple[Any, ...], sealed: Sealed) -> Any:
-    """Return the `kind` that `state_of` was asked about; for pickles and copies."""
+    """Return the instance of `kind` with this `state_of`; used by pickle and copy."""
     return kind(*values, _sealed=sealed)
 
 
 class _Fields:
-    """A class's ``__dataclass_fields__``, with the argument ``_sealed`` on instances, under a key that is no name.
+    """Descriptor for ``__dataclass_fields__`` that adds the argument ``_sealed`` on instances only, with the key "".
 
-    `dataclasses.replace` looks at the instance and reads each argument that is no field (`InitVar`) from it,
-    by the name in the entry: so the copy keeps what is sealed. Whoever looks at the class, as pydantic does,
-    sees the fields. Encoders that look at the instance, skip what is no field (`dataclasses.asdict`, orjson) or read
-    by the key (msgspec), and there is no such attribute.
+    `dataclasses.replace` reads the instance's entries and copies each `InitVar` by its name, so a copy keeps the
+    sealed value. Pydantic reads the class, and sees the fields only. Encoders that read the instance skip an
+    `InitVar` (`dataclasses.asdict`, orjson) or read an attribute by the key (msgspec), and "" is none.
     """
 
     def __init__(self, found: dict[str, Field[Any]]) -> None:
@@ -108,24 +106,24 @@ class _Fields:
 
 
 def conceal(kind: type[Any]) -> None:
-    """Hide the argument ``_sealed`` of the finished dataclass `kind` from all but `dataclasses.replace`."""
-    kind.__init__.__annotations__["_sealed"] = Sealed  # FastAPI looks there, for Depends(kind), and is refused
-    delattr(kind, "_sealed")  # the default of the argument, which hides the slot
+    """Hide the argument ``_sealed`` of the dataclass `kind` from all readers except `dataclasses.replace`."""
+    kind.__init__.__annotations__["_sealed"] = Sealed  # read by FastAPI for Depends(kind), which then fails
+    delattr(kind, "_sealed")  # the default of the argument hides the slot
     kind.__dataclass_fields__ = _Fields(kind.__dataclass_fields__)
 
 
 def pydantic_schema(kind: type[T], source: Any, handler: Any, from_asdict: Callable[[dict[str, Any]], T | None]) -> Any:
-    """Return the schema of `kind` for pydantic: encoded by its fields, and validated from nothing but an instance.
+    """Return a pydantic schema that encodes the fields of `kind`, and validates instances only.
 
     Args:
         kind: the dataclass.
-        source: the first argument of ``__get_pydantic_core_schema__``.
-        handler: the second one.
-        from_asdict: makes an instance of what `dataclasses.asdict` returned for one, and None of what any
-            decoder returns. FastAPI used to validate responses in that form.
+        source: first argument of ``__get_pydantic_core_schema__``.
+        handler: second argument of ``__get_pydantic_core_schema__``.
+        from_asdict: returns the instance for a result of `dataclasses.asdict`, and None for a result of a
+            decoder. Older releases of FastAPI validate responses in that form.
 
     Raises:
-        ConfigError: FastAPI is asked to read `kind` from a request. The app cannot be built.
+        ConfigError: a FastAPI route reads `kind` from the request; raised while the app is built.
     """
     from pydantic_core import core_schema
 
@@ -133,18 +131,18 @@ def pydantic_schema(kind: type[T], source: Any, handler: Any, from_asdict: Calla
         raise ConfigError(_MESSAGE.format(kind.__name__))
 
     def validate(value: Any, _: Any) -> T:
-        made = from_asdict(value) if isinstance(value, dict) else value
-        if not isinstance(made, kind):
+        instance = from_asdict(value) if isinstance(value, dict) else value
+        if not isinstance(instance, kind):
             raise RuntimeError(_MESSAGE.format(kind.__name__))
-        return made
+        return instance
 
     return core_schema.no_info_wrap_validator_function(validate, handler(source))
 
 
 def _is_fastapi_parameter() -> bool:
-    """Say whether FastAPI is reading the parameters of a handler, and not the type of its response.
+    """Return whether FastAPI is reading the parameters of a handler, not the type of its response.
 
-    It asks pydantic for the same schema either way. Where this does not recognise it, the validator still refuses.
+    It requests the same schema for both. If this returns False for a parameter, the validator still rejects.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

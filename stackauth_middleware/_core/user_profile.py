@@ -1,4 +1,4 @@
-"""The profile that users/me sends, in two parts: for clients, and for servers only (contract.md section 3)."""
+"""`UserProfile`: a users/me response, split into client and server-only members (docs/stack-auth.md section 5)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,45 @@ _SERVER_ONLY = (
     "oauth_providers",
     "raw",
 )
-"""What is sealed in a profile: what the client read lacks, objects that it shows in part, and what is unknown."""
+"""Sealed members: those a client does not get, objects it gets in part, and unknown ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserProfile(Sealing):
-    """A user as ``GET /api/v1/users/me`` describes it (contract.md section 3). Frozen in depth.
+    """A user as ``GET /api/v1/users/me`` returns it (docs/stack-auth.md section 5). Deeply immutable, hashable.
 
-    The fields are what Stack Auth shows to clients, and all that an encoder or a repr finds. What only
-    the server read sends is in the properties; None after a client read. Times are in milliseconds
-    since the epoch, as Stack Auth sends them.
+    The fields are what Stack Auth shows to clients; encoders and `repr` see nothing else. Server-only members are
+    properties. They are None if no ``secret_server_key`` is set.
+
+    Attributes:
+        id: id of the user, a UUID as text.
+        primary_email: address, or None.
+        primary_email_verified: whether the user has verified it.
+        display_name: name chosen by the user, or None. Untrusted text.
+        profile_image_url: address chosen by the user, or None. Untrusted text.
+        signed_up_at_millis: milliseconds since the epoch, or None.
+        is_anonymous: whether the user has no account.
+        is_restricted: whether the account is restricted.
+        restricted_reason: such as ``"email_not_verified"``, or None.
+        restricted_by_admin: whether an administrator has restricted the account.
+        restricted_by_admin_reason: text of the administrator for the user, or None.
+        has_password: whether the user can sign in with a password.
+        otp_auth_enabled: whether the user can sign in with a one-time code.
+        passkey_auth_enabled: whether the user can sign in with a passkey.
+        auth_with_email: whether the user can sign in by email.
+        requires_totp_mfa: whether the account has a second factor.
+        client_metadata: JSON value that the user can write. Untrusted.
+        client_read_only_metadata: JSON value that the user can read and servers can write.
+        selected_team_id: id of the selected team, or None.
+        selected_team: members of the selected team that clients get, or None.
+        oauth_providers: members of the linked accounts that clients get.
+
+    Not promised: that it is newer than ``profile_ttl`` seconds.
+
+    Example::
+
+        profile = load_profile(request)
+        plan = (profile.client_read_only_metadata or {}).get("plan", "free")
     """
 
     id: str
@@ -62,62 +91,66 @@ class UserProfile(Sealing):
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> UserProfile:
-        """Return the profile that a users/me answer describes; in tests, one with server-only data.
+        """Return the profile of a users/me response. For tests of an app.
 
         Args:
-            body: the JSON object. Its ``id`` is a string; every other member may be missing.
+            body: the JSON object. Its ``id`` is a string; other members may be missing.
 
         Raises:
             ValueError: ``is_anonymous`` or ``is_restricted`` is not a boolean.
+
+        Example::
+
+            profile = UserProfile.from_json({"id": "1", "server_metadata": {"plan": "pro"}})
         """
         return profile_from_json(body)
 
     @property
     def server_only(self) -> Mapping[str, Any]:
-        """What is not for clients, by name; with the team and the OAuth providers as the server read sends them."""
+        """Server-only members by name, with the team and the OAuth providers as servers get them."""
         members: Mapping[str, Any] = sealed_of(self)
         return members
 
     @property
     def primary_email_auth_enabled(self) -> bool | None:
-        """Whether the primary address may be used to sign in. Server-only."""
+        """Whether the primary address can be used to sign in. Server-only."""
         return self.server_only.get("primary_email_auth_enabled")
 
     @property
     def last_active_at_millis(self) -> int | None:
-        """When the user was last seen. Server-only."""
+        """Time of the last activity, milliseconds since the epoch, or None. Server-only."""
         return self.server_only.get("last_active_at_millis")
 
     @property
     def server_metadata(self) -> Any:
-        """What servers keep about the user. Server-only."""
+        """JSON value that only servers can read and write. Server-only."""
         return self.server_only.get("server_metadata")
 
     @property
     def restricted_by_admin_private_details(self) -> str | None:
-        """What an administrator noted about the restriction. Server-only."""
+        """Internal note of the administrator on the restriction, or None. Server-only."""
         return self.server_only.get("restricted_by_admin_private_details")
 
     @property
     def country_code(self) -> str | None:
-        """ISO 3166 code of the country that the user signed up from. Server-only."""
+        """ISO 3166 code of the country of sign-up, or None. Server-only."""
         return self.server_only.get("country_code")
 
     @property
     def risk_scores(self) -> Mapping[str, Any] | None:
-        """How likely the account is abusive. Server-only."""
+        """Scores for the risk of abuse, or None. Server-only."""
         return self.server_only.get("risk_scores")
 
     @property
     def raw(self) -> Mapping[str, Any]:
-        """The members that this release does not know. They may be server-only, so they are treated as such."""
+        """Members unknown to this release. They can be server-only, so they are treated as such."""
         return self.server_only.get("raw", _NO_MEMBERS.value)  # type: ignore[no-any-return]
 
     def to_dict(self, *, server_only: bool = False) -> dict[str, Any]:
-        """Return the fields as plain JSON values, which the caller owns.
+        """Return the fields as JSON values in a new dict.
 
         Args:
-            server_only: also what Stack Auth does not show to clients. Not for an answer to a browser.
+            server_only: include the members that Stack Auth does not show to clients. Do not send them to a browser.
         """
         members = {each.name: thaw(getattr(self, each.name)) for each in fields(self)}
         if server_only:
@@ -142,7 +175,7 @@ conceal(UserProfile)
 
 
 def profile_from_asdict(value: dict[str, Any]) -> UserProfile | None:
-    """Return the profile that `dataclasses.asdict` returned `value` for; None where a decoder made `value`."""
+    """Return the profile that `dataclasses.asdict` returned `value` for, or None if a decoder made `value`."""
     if type(value.get("oauth_providers")) is not tuple:  # decoders make lists
         return None
     return UserProfile(**value)
@@ -168,15 +201,15 @@ _FLAGS = (
 )
 _TEAM = ("id", "display_name", "profile_image_url", "client_metadata", "client_read_only_metadata")
 _PROVIDER = ("id", "account_id", "email")
-"""The members of the selected team and of an OAuth provider in the client read."""
+"""Members of the selected team, and of an OAuth provider, that clients get."""
 _KNOWN = {each.name for each in fields(UserProfile)} | {*_SERVER_ONLY} - {"raw"}
 
 
 def profile_from_json(body: Mapping[str, Any]) -> UserProfile:
-    """Make the profile of a users/me answer whose ``id`` is a string.
+    """Return the profile of a users/me response whose ``id`` is a string.
 
     Raises:
-        ValueError: a flag that decides about access is not a boolean.
+        ValueError: ``is_anonymous`` or ``is_restricted`` is not a boolean.
     """
     for name in ("is_anonymous", "is_restricted"):
         if not isinstance(body.get(name, False), bool):
@@ -191,8 +224,8 @@ def profile_from_json(body: Mapping[str, Any]) -> UserProfile:
         restricted_reason=reason(body.get("restricted_reason")),
         client_metadata=freeze(body.get("client_metadata")),
         client_read_only_metadata=freeze(body.get("client_read_only_metadata")),
-        selected_team=_some(team, _TEAM) if team is not None else None,
-        oauth_providers=tuple(_some(each, _PROVIDER) for each in providers),
+        selected_team=_select(team, _TEAM) if team is not None else None,
+        oauth_providers=tuple(_select(each, _PROVIDER) for each in providers),
         _sealed=Sealed(_server_only(body, team, providers)),
         **{name: text(body.get(name)) for name in _TEXTS},  # type: ignore[arg-type]
         **{name: body.get(name) is True for name in _FLAGS},  # type: ignore[arg-type]
@@ -215,12 +248,12 @@ def _server_only(body: Mapping[str, Any], team: object, providers: object) -> Fr
     return FrozenDict(members)
 
 
-def _some(value: Mapping[str, Any], names: tuple[str, ...]) -> FrozenDict:
+def _select(value: Mapping[str, Any], names: tuple[str, ...]) -> FrozenDict:
     return FrozenDict({name: value[name] for name in names if name in value})
 
 
 def text(value: object) -> str | None:
-    """Return a string that every encoder can write: lone surrogates, legal in JSON, are replaced."""
+    """Return `value` if it is a string, else None. Lone surrogates, which encoders reject, become ``?``."""
     if not isinstance(value, str):
         return None
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
@@ -231,5 +264,5 @@ def _whole(value: object) -> int | None:
 
 
 def reason(value: object) -> str | None:
-    """Read Stack Auth's ``{"type": "…"}``."""
+    """Return the reason in ``{"type": "..."}``, the form in which Stack Auth sends it, or None."""
     return text(value.get("type")) if isinstance(value, dict) else None

@@ -1,8 +1,8 @@
-"""Who is there: the three user types of Stack Auth, and the values that a handler is given.
+"""Public value types: `UserType` and `User`.
 
-What Stack Auth sends (contract.md sections 1 and 3): the type of a user is told by the audience of
-the token, ``<project>``, ``<project>:restricted`` or ``<project>:anon``; an anonymous user is always
-restricted too, for the reason ``anonymous``; ``role`` says ``authenticated`` for all of them.
+Facts of Stack Auth (docs/stack-auth.md sections 3 and 5): the audience of a token gives the user type:
+``<project>``, ``<project>:restricted`` or ``<project>:anon``. An anonymous user is also restricted, with the
+reason ``anonymous``. The claim ``role`` is ``authenticated`` for all types, so it decides nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,20 @@ _NO_CLAIMS = Sealed(b"{}")
 
 
 class UserType(str, Enum):
-    """The three tiers of a Stack Auth user. All three are signed in; only `NORMAL` is by default let in."""
+    """Type of a Stack Auth user, by the audience of the token (docs/stack-auth.md section 3).
+
+    All three types have a verified token. By default, only `NORMAL` is allowed.
+
+    Attributes:
+        NORMAL: a user who has signed in and meets all requirements of the project.
+        RESTRICTED: a user who has signed in but not met a requirement, such as a verified email address.
+        ANONYMOUS: a user without an account; a session made by the client.
+
+    Example::
+
+        if user.user_type is UserType.ANONYMOUS:
+            return trial_page()
+    """
 
     NORMAL = "normal"
     RESTRICTED = "restricted"
@@ -35,16 +48,39 @@ class UserType(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class User(Sealing):
-    """Who sent the request. A frozen, hashable, picklable value without any credential in it.
+    """The user of a verified token. Immutable, hashable, picklable; holds no credential.
 
-    Its fields are the whole of what an encoder sends when a handler returns it, and hold only what Stack
-    Auth shows to clients. No decoder makes a User: it comes from a verified token. Times are in seconds
-    since the epoch. What a token of an older Stack Auth does not say is None or False.
-    With a `profile`, `email`, `display_name` and the flags are the profile's, and where the token
-    and the profile disagree about the flags the stricter holds.
+    The fields are what an encoder sends when a handler returns a user. They hold only what Stack Auth shows to
+    clients. Decoders cannot create a `User` from a request. A claim that the token lacks is None or False.
 
-    Not promised: that the session still exists, in any mode, or in ``jwt`` mode that the account
-    does; a token outlives both until `expires_at` (contract.md section 8).
+    With a `profile`, the values of the profile replace those of the token; where they disagree on
+    `is_anonymous` or `is_restricted`, the stricter wins.
+
+    Attributes:
+        user_id: id in Stack Auth, a UUID as text (claim ``sub``).
+        user_type: `UserType`, by the audience of the token.
+        is_anonymous: whether the user has no account.
+        is_restricted: whether the account is restricted. True for anonymous users.
+        restricted_reason: such as ``"email_not_verified"`` or ``"anonymous"``, or None.
+        email: primary address, or None.
+        email_verified: whether the user has verified `email`.
+        display_name: name chosen by the user, or None. Untrusted text.
+        selected_team_id: id of the team that the user has selected, or None. Not a proof of membership.
+        signed_up_at: seconds since the epoch, or None.
+        session_id: id of the session (claim ``refresh_token_id``), or None.
+        requires_totp_mfa: whether the account has a second factor; not whether this session used it.
+        issued_at: time of issue, seconds since the epoch (claim ``iat``), or None.
+        expires_at: time of expiry, seconds since the epoch (claim ``exp``).
+        profile: the `UserProfile`, where ``mode`` or the rule loads it, or None.
+
+    Not promised: that the session still exists, nor, in ``jwt`` mode, that the account does. A token outlives
+    both until `expires_at` (docs/stack-auth.md section 10).
+
+    Example::
+
+        @app.get("/me")
+        async def me(user: CurrentUser) -> dict[str, str]:
+            return {"id": user.user_id, "name": user.display_name or ""}
     """
 
     user_id: str
@@ -69,30 +105,35 @@ class User(Sealing):
 
     @property
     def id(self) -> str:
-        """The same as `user_id`."""
+        """Same as `user_id`."""
         return self.user_id
 
     @property
     def claims(self) -> Mapping[str, Any]:
-        """Every claim of the token, read-only; a fresh copy at each reading. Not among the fields."""
+        """All claims of the token, read-only. A new copy on each access; not a field, so encoders do not send it."""
         frozen: FrozenDict = freeze(json.loads(sealed_of(self)))
         return frozen
 
     @property
     def is_authenticated(self) -> bool:
-        """True, for code that asks Starlette's or Django's question."""
+        """True, as the user classes of Starlette and Django have it."""
         return True
 
     @property
     def identity(self) -> str:
-        """The same as `user_id`, under Starlette's name."""
+        """Same as `user_id`, under the name that Starlette uses."""
         return self.user_id
 
     def to_dict(self, *, server_only: bool = False) -> dict[str, Any]:
-        """Return the fields as plain JSON values, which the caller owns.
+        """Return the fields as JSON values in a new dict.
 
         Args:
-            server_only: also what Stack Auth does not show to clients of the `profile`.
+            server_only: include the members of `profile` that Stack Auth does not show to clients. Do not send
+                them to a browser.
+
+        Example::
+
+            return JSONResponse(user.to_dict())
         """
         members = {each.name: getattr(self, each.name) for each in fields(self)}
         members["user_type"] = self.user_type.value
@@ -111,16 +152,22 @@ conceal(User)
 
 
 def _user_from_asdict(value: dict[str, Any]) -> User | None:
-    if type(value.get("user_type")) is not UserType:  # decoders make text
+    """Return the user that `dataclasses.asdict` returned `value` for, or None if a decoder made `value`."""
+    if type(value.get("user_type")) is not UserType:  # decoders make strings
         return None
     profile = value["profile"]
     return User(**{**value, "profile": profile_from_asdict(profile) if profile else None})
 
 
 def user_from_claims(claims: Mapping[str, Any], user_type: UserType, payload: bytes) -> User:
-    """Make the user of verified `claims`; `payload` is the JSON text that they were read from.
+    """Return the user of verified claims.
 
-    Members that only inform are None or False where their type is not what Stack Auth sends.
+    A claim that decides nothing about access is None or False if its type is wrong.
+
+    Args:
+        claims: verified claims.
+        user_type: by the audience.
+        payload: the JSON text of `claims`.
     """
     get = claims.get
     return User(
@@ -143,7 +190,7 @@ def user_from_claims(claims: Mapping[str, Any], user_type: UserType, payload: by
 
 
 def with_profile(user: User, profile: UserProfile) -> User:
-    """Return `user` as `profile` tells it, with the stricter flags of the two."""
+    """Return `user` with the values of `profile`, and the stricter flags of the two."""
     anonymous = user.is_anonymous or profile.is_anonymous
     restricted = user.is_restricted or profile.is_restricted or anonymous
     user_type = UserType.ANONYMOUS if anonymous else UserType.RESTRICTED if restricted else UserType.NORMAL
@@ -163,13 +210,14 @@ def with_profile(user: User, profile: UserProfile) -> User:
 
 
 def _number(value: object) -> float | None:
+    """Return a finite number, or None. JSON encoders reject infinity."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     return value if -math.inf < value < math.inf else None
 
 
 class Guest:
-    """Nobody, in the form that Starlette and Django code asks: falsy, and not authenticated."""
+    """The user of an unauthenticated request, for code that reads ``request.user``: falsy, not authenticated."""
 
     __slots__ = ()
     is_authenticated = False
@@ -184,6 +232,6 @@ GUEST = Guest()
 
 
 class Permissions(NamedTuple):
-    """What Starlette's ``requires`` looks at in ``request.auth``."""
+    """The value of ``request.auth``, which the ``requires`` decorator of Starlette reads."""
 
     scopes: list[str]

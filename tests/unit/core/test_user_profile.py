@@ -159,7 +159,7 @@ def test_a_profile_is_validated_from_what_asdict_returned_and_nothing_else() -> 
     validate = TypeAdapter(UserProfile).validate_python
     assert validate(profile) is profile
     assert validate(dataclasses.asdict(profile)).to_dict() == profile.to_dict()
-    with pytest.raises(RuntimeError, match="UserProfile is who"):
+    with pytest.raises(RuntimeError, match="UserProfile comes from a verified token"):
         validate(profile.to_dict())
 
 
