@@ -62,7 +62,7 @@ def respond_to(request: Any, error: RefusedError | AuthServerError) -> Response:
 
 
 _by_default = Responder(cast("StackAuthConfig", StackAuthConfig))
-"""Responder with the default settings. The config class holds them as attributes; an instance would read the environment."""
+"""Responder with the default settings, which the config class holds. An instance would read the environment."""
 
 
 def can_respond(scope: Any) -> bool:

@@ -71,8 +71,8 @@ def require_auth(callback: Callable[..., Any] | None = None, /, *, profile: bool
             app has an error handler for the status of the error code. Its ``exception`` is ours.
         bottle.HTTPResponse: from the callback, if the app has no such handler: the response that the middleware would
             send.
-        ConfigError: from the callback, if no Stack Auth middleware saw the request, or if a profile is wanted and no API
-            key is configured.
+        ConfigError: from the callback, if no Stack Auth middleware saw the request, or if a profile is wanted and no
+            API key is configured.
     """
     if callback is None:
         return partial(require_auth, profile=profile)
