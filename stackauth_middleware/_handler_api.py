@@ -20,7 +20,7 @@ class _NotAParameter:
     def __get_pydantic_core_schema__(self, *_: object) -> NoReturn:
         raise ConfigError(
             "get_user, require_user and load_profile take any framework's request, which Depends() cannot pass; "
-            "use get_user, require_user, CurrentUser or CurrentProfile of stackauth_middleware.contrib.fastapi"
+            "use CurrentUser, OptionalUser or CurrentProfile of stackauth_middleware.contrib.fastapi"
         )
 
 

@@ -1,1 +1,1 @@
-"""One thin module per framework. Each imports its own framework and no other; this one imports nothing."""
+"""Framework integrations, one module each. A module imports its own framework and no other; this one imports none."""

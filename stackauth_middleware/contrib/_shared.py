@@ -1,6 +1,6 @@
-"""What the contrib modules share: the answer to a refusal inside an app, and the user with the profile.
+"""Shared by the contrib modules: the response to a refusal inside an app, and the user with the profile.
 
-Nothing here decides about a request: the middleware has.
+Nothing here authenticates a request: the middleware has done so.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ..errors import AuthServerError, RefusalInfo, RefusedError
 
 
 class Refusal(NamedTuple):
-    """The answer to a refusal inside an app.
+    """The response to a refusal inside an app, and the parts that a framework's own exception is made from.
 
     Attributes:
-        response: what the middleware itself would send for this request.
+        response: the response that the middleware itself would send for this request.
         status: HTTP status.
-        message: for people.
-        detail: message, code and, for a restricted account, the reason: for an exception in the framework's own form.
-        headers: those of `response` but ``Content-Type`` and ``Content-Length``; for such an exception too.
-        close_code: for a WebSocket.
+        message: human-readable message of the error code.
+        detail: message, error code and, for a restricted account, the reason.
+        headers: headers of `response` without ``Content-Type`` and ``Content-Length``.
+        close_code: close code for a WebSocket.
     """
 
     response: Response
@@ -36,12 +36,12 @@ class Refusal(NamedTuple):
 
 
 def refusal_of(request: Any, error: RefusedError | AuthServerError) -> Refusal:
-    """Return the answer to `error` by the settings of the middleware that let `request` through.
+    """Return the refusal for `error`, with the settings of the middleware that passed `request` on.
 
     Args:
-        request: what `require_user` takes. Where no middleware has seen it, the default settings hold: an app
-            that uses a verifier alone may use the exception handlers as well.
-        error: what was raised.
+        request: anything that `require_user` takes. If no middleware has seen it, the default settings apply, so
+            that an app that only uses a verifier can use the exception handlers too.
+        error: the exception raised in the app.
     """
     response = respond_to(request, error)
     code = error.code
@@ -52,7 +52,7 @@ def refusal_of(request: Any, error: RefusedError | AuthServerError) -> Refusal:
 
 
 def respond_to(request: Any, error: RefusedError | AuthServerError) -> Response:
-    """Return the response of `refusal_of` alone."""
+    """Return only the response of `refusal_of`."""
     outcome = outcome_of(request)
     if outcome is None:
         return _by_default(error, "GET", "/", "")
@@ -62,24 +62,24 @@ def respond_to(request: Any, error: RefusedError | AuthServerError) -> Response:
 
 
 _by_default = Responder(cast("StackAuthConfig", StackAuthConfig))
-"""The class holds the defaults of the settings, and reads no environment."""
+"""Responder with the default settings, which the config class holds. An instance would read the environment."""
 
 
 def can_respond(scope: Any) -> bool:
-    """Return whether an ASGI request can be answered with a response.
+    """Return whether an HTTP response can be sent for an ASGI scope.
 
-    A WebSocket can before it is accepted, where the server has the extension for it.
+    For a WebSocket that is not accepted yet it can if the server has the ``websocket.http.response`` extension.
     """
     return scope["type"] == "http" or "websocket.http.response" in (scope.get("extensions") or {})
 
 
 def user_with_profile(request: Any) -> User:
-    """Return the user of `request` with the profile, loaded unless a rule has. For plain functions.
+    """Return the user of `request` with the profile, loading it unless a rule already did. Blocks.
 
     Raises:
-        RefusedError: the request is unauthenticated, or Stack Auth refuses the token or the user.
-        AuthServerError: Stack Auth could not be asked.
-        ConfigError: no key is set to ask with, or no middleware saw this request.
+        RefusedError: the request is unauthenticated, or Stack Auth rejects the token or the user.
+        AuthServerError: Stack Auth could not be reached.
+        ConfigError: no API key is configured, or no middleware saw this request.
     """
     user = require_user(request)
     return with_profile(user, load_profile(request)) if user.profile is None else user

@@ -1,4 +1,4 @@
-"""What Starlette and FastAPI share: a response with the octets that the middleware would send."""
+"""Shared by Starlette and FastAPI: conversion of our response records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .._core import records
 
 
 def response_of(response: records.Response) -> Response:
-    """Return `response` as Starlette's."""
+    """Return `response` as a Starlette response with the same bytes."""
     made = Response(response.body, response.status)
     made.raw_headers = list(response.raw_headers)
     return made

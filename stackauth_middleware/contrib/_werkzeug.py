@@ -1,4 +1,4 @@
-"""What Flask and Quart share: a refusal as an exception of werkzeug."""
+"""Shared by Flask and Quart: refusals as werkzeug exceptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._shared import refusal_of
 
 
 def exception_of(request: Any, error: RefusedError | AuthServerError) -> HTTPException:
-    """Return `error` as werkzeug's exception for its status; unanswered it is what the middleware would send."""
+    """Return the werkzeug exception for the status of `error`. Unhandled, it renders the middleware's own response."""
     refusal = refusal_of(request, error)
     answer = Response(refusal.response.body, refusal.status, list(refusal.response.headers))
     return default_exceptions[refusal.status](refusal.message, answer)

@@ -1,4 +1,4 @@
-"""Bottle: a decorator that passes the user first, and refusals that the app's own error handlers see.
+"""Bottle: a decorator that passes the user to a callback, and refusals that the app's error handlers see.
 
 ::
 
@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 class _Passing(Protocol):
-    """Passes the user first; what was ``async`` is not any more."""
+    """Decorator type: removes the user argument, and makes async callbacks sync."""
 
     @overload
     def __call__(self, callback: Callable[Concatenate[User, P], Coroutine[Any, Any, R]], /) -> Callable[P, R]: ...
@@ -48,19 +48,31 @@ def require_auth(*, profile: bool = False) -> _Passing: ...
 
 
 def require_auth(callback: Callable[..., Any] | None = None, /, *, profile: bool = False) -> Callable[..., Any]:
-    """Let nobody into `callback` whom the middleware does not know, and pass the user as its first argument.
+    """Require a signed-in user, and pass it to `callback` as the first argument.
+
+    ::
+
+        @app.get("/me")
+        @require_auth
+        def me(user: User) -> dict[str, Any]:
+            return user.to_dict()
+
+        @app.get("/plan")
+        @require_auth(profile=True)
+        def plan(user: User) -> dict[str, Any]: ...
 
     Args:
-        callback: a function. Bottle knows no ``async`` ones; decorated, they run to their end in an
-            event loop of their own.
-        profile: pass the user with the profile, remembered or asked for: ``@require_auth(profile=True)``.
+        callback: a function. Bottle cannot call ``async`` ones; decorated, each call runs in an event loop of its own.
+        profile: also load the profile of the user from Stack Auth, unless it is cached or a rule has loaded it.
+            Needs `secret_server_key` or `publishable_client_key`.
 
     Raises:
-        bottle.HTTPError: from the callback, where nobody is there or the profile cannot be had, and
-            the app has an error handler for the row's status.
-        bottle.HTTPResponse: where it has none: what the middleware would send.
-        ConfigError: from the callback, where no Stack Auth middleware saw the request, or where no
-            key is set to ask for a profile with.
+        bottle.HTTPError: from the callback, if the request is unauthenticated or the profile cannot be loaded, and the
+            app has an error handler for the status of the error code. Its ``exception`` is ours.
+        bottle.HTTPResponse: from the callback, if the app has no such handler: the response that the middleware would
+            send.
+        ConfigError: from the callback, if no Stack Auth middleware saw the request, or if a profile is wanted and no
+            API key is configured.
     """
     if callback is None:
         return partial(require_auth, profile=profile)
@@ -82,7 +94,7 @@ def require_auth(callback: Callable[..., Any] | None = None, /, *, profile: bool
 
 
 def _exception(error: RefusedError | AuthServerError) -> HTTPResponse:
-    """Return `error` in the app's own form, if it has one for the status."""
+    """Return `error` for the error handler that the app has for the status, else as the middleware's response."""
     app: Any = request.app
     refusal = refusal_of(request, error)
     if refusal.status in app.error_handler:

@@ -1,4 +1,4 @@
-"""Falcon: one hook for resources of WSGI and of ASGI apps.
+"""Falcon: a hook for responders and resources of WSGI and ASGI apps.
 
 ::
 
@@ -27,10 +27,10 @@ __all__ = ["require_auth"]
 
 
 class _Refusal(falcon.HTTPError):
-    """A refusal in Falcon's form. The app's error handlers see one of the classes below.
+    """A refusal as a Falcon error. The app's error handlers see one of the classes below.
 
-    Unanswered it is what the middleware would send: Falcon's own handler asks an error for its JSON, and takes an
-    `falcon.HTTPStatus` that is raised meanwhile for the response. A client that accepts XML alone gets Falcon's XML.
+    Unhandled, the client gets the response that the middleware would send: Falcon's default handler calls `to_json`,
+    and takes a `falcon.HTTPStatus` raised there as the response. A client that accepts only XML gets Falcon's XML.
     """
 
     response: Response
@@ -68,16 +68,33 @@ _ERRORS: dict[int, Callable[..., _Refusal]] = {
 def require_auth(
     req: falcon.Request, resp: Any, resource: Any, params: dict[str, Any], *, profile: bool = False
 ) -> Any:
-    """Let nobody pass whom the middleware does not know; for ``falcon.before``, on responders and resources.
+    """Require a signed-in user, and store it as ``req.context.user``; a hook for ``falcon.before``.
 
-    The user is left as ``req.context.user``; ``falcon.before(require_auth, profile=True)`` brings the
-    profile with it. Returns None for a WSGI responder, and what is to be awaited for an ASGI one.
+    ::
+
+        @falcon.before(require_auth)
+        class Me: ...
+
+        class Plan:
+            @falcon.before(require_auth, profile=True)
+            async def on_get(self, req: Request, resp: Response) -> None: ...
+
+    Args:
+        req: the request.
+        resp: not used; Falcon passes it to hooks.
+        resource: not used.
+        params: not used.
+        profile: also load the profile of the user from Stack Auth, unless it is cached or a rule has loaded it.
+            Needs `secret_server_key` or `publishable_client_key`.
+
+    Returns:
+        None for a WSGI request, an awaitable for an ASGI request, as Falcon wants of a hook for either.
 
     Raises:
-        falcon.HTTPError: the request is unauthenticated, or the profile cannot be loaded; the subclass of the
-            status, with the error code as ``code``. Unanswered it is what the middleware would send; on a
-            WebSocket Falcon closes with 3000 plus the status.
-        ConfigError: no Stack Auth middleware saw this request, or no key is set to ask with.
+        falcon.HTTPError: the request is unauthenticated, or the profile cannot be loaded: the subclass for the status,
+            with the error code as ``code``. The error handlers of the app see it; unhandled, the client gets the
+            response that the middleware would send. Falcon closes a WebSocket with 3000 plus the status.
+        ConfigError: no Stack Auth middleware saw this request, or a profile is wanted and no API key is configured.
     """
     if isinstance(req, falcon.asgi.Request):
         return _arequire_auth(req, profile=profile)

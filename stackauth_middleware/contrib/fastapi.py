@@ -8,9 +8,9 @@
     async def me(user: CurrentUser) -> User:
         return user
 
-In a test, ``app.dependency_overrides[current_user] = lambda: somebody`` puts a user in; the middleware
-is still asked first. `get_user` and `require_user` are the same dependencies under the names of the
-functions that FastAPI cannot call, because they take any framework's request.
+In a test, ``app.dependency_overrides[current_user] = lambda: user`` replaces the user that handlers get. The
+middleware still authenticates the request before. `get_user` and `require_user` of the package are not dependencies:
+they take the request of any framework, which FastAPI cannot pass.
 """
 
 from __future__ import annotations
@@ -36,14 +36,12 @@ __all__ = [
     "OptionalUser",
     "current_profile",
     "current_user",
-    "get_user",
     "optional_user",
-    "require_user",
 ]
 
 
 class _AccessToken(HTTPBearer):
-    """Tells OpenAPI how a request is signed in. Looks at no header: the middleware has."""
+    """Security scheme for OpenAPI. Reads no header: the middleware has."""
 
     async def __call__(self, request: HTTPConnection) -> None:
         return None
@@ -56,12 +54,13 @@ _Signed = Annotated[None, Depends(_access_token)]
 
 
 async def current_user(request: HTTPConnection, _signed: _Signed = None) -> User:
-    """Return the user, for HTTP and WebSocket routes.
+    """Return the user; a dependency for HTTP and WebSocket routes, usually by the annotation `CurrentUser`.
 
     Raises:
-        HTTPException: the request is unauthenticated; with status, headers, and the error code in the detail. Where
-            the app has no handler for it, the middleware's own response is sent. On a WebSocket whose server
-            cannot send a response a `WebSocketException`.
+        HTTPException: the request is unauthenticated: with status and headers, and message and error code as the
+            detail. The exception handlers of the app see it; unhandled, the client gets the response that the
+            middleware would send.
+        WebSocketException: the same on a WebSocket whose server cannot send a response.
         ConfigError: no Stack Auth middleware saw this request.
     """
     try:
@@ -71,16 +70,22 @@ async def current_user(request: HTTPConnection, _signed: _Signed = None) -> User
 
 
 async def optional_user(request: HTTPConnection, _signed: _Signed = None) -> User | None:
-    """Return the user, or None where the rules let requests through as nobody and nobody is there."""
+    """Return the user, or None for an unauthenticated request; usually by the annotation `OptionalUser`.
+
+    None is possible only on paths whose rule is ``optional`` or ``public``: elsewhere the middleware refuses.
+    """
     return _handler_api.get_user(request)
 
 
 async def current_profile(request: HTTPConnection, _signed: _Signed = None) -> UserProfile:
-    """Return the whole profile of the user, remembered or asked for.
+    """Return the profile of the user, cached or loaded from Stack Auth; usually by the annotation `CurrentProfile`.
+
+    Needs `secret_server_key` or `publishable_client_key`.
 
     Raises:
-        HTTPException: as for `current_user`; and where Stack Auth refuses the user, or cannot be asked.
-        ConfigError: no key is set to ask with, or no Stack Auth middleware saw this request.
+        HTTPException: as `current_user`, and if Stack Auth rejects the token or the user or could not be reached.
+        WebSocketException: the same on a WebSocket whose server cannot send a response.
+        ConfigError: no API key is configured, or no Stack Auth middleware saw this request.
     """
     try:
         return await _handler_api.aload_profile(request)
@@ -88,37 +93,37 @@ async def current_profile(request: HTTPConnection, _signed: _Signed = None) -> U
         raise _exception(request, error) from error
 
 
-get_user = optional_user
-require_user = current_user
-
 CurrentUser = Annotated[User, Depends(current_user)]
+"""Annotation for a parameter that receives the signed-in user, as `current_user` returns it."""
 OptionalUser = Annotated[User | None, Depends(optional_user)]
+"""Annotation for a parameter that receives the user or None, as `optional_user` returns it."""
 CurrentProfile = Annotated[UserProfile, Depends(current_profile)]
+"""Annotation for a parameter that receives the profile of the user, as `current_profile` returns it."""
 
 
 class _Refusal(HTTPException):
-    """A refusal in FastAPI's form, and the middleware's response for an app that has no handler of its own for it."""
+    """A refusal as FastAPI's exception, with the middleware's response for an app that has no handler for it."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.status, refusal.detail, refusal.headers)
         self.response = refusal.response
 
 
-async def _answer(_: HTTPConnection, error: _Refusal) -> Response:
+async def _respond(_: HTTPConnection, error: _Refusal) -> Response:
     return response_of(error.response)
 
 
 def _exception(request: HTTPConnection, error: RefusedError | AuthServerError) -> HTTPException | WebSocketException:
-    """Return `error` in the form that the app's own handlers know.
+    """Return `error` as the exception that the app's handlers expect.
 
-    FastAPI has one handler for every `HTTPException`, which can send no body but ``{"detail": ...}``. Where the app
-    has left it in place, a handler for `_Refusal` is put beside it, in the table that Starlette keeps in the scope;
-    the app's handlers for a status come first whatever is there.
+    FastAPI's default handler for `HTTPException` can only send ``{"detail": ...}``. If the app has not replaced it, a
+    handler for `_Refusal` is added to the handlers that Starlette keeps in the scope. Handlers of the app for a status
+    take precedence in any case.
     """
     refusal = refusal_of(request, error)
     if not can_respond(request.scope):
         return WebSocketException(refusal.close_code, error.code.value)
     handlers: dict[Any, Any] = request.scope.get("starlette.exception_handlers", ({}, {}))[0]
     if HTTPException not in handlers and handlers.get(StarletteHTTPException) is http_exception_handler:
-        handlers[_Refusal] = _answer
+        handlers[_Refusal] = _respond
     return _Refusal(refusal)

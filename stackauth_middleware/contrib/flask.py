@@ -1,4 +1,4 @@
-"""Flask: a decorator that passes the user first, and refusals that the app's own error handlers see.
+"""Flask: a decorator that passes the user to a view, and refusals that the app's error handlers see.
 
 ::
 
@@ -42,18 +42,30 @@ def require_auth(*, profile: bool = False) -> Callable[[Callable[Concatenate[Use
 
 
 def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = False) -> Callable[..., Any]:
-    """Let nobody into `view` whom the middleware does not know, and pass the user as its first argument.
+    """Require a signed-in user, and pass it to `view` as the first argument.
+
+    ::
+
+        @app.get("/me")
+        @require_auth
+        def me(user: User) -> dict[str, Any]:
+            return user.to_dict()
+
+        @app.get("/plan")
+        @require_auth(profile=True)
+        def plan(user: User) -> dict[str, Any]: ...
 
     Args:
-        view: a function, plain or ``async``. The methods of a `MethodView` call `require_user` instead.
-        profile: pass the user with the profile, remembered or asked for: ``@require_auth(profile=True)``.
+        view: a plain or ``async`` function. In the methods of a `MethodView` call `require_user(request)` instead.
+        profile: also load the profile of the user from Stack Auth, unless it is cached or a rule has loaded it.
+            Needs `secret_server_key` or `publishable_client_key`.
 
     Raises:
-        werkzeug.exceptions.HTTPException: from the view, where nobody is there or the profile cannot
-            be had; the subclass of the row's status. An error handler of the app may answer it;
-            unanswered it is what the middleware would send.
-        ConfigError: from the view, where no Stack Auth middleware saw the request, or where no key is
-            set to ask for a profile with.
+        werkzeug.exceptions.HTTPException: from the view, if the request is unauthenticated or the profile cannot be
+            loaded: the subclass for the status of the error code, with our exception as ``__cause__``. The error
+            handlers of the app see it; unhandled, the client gets the response that the middleware would send.
+        ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no API
+            key is configured.
     """
     if view is None:
         return partial(require_auth, profile=profile)
@@ -82,11 +94,14 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
 
 
 def refuse(error: RefusedError | AuthServerError) -> HTTPException | ResponseReturnValue:
-    """Answer what a view met that calls `require_user` or `load_profile` itself; an error handler.
+    """Error handler for the exceptions of `require_user` and `load_profile`, where views call them directly.
 
     ::
 
         app.register_error_handler(RefusedError, refuse)
         app.register_error_handler(AuthServerError, refuse)
+
+    An error handler of the app for the status is called; without one the client gets the response that the
+    middleware would send.
     """
     return current_app.handle_http_exception(exception_of(request, error))

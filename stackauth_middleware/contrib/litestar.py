@@ -1,4 +1,4 @@
-"""Litestar: a guard, and a request whose ``user`` is typed.
+"""Litestar: a guard, and request types whose ``user`` is typed.
 
 ::
 
@@ -10,8 +10,8 @@
 
     app = Litestar([me], middleware=[DefineMiddleware(StackAuthASGIMiddleware, config=auth)])
 
-Litestar makes one middleware for each route; through `config` they share what lives. For handlers
-that call `require_user` or `aload_profile` themselves: ``exception_handlers=refusal_handlers``.
+Litestar makes one middleware per route. Pass them a `config`, through which they share caches and connections.
+Handlers that call `require_user` or `aload_profile` directly need ``exception_handlers=refusal_handlers``.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from ._shared import refusal_of, respond_to
 __all__ = ["AuthRequest", "AuthSocket", "refusal_handlers", "require_auth"]
 
 AuthRequest: TypeAlias = Request[User, Permissions, State]
-"""A request behind `require_auth` or a ``required`` rule, with ``request_user=True``."""
+"""Type of a request with a user: behind `require_auth` or a ``required`` rule, with ``request_user=True``."""
 AuthSocket: TypeAlias = WebSocket[User, Permissions, State]
-"""The same for a WebSocket."""
+"""Same as `AuthRequest`, but for WebSockets."""
 
 _EXCEPTIONS: dict[int, type[HTTPException]] = {
     400: ClientException,
@@ -56,12 +56,23 @@ _EXCEPTIONS: dict[int, type[HTTPException]] = {
 
 
 async def require_auth(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-    """Guard a handler, controller, router or app: refuse unauthenticated requests.
+    """Require a signed-in user; a guard for handlers, controllers, routers and apps.
+
+    ::
+
+        @get("/me", guards=[require_auth])
+        async def me(request: AuthRequest) -> User:
+            return request.user
+
+    Args:
+        connection: the request or WebSocket.
+        _handler: not used; Litestar passes it to guards.
 
     Raises:
-        HTTPException: the request is unauthenticated; the subclass of the status, with the error code in ``extra``.
-            Where no exception handler of the app takes it, the middleware's own response is sent. On a WebSocket
-            a `WebSocketException` with the middleware's close code.
+        HTTPException: the request is unauthenticated: the subclass for the status, with the error code in ``extra``.
+            The exception handlers of the app see it; unhandled, the client gets the response that the middleware
+            would send.
+        WebSocketException: the same on a WebSocket, with the close code of the middleware.
         ConfigError: no Stack Auth middleware saw this request.
     """
     try:
@@ -71,22 +82,22 @@ async def require_auth(connection: ASGIConnection[Any, Any, Any, Any], _handler:
             refusal = refusal_of(connection, error)
             raise WebSocketException(detail=error.code.value, code=refusal.close_code) from error
         exception = _exception(connection, error)
-        _answer_unless_app_does(connection, exception)
+        _respond_unless_app_does(connection, exception)
         raise exception from error
 
 
 def _exception(connection: ASGIConnection[Any, Any, Any, Any], error: RefusedError | AuthServerError) -> HTTPException:
-    """Return `error` in Litestar's form."""
+    """Return `error` as a Litestar exception."""
     refusal = refusal_of(connection, error)
     extra = {name: value for name, value in refusal.detail.items() if name != "error"}
     return _EXCEPTIONS[refusal.status](detail=refusal.message, headers=refusal.headers, extra=extra)
 
 
-def _answer_unless_app_does(connection: ASGIConnection[Any, Any, Any, Any], exception: HTTPException) -> None:
-    """Have `exception` answered as the middleware would, where no handler of the app takes it.
+def _respond_unless_app_does(connection: ASGIConnection[Any, Any, Any, Any], exception: HTTPException) -> None:
+    """Register a handler that sends the middleware's response, unless a handler of the app takes `exception`.
 
-    Litestar's default handler can send no body but its own; what handles the exceptions of a request stands in the
-    state of that request, which is no public interface: where it is not there, the default handler answers.
+    Litestar's default handler sends a body of its own. The handlers that apply to a request are kept in the state of
+    its scope, which is not a public interface: if they are not found there, the default handler responds.
     """
     handlers: Any = getattr(ScopeState.from_scope(connection.scope), "exception_handlers", None)
     if isinstance(handlers, dict) and not handlers.keys() & {exception.status_code, *type(exception).__mro__}:
@@ -101,6 +112,7 @@ def _refuse(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
 
 
 refusal_handlers: dict[type[Exception] | int, Any] = {RefusedError: _refuse, AuthServerError: _refuse}
-"""For ``exception_handlers=``: what `require_user` and `aload_profile` raise in a handler is answered as the
-middleware would. HTTP only: Litestar has no exception handlers for a WebSocket.
+"""Exception handlers for an app whose handlers call `require_user` or `aload_profile` directly:
+``Litestar(..., exception_handlers=refusal_handlers)``. Clients get the responses that the middleware would send. HTTP
+only: Litestar has no exception handlers for WebSockets.
 """

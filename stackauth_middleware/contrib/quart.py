@@ -1,4 +1,4 @@
-"""Quart: a decorator that passes the user first.
+"""Quart: a decorator that passes the user to a view, and refusals that the app's error handlers see.
 
 ::
 
@@ -47,17 +47,30 @@ def require_auth(
 
 
 def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = False) -> Callable[..., Any]:
-    """Let nobody into `view` whom the middleware does not know, and pass the user as its first argument.
+    """Require a signed-in user, and pass it to `view` as the first argument.
+
+    ::
+
+        @app.get("/me")
+        @require_auth
+        async def me(user: User) -> dict[str, Any]:
+            return user.to_dict()
+
+        @app.get("/plan")
+        @require_auth(profile=True)
+        async def plan(user: User) -> dict[str, Any]: ...
 
     Args:
-        view: a view for requests or WebSockets; a plain function runs in a thread, as Quart runs it.
-        profile: pass the user with the profile, remembered or asked for: ``@require_auth(profile=True)``.
+        view: a view for requests or WebSockets. Quart runs a plain function in a thread.
+        profile: also load the profile of the user from Stack Auth, unless it is cached or a rule has loaded it.
+            Needs `secret_server_key` or `publishable_client_key`.
 
     Raises:
-        werkzeug.exceptions.HTTPException: from the view, where nobody is there or the profile cannot
-            be had; the subclass of the row's status. An error handler of the app may answer it;
-            unanswered it is what the middleware would send.
-        ConfigError: from the view, where no Stack Auth middleware saw the request.
+        werkzeug.exceptions.HTTPException: from the view, if the request is unauthenticated or the profile cannot be
+            loaded: the subclass for the status of the error code, with our exception as ``__cause__``. The error
+            handlers of the app see it; unhandled, the client gets the response that the middleware would send.
+        ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no API
+            key is configured.
     """
     if view is None:
         return partial(require_auth, profile=profile)
@@ -75,17 +88,20 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
 
 
 def _here() -> Any:
-    """Return the request or WebSocket itself: Quart's page for a traceback shows what a proxy stood for no more."""
+    """Return the real object: the proxy is unbound when Quart's debug page renders the traceback."""
     proxy: Any = request if has_request_context() else websocket
     return proxy._get_current_object()
 
 
 async def refuse(error: RefusedError | AuthServerError) -> HTTPException | ResponseReturnValue:
-    """Answer what a view met that calls `require_user` or `aload_profile` itself; an error handler.
+    """Error handler for the exceptions of `require_user` and `aload_profile`, where views call them directly.
 
     ::
 
         app.register_error_handler(RefusedError, refuse)
         app.register_error_handler(AuthServerError, refuse)
+
+    An error handler of the app for the status is called; without one the client gets the response that the
+    middleware would send.
     """
     return await current_app.handle_http_exception(exception_of(_here(), error))

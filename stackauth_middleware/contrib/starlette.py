@@ -1,14 +1,14 @@
-"""Starlette: typed state, and refusals from inside a handler as responses.
+"""Starlette: typed request state, and exception handlers for refusals inside a handler.
 
 ::
 
     async def me(request: Request[AuthState]) -> Response:
         user = request.state["user"]     # User | None
-        user = require_user(request)     # User; else the refusal, by `refusal_handlers`
+        user = require_user(request)         # User, or a 401 sent by `refusal_handlers`
 
     app = Starlette(routes=…, exception_handlers=refusal_handlers)
 
-``@requires("authenticated")`` looks at ``request.auth``: give the middleware ``request_user=True``.
+``@requires("authenticated")`` reads ``request.auth``, which the middleware sets with ``request_user=True``.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = ["AuthState", "refusal_handlers"]
 
 
 class AuthState(TypedDict):
-    """What the middleware writes into ``request.state``, under the default ``state_key``.
+    """Type of ``request.state`` behind the middleware, with the default ``state_key``.
 
-    Inherit from it to type what a lifespan adds beside it.
+    Inherit from it to type what the lifespan of the app adds to the state.
     """
 
     user: User | None
 
 
 async def _refuse(request: HTTPConnection, error: RefusedError | AuthServerError) -> Response | None:
-    """Answer what a handler raised; a WebSocket that has been accepted is closed."""
+    """Return the response for an exception of a handler, or close a WebSocket that cannot get one."""
     refusal = refusal_of(request, error)
     if isinstance(request, WebSocket):
         is_open = request.application_state is not WebSocketState.CONNECTING
@@ -48,5 +48,6 @@ async def _refuse(request: HTTPConnection, error: RefusedError | AuthServerError
 
 
 refusal_handlers: dict[type[Exception], Any] = {RefusedError: _refuse, AuthServerError: _refuse}
-"""For ``exception_handlers=`` of a Starlette or FastAPI app whose handlers call `require_user` or
-`load_profile` themselves: the answers are those of the middleware."""
+"""Exception handlers for a Starlette or FastAPI app whose handlers call `require_user` or `load_profile` directly:
+``Starlette(..., exception_handlers=refusal_handlers)``. Clients get the responses that the middleware would send; an
+accepted WebSocket is closed with 3000, 3003 or 1013 and the error code as the reason."""

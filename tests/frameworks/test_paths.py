@@ -6,11 +6,15 @@ Each handler records that it ran. What it may be reached by is what the rules sa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from litestar import Litestar, asgi
+from litestar.middleware import DefineMiddleware
+from litestar.static_files import create_static_files_router
 
 from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthConfig, StackAuthWSGIMiddleware, User
 
@@ -301,19 +305,19 @@ def test_methods_in_any_case_fall_under_the_rule_of_the_handler_that_they_reach(
 
 @pytest.mark.filterwarnings("ignore:The `root_path` parameter is deprecated")  # and still there in many apps
 @pytest.mark.parametrize("rules", RULES)
-@pytest.mark.parametrize("inside", [False, True], ids=["wrapped", "add_middleware"])
+@pytest.mark.parametrize("mount", ["add_middleware", "wrapped", "wrapped, with the setting"])
 @pytest.mark.parametrize("root_path", ["/r1", "/public", "/public/r1"])
-def test_an_app_that_is_told_its_root_path_on_the_inside(
-    root_path: str, inside: bool, rules: str, loop: Loop, config: Any, headers: Headers
+def test_root_path_stated_by_the_app_is_taken_as_the_setting(
+    root_path: str, mount: str, rules: str, loop: Loop, config: Any, headers: Headers
 ) -> None:
-    """``FastAPI(root_path=…)`` sets it below a door that wraps it; there the setting ``root_path`` says the same."""
+    """``FastAPI(root_path=...)`` sets it in the scope after a middleware that wraps the app has seen the scope."""
     site = sites.fastapi_site(root_path)
-    if inside:
-        settled = config(rules)
+    settled = config(rules, root_path=root_path if mount == "wrapped, with the setting" else "")
+    if mount == "add_middleware":
         site.app.add_middleware(StackAuthASGIMiddleware, config=settled)
         guarded = Guarded(site, settled, loop, site.app)
     else:
-        guarded = Guarded(site, config(rules, root_path=root_path), loop)
+        guarded = Guarded(site, settled, loop)
     asks = [Ask(before + target) for before in ("", root_path) for target in TARGETS]
     assert guarded.trespasses(asks, headers) == []
     assert guarded.ask(Ask(f"{root_path}/admin", headers=headers["admin"])) == ["/admin"]
@@ -383,6 +387,51 @@ def test_a_door_around_litestars_own_mount_sees_less(
     odd = [Ask(f"/sub{target[1:]}") for target in TARGETS if "admin" in target]
     assert [line for line in guarded.trespasses(odd, headers) if " by nobody " in line] == []
     assert guarded.ask(Ask("/subadmin", headers=headers["member"])) == ["/admin"]
+
+
+def test_static_files_of_litestar_fall_under_the_rules_of_their_whole_path(
+    tmp_path: Path, loop: Loop, headers: Headers
+) -> None:
+    """Litestar cuts the path of mounts and static files before it calls middleware given by ``DefineMiddleware``."""
+    tmp_path.joinpath("docs").mkdir()
+    tmp_path.joinpath("docs", "plan.txt").write_text("plan")
+
+    @asgi("/mounted", is_mount=True, copy_scope=True)
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"plan"})
+
+    def status(path: str, who: str, *rules: Rule) -> int:
+        auth = StackAuthConfig(project_id=PROJECT, rules=[*rules, Rule("/docs/**", "public")])
+        app = Litestar(
+            [create_static_files_router("/static", [tmp_path]), mounted],
+            middleware=[DefineMiddleware(StackAuthASGIMiddleware, config=auth)],
+            openapi_config=None,
+            logging_config=None,
+        )
+        return loop.ask(app, Ask(path, headers=headers[who])).status
+
+    for path in ("/static/docs/plan.txt", "/mounted/docs/plan.txt"):
+        assert status(path, "nobody") == 401
+        assert status(path, "member") == 200
+        assert status(path, "nobody", Rule(f"{path[:-8]}*", "public")) == 200
+        assert status(path, "member", Rule(path, check=is_admin)) == 403
+        assert status(path, "admin", Rule(path, check=is_admin)) == 200
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("is_async", [False, True], ids=["wsgi", "asgi"])
+def test_falcon_that_strips_trailing_slashes(
+    is_async: bool, rules: str, loop: Loop, config: Any, headers: Headers
+) -> None:
+    """With ``strip_url_path_trailing_slash`` it takes ``/users//`` for ``/users/{name}`` with an empty name."""
+    site = sites.falcon_asgi_site() if is_async else sites.falcon_wsgi_site()
+    site.app.req_options.strip_url_path_trailing_slash = True
+    guarded = Guarded(site, config(rules), loop)
+    asks = [Ask(target + end) for target in TARGETS for end in ("", "/", "//")]
+    assert guarded.trespasses(asks, headers) == []
+    assert guarded.ask(Ask("/users//", headers=headers["admin"])) == ["/users/{name}"]
+    assert guarded.ask(Ask("/users/a/edit/", headers=headers["admin"])) == ["/users/{name}/edit"]
 
 
 # -- that the table bites -----------------------------------------------------------------------------

@@ -48,12 +48,16 @@ def handlers(site: Site) -> list[Any]:
 
 @every_framework
 def test_handler_receives_verified_user(site: Site, stackauth: LocalStackAuth) -> None:
-    """And sends its fields alone: neither token nor claims."""
+    """The handler sends the fields of the user, without token and claims.
+
+    The response is its own, except that Django's middleware marks it as private.
+    """
     answer = site.get("/me", stackauth.headers(a_claim="canary"))
     (user,) = handlers(site)
     assert (answer.status, answer.body) == (200, user.to_dict())
     assert (user.user_id, user.email) == (JANE["id"], JANE["email"])
-    assert not {"www-authenticate", "cache-control", "retry-after"} & answer.headers.keys()
+    assert not {"www-authenticate", "retry-after"} & answer.headers.keys()
+    assert answer.headers.get("cache-control") == ("private" if site.adapter.module == "django" else None)
 
 
 @every_framework
@@ -190,9 +194,18 @@ def test_background_work_knows_its_user(site: Site, stackauth: LocalStackAuth) -
 
 
 @every_framework
-def test_rules_are_relative_to_root_path(site: Site) -> None:
-    assert site.get("/me", root_path="/r1").status == 401
-    assert site.get("/public/hello", root_path="/r1").status in (200, 404)  # Falcon takes no root path off under ASGI
+def test_rules_are_relative_to_root_path(name: str, stackauth: LocalStackAuth) -> None:
+    """Falcon does not take the root path off under ASGI, and finds no route."""
+    with running(name, root_path="/r1", request_user=True) as site:
+        assert site.get("/me", root_path="/r1").status == 401
+        assert site.get("/public/hello", root_path="/r1").status == (404 if name == "falcon-asgi" else 200)
+
+
+@every_framework
+def test_other_root_path_than_the_setting_opens_no_path(name: str, stackauth: LocalStackAuth) -> None:
+    with running(name, root_path="/r1", request_user=True) as site:
+        assert site.get("/public/hello", root_path="/r2").status == 401
+        assert site.ran == []
 
 
 @every_framework

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
@@ -11,7 +11,6 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import stackauth_middleware
 from stackauth_middleware import ConfigError, Rule, StackAuthASGIMiddleware, User
-from stackauth_middleware.contrib import fastapi as contrib
 from stackauth_middleware.contrib.fastapi import current_profile, current_user, optional_user
 from stackauth_middleware.testing import LocalStackAuth
 
@@ -23,15 +22,15 @@ from .site import running
 # -- the user arrives ---------------------------------------------------------------------------------
 
 
-def test_the_dependencies_can_be_called_by_hand(stackauth: LocalStackAuth) -> None:
-    """As an app does that guards something by a dependency of its own."""
+def test_dependencies_can_be_called_directly(stackauth: LocalStackAuth) -> None:
+    """An app may call them in a dependency of its own."""
     app = FastAPI()
     app.add_middleware(StackAuthASGIMiddleware, config=cases.config())
 
     @app.get("/me")
     async def me(request: Request) -> list[str | None]:
-        user, somebody = await current_user(request), await optional_user(request)
-        assert user is somebody
+        user = await current_user(request)
+        assert await optional_user(request) is user
         return [user.email, (await current_profile(request)).id]
 
     assert TestClient(app).get("/me", headers=stackauth.headers()).json() == [JANE["email"], JANE["id"]]
@@ -40,8 +39,8 @@ def test_the_dependencies_can_be_called_by_hand(stackauth: LocalStackAuth) -> No
 # -- dependency_overrides -----------------------------------------------------------------------------
 
 
-def test_dependency_overrides_put_a_user_in(stackauth: LocalStackAuth) -> None:
-    """For ``CurrentUser`` and ``Depends(current_user)`` alike; taken out again, the rules hold again."""
+def test_dependency_overrides_replace_user(stackauth: LocalStackAuth) -> None:
+    """For ``CurrentUser`` as for ``Depends(current_user)``. Without the overrides the request is refused again."""
     with running("fastapi") as site:
         site.get("/me", stackauth.headers())
         user = site.ran.pop()
@@ -54,17 +53,11 @@ def test_dependency_overrides_put_a_user_in(stackauth: LocalStackAuth) -> None:
         assert site.get("/public/guarded").status == 401
 
 
-def test_the_names_of_the_core_are_the_same_dependencies() -> None:
-    """So that an override by either name holds for both."""
-    assert contrib.get_user is optional_user
-    assert contrib.require_user is current_user
-
-
 # -- the docs -----------------------------------------------------------------------------------------
 
 
-def test_the_docs_have_a_button_that_works(stackauth: LocalStackAuth) -> None:
-    """It sends the token as Swagger UI does with a bearer scheme, on the routes that say they take one."""
+def test_authorize_button_of_docs_sends_accepted_token(stackauth: LocalStackAuth) -> None:
+    """Swagger UI sends a bearer token to the routes whose operation names the security scheme."""
     docs = [Rule(path, "public") for path in ("/docs", "/openapi.json")]
     with running("fastapi", rules=[*cases.RULES, *docs]) as site:
         assert site.get("/docs").status == 200
@@ -78,8 +71,8 @@ def test_the_docs_have_a_button_that_works(stackauth: LocalStackAuth) -> None:
         assert "parameters" not in operation
 
 
-def test_the_button_can_be_had_for_every_route(stackauth: LocalStackAuth) -> None:
-    """For routes that the rules alone close; so that what is tried out in the docs is signed."""
+def test_app_dependency_adds_security_scheme_to_every_route(stackauth: LocalStackAuth) -> None:
+    """Also to routes that only a rule protects, so that the docs send a token to them."""
     app = FastAPI(dependencies=[Depends(optional_user)])
 
     @app.get("/closed-by-a-rule")
@@ -88,11 +81,11 @@ def test_the_button_can_be_had_for_every_route(stackauth: LocalStackAuth) -> Non
     assert app.openapi()["paths"]["/closed-by-a-rule"]["get"]["security"] == [{"StackAuth": []}]
 
 
-# -- coming from the documented snippet ---------------------------------------------------------------
+# -- the snippet of Stack Auth's documentation --------------------------------------------------------
 
 
-def test_the_documented_snippet_needs_another_import(stackauth: LocalStackAuth) -> None:
-    """The route is the snippet's own but for the type of its user; the dependency is imported, not written."""
+def test_stack_auth_documentation_snippet_works_with_another_import(stackauth: LocalStackAuth) -> None:
+    """Only the type of the user differs from the snippet; the dependency is imported instead of written."""
     from stackauth_middleware.contrib.fastapi import current_user as get_current_user
 
     app = FastAPI()
@@ -120,8 +113,8 @@ def test_the_documented_snippet_needs_another_import(stackauth: LocalStackAuth) 
 
 
 @pytest.mark.parametrize("name", ["get_user", "require_user", "load_profile", "aload_profile"])
-def test_the_functions_of_the_core_are_no_dependencies(name: str) -> None:
-    """Building the app fails, and says what to import; a request would have been told 422."""
+def test_functions_of_package_are_rejected_as_dependencies(name: str) -> None:
+    """Building the app fails and names the replacement. Otherwise each request would get a 422."""
     app = FastAPI()
     function = getattr(stackauth_middleware, name)
     with pytest.raises(ConfigError, match=r"stackauth_middleware\.contrib\.fastapi"):
@@ -130,26 +123,12 @@ def test_the_functions_of_the_core_are_no_dependencies(name: str) -> None:
         async def handler(user: Any = Depends(function)) -> None: ...  # noqa: B008
 
 
-def test_the_same_names_from_here_are(stackauth: LocalStackAuth) -> None:
-    with running("fastapi") as site:
-
-        @site.application.get("/optional/by-name")
-        def by_name(
-            user: Annotated[User | None, Depends(contrib.get_user)],
-            same: Annotated[User, Depends(contrib.require_user)],
-        ) -> bool:
-            return user is same
-
-        assert site.get("/optional/by-name", stackauth.headers()).body is True
-        assert site.get("/optional/by-name").body["code"] == "missing_token"
-
-
 # -- handlers of the app's own --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", [401, HTTPException, StarletteHTTPException])
 def test_own_handler_of_any_kind_takes_refusal(key: Any, stackauth: LocalStackAuth) -> None:
-    """Before and after another app has been answered for: what is put in a table of handlers is in no other's."""
+    """Also after a refusal in another app: the handler added for it is not added to this app."""
     with running("fastapi") as other:
         assert other.get("/public/guarded").body["code"] == "missing_token"
     with running("fastapi") as site:

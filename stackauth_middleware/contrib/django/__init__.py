@@ -6,8 +6,8 @@
     MIDDLEWARE = [..., "stackauth_middleware.contrib.django.StackAuthMiddleware", ...]
     STACK_AUTH = {"PROJECT_ID": "…", "RULES": [Rule("/healthz", "public")]}
 
-The keys of ``STACK_AUTH`` are the settings of `StackAuthConfig` in capitals; what is left out comes
-from the environment, and without a ``STACK_AUTH`` everything does. For Django REST framework see `drf`.
+The keys of ``STACK_AUTH`` are the settings of `StackAuthConfig` in capitals. Settings that are left out, or all of
+them without ``STACK_AUTH``, come from the environment. For Django REST framework see `drf`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The app that adds our checks to ``manage.py check``: of ``STACK_AUTH``, and of the order in ``MIDDLEWARE``."""
+"""App config that adds checks of ``STACK_AUTH`` and of the order of ``MIDDLEWARE`` to ``manage.py check``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CORS = "corsheaders.middleware.CorsMiddleware"
 
 
 class StackAuthAppConfig(AppConfig):
-    """Registers the checks. There are no models, templates or commands."""
+    """App config that registers the checks. There are no models, templates or commands."""
 
     name = "stackauth_middleware.contrib.django"
     label = "stackauth"
@@ -30,12 +30,12 @@ class StackAuthAppConfig(AppConfig):
     def ready(self) -> None:
         checks.register(check_settings, checks.Tags.security)
         checks.register(check_middleware, checks.Tags.security)
-        with suppress(ConfigError):  # which is reported by the check, and raised where a server starts
-            stack_auth_config()  # the fixture `stackauth` takes the project from it, before any request
+        with suppress(ConfigError):  # reported by the check, and raised when a server starts
+            stack_auth_config()  # the fixture `stackauth` reads the project of the newest config
 
 
 def check_settings(**options: Any) -> list[checks.CheckMessage]:
-    """Report a ``STACK_AUTH`` that no server could start with."""
+    """Return an error if ``STACK_AUTH`` is invalid, so that no server could start."""
     try:
         stack_auth_config()
     except ConfigError as error:
@@ -44,14 +44,14 @@ def check_settings(**options: Any) -> list[checks.CheckMessage]:
 
 
 def check_middleware(**options: Any) -> list[checks.CheckMessage]:
-    """Report a ``MIDDLEWARE`` in which requests get past us, or in which our answers cannot be read."""
+    """Return errors and warnings for a ``MIDDLEWARE`` that leaves requests unauthenticated or refusals unreadable."""
     entries = list(settings.MIDDLEWARE)
     ours = [at for at, entry in enumerate(entries) if _is_ours(entry)]
     if len(ours) != 1:
         return [
             checks.Error(
                 f"MIDDLEWARE has {len(ours)} Stack Auth middlewares.",
-                hint=f"It must have {_MIDDLEWARE!r}, once; without it nobody is asked for a token.",
+                hint=f"It must have {_MIDDLEWARE!r}, exactly once: without it requests are not authenticated.",
                 id="stackauth.E002",
             )
         ]
@@ -61,7 +61,7 @@ def check_middleware(**options: Any) -> list[checks.CheckMessage]:
         found.append(
             checks.Error(
                 f"{_FETCH!r} stands above the Stack Auth middleware.",
-                hint=f"Move it below, and leave {_UPDATE!r} above: otherwise it answers requests without a token.",
+                hint=f"Move it below, and leave {_UPDATE!r} above: otherwise cached pages are served without a token.",
                 id="stackauth.E003",
             )
         )
@@ -96,7 +96,7 @@ def check_middleware(**options: Any) -> list[checks.CheckMessage]:
 
 
 def _has_channels() -> bool:
-    """Say whether Channels is in use. Its server, Daphne, is installed as an app where Channels itself is not."""
+    """Return whether Channels is in use. Its server Daphne may be the only one of the two in ``INSTALLED_APPS``."""
     named = {entry.partition(".")[0] for entry in settings.INSTALLED_APPS}
     return "channels" in named or ("daphne" in named and find_spec("channels") is not None)
 
@@ -105,7 +105,7 @@ def _is_ours(entry: str) -> bool:
     try:
         middleware = import_string(entry)
     except ImportError:
-        return False  # Django says so itself, when it starts
+        return False  # Django itself raises when it starts
     return isinstance(middleware, type) and issubclass(middleware, StackAuthMiddleware)
 
 
@@ -113,4 +113,4 @@ def _names_origins() -> bool:
     try:
         return bool(stack_auth_config().cors_origins)
     except ConfigError:
-        return True  # that is E001's
+        return True  # reported as E001

@@ -1,4 +1,4 @@
-"""A decorator for views, sync and async, in the manner of Django's ``login_required``."""
+"""Decorator for sync and async views, like Django's ``login_required``."""
 
 from __future__ import annotations
 
@@ -33,19 +33,28 @@ def require_auth(
 
 
 def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = False) -> Callable[..., Any]:
-    """Let nobody into `view` whom the middleware does not know; in it ``request.stack_user`` is never None.
+    """Require a signed-in user: in the view ``request.stack_user`` is never None.
+
+    ::
+
+        @require_auth
+        def me(request: SignedInRequest) -> JsonResponse:
+            return JsonResponse(request.stack_user.to_dict())
+
+    The response is marked as private, so that ``@cache_page`` above the decorator does not store it for others.
 
     Args:
-        view: a function, plain or ``async``; for classes ``@method_decorator(require_auth, name="dispatch")``.
-        profile: have the profile in ``request.stack_user.profile``, remembered or asked for:
-            ``@require_auth(profile=True)``. On a class whose handlers are ``async``, call `aload_profile`.
+        view: a plain or ``async`` function. For a class use ``@method_decorator(require_auth, name="dispatch")``.
+        profile: also load the profile, as ``request.stack_user.profile``, unless it is cached or a rule has loaded it.
+            Needs `secret_server_key` or `publishable_client_key`. In a class whose handlers are ``async``, call
+            `aload_profile` instead.
 
     Raises:
-        RefusedError: from the view, where nobody is there or Stack Auth refuses the token.
-            `StackAuthMiddleware` answers it.
-        AuthServerError: from the view, where Stack Auth cannot be asked for the profile; likewise.
-        ConfigError: from the view, where no Stack Auth middleware saw the request, or where no key is
-            set to ask for a profile with.
+        RefusedError: from the view, if the request is unauthenticated, or if Stack Auth rejects the token or the user.
+            `StackAuthMiddleware` turns it into the response that it sends itself.
+        AuthServerError: from the view, if Stack Auth could not be reached. Handled in the same way.
+        ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no API
+            key is configured.
     """
     if view is None:
         return partial(require_auth, profile=profile)
@@ -70,7 +79,7 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
 
 
 def _private(request: HttpRequest, response: Any) -> Any:
-    """Mark `response` as one user's: ``@cache_page`` above the view would store it before the middleware does."""
+    """Mark `response` as private before ``@cache_page`` above the view stores it: the middleware would be too late."""
     authenticated = request.META.get(OUTCOME)
     if isinstance(response, HttpResponseBase) and isinstance(authenticated, Authenticated):
         set_headers(response, private_headers(response.items(), vary_names(authenticated.config.token_sources)))

@@ -6,7 +6,7 @@
         "DEFAULT_AUTHENTICATION_CLASSES": ["stackauth_middleware.contrib.django.drf.StackAuthAuthentication"],
     }
 
-djangorestframework-stubs declares ``request.user`` as a row of Django's; `require_user` returns our type.
+djangorestframework-stubs types ``request.user`` as a Django model; `require_user` returns our type.
 """
 
 from __future__ import annotations
@@ -26,20 +26,23 @@ __all__ = ["StackAuthAuthentication"]
 
 
 class StackAuthAuthentication(BaseAuthentication):
-    """Authenticates by what `StackAuthMiddleware` left. Looks at no header, and refuses nobody."""
+    """Authentication class that returns the user that `StackAuthMiddleware` verified.
+
+    It reads no header and never refuses a request: the permissions of the view decide about unauthenticated ones.
+    """
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
-        """Return the user, or None for nobody: then the permissions of the view decide."""
+        """Return the user, or None for an unauthenticated request."""
         user = get_user(request)
         return None if user is None else (self.user_for(user), None)
 
     def user_for(self, user: User) -> Any:
-        """Return what becomes ``request.user``.
+        """Return the object that becomes ``request.user``.
 
-        Override it where permissions or throttles want a row of your own, with ``pk`` and ``has_perm``.
+        Override it if permissions or throttles need a Django model, with ``pk`` and ``has_perm``.
         """
         return user
 
     def authenticate_header(self, request: Request) -> str:
-        """Return the challenge of the 401 that a view's permissions send."""
+        """Return the ``WWW-Authenticate`` value of the 401 that a view's permissions send."""
         return challenge_of(ErrorCode.MISSING_TOKEN, stack_auth_config().realm)

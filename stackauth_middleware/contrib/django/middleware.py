@@ -1,6 +1,6 @@
-"""The third door: through Django's own middleware chain, which its test clients pass too.
+"""Middleware for Django's ``MIDDLEWARE``, which Django's test clients pass as well.
 
-It asks the same gate as the doors that wrap an app, through the same edges, and leaves the same keys.
+It uses the same flow and runners as the ASGI and WSGI middleware, and publishes the outcome under the same keys.
 """
 
 from __future__ import annotations
@@ -31,26 +31,28 @@ from ...errors import AuthServerError, ConfigError, RefusedError
 from .._shared import respond_to
 
 _NO_OCTETS_OF_UTF8 = re.compile("%[89A-F][0-9A-F]")
-"""How Django writes octets of a path that are no UTF-8. No such path is plain."""
+"""How Django escapes bytes of a path that are not UTF-8. Such a path is not plain."""
 
 _FROM_ENVIRONMENT: dict[str, Any] = {}
 _made: tuple[object, StackAuthConfig] | None = None
 
 
 class StackAuthRequest(HttpRequest):
-    """Any request behind the middleware; for annotations."""
+    """Type of any request behind the middleware. For annotations only: Django makes no instances of it."""
 
     stack_user: User | None
 
 
 class SignedInRequest(HttpRequest):
-    """A request in a view that `require_auth` guards; for annotations."""
+    """Type of a request in a view decorated with `require_auth`. For annotations only."""
 
     stack_user: User
 
 
 def stack_auth_config() -> StackAuthConfig:
-    """Return the config that ``settings.STACK_AUTH`` is, or is made into: the same one each time.
+    """Return the config of ``settings.STACK_AUTH``, the same object as long as the setting is the same.
+
+    Pass it to a `StackAuthASGIMiddleware` around the WebSockets of Channels, so that both share caches.
 
     Raises:
         ConfigError: the setting is wrong.
@@ -74,20 +76,20 @@ def _config_of(given: object) -> StackAuthConfig:
 
 
 class StackAuthMiddleware:
-    """Let only verified Stack Auth users through to the views, as ``request.stack_user``.
+    """Authenticate each request, and set ``request.stack_user`` to the verified user or None.
 
-    A refused request reaches neither a view nor what stands below in ``MIDDLEWARE``. Answers on routes
-    that are not public get ``Vary`` and ``Cache-Control: private``, as `private_headers` says. ``request.user``
-    is left to Django. A `RefusedError` or `AuthServerError` that a view raises, as `require_user` and
-    `load_profile` do, is answered as the middleware itself would.
+    A refused request reaches no view, and no middleware below this one. Responses on paths that are not public get
+    ``Vary`` and ``Cache-Control: private``. ``request.user`` belongs to Django and is not set. A `RefusedError` or
+    `AuthServerError` raised in a view, as by `require_user` or `load_profile`, becomes the response that the
+    middleware itself would send.
 
     Args:
-        get_response: the rest of the chain, sync or async.
+        get_response: the rest of the middleware chain, sync or async.
 
     Raises:
-        ConfigError: ``settings.STACK_AUTH`` is wrong.
+        ConfigError: ``settings.STACK_AUTH`` is invalid; when the server starts.
 
-    Not promised: anything before the first request. Django knows no lifespan to fetch the keys in.
+    Not promised: that keys are fetched before the first request. Django has no lifespan.
     """
 
     sync_capable = True
@@ -127,7 +129,7 @@ class StackAuthMiddleware:
             outcome = step
         elif under_asgi:
             outcome = await self._async_runner.run(step)
-        else:  # each request has an event loop of its own, which no connection could outlive
+        else:  # each request has an event loop of its own, and connections could not be kept in it
             outcome = await sync_to_async(partial(self._runner.run, step), thread_sensitive=False)()
         if isinstance(outcome, Refused):
             return _http_response(outcome.response)
@@ -138,7 +140,7 @@ class StackAuthMiddleware:
         return response
 
     def _finished(self, outcome: Outcome, response: HttpResponseBase) -> HttpResponseBase:
-        """Change what must not leave as the view made it: the answer to a preflight, and that to a user."""
+        """Strip the response to a preflight, and mark a response to a user as private."""
         if outcome.is_preflight:
             _empty(response)
         elif outcome.per_user and not isinstance(response, _RefusalResponse):
@@ -146,7 +148,7 @@ class StackAuthMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer a refusal that a view met; leave every other exception alone."""
+        """Return the response to a refusal raised in a view, and None for any other exception."""
         if not isinstance(exception, RefusedError | AuthServerError):
             return None
         return _http_response(respond_to(request, exception))
@@ -154,14 +156,14 @@ class StackAuthMiddleware:
     def _authorize(self, request: HttpRequest, *, under_asgi: bool) -> Outcome | Script[Outcome]:
         try:
             record = self._request_record(request)
-        except Exception:  # any: what is no environ can fail in any way
+        except Exception:  # any: reading an object that is not an environ can fail in any way
             return self._flow.unreadable()
         return self._flow.authorize(record, clocks(), defer_refresh=under_asgi, in_event_loop=under_asgi)
 
     def _request_record(self, request: HttpRequest) -> RequestRecord:
-        """Return what the other middlewares would see, with the path that Django routes on.
+        """Return the request record, with the path that Django routes on.
 
-        Django takes the root path off itself, under ASGI too, so what a scope claims cannot mislead.
+        Django removes the root path itself, also under ASGI, so a root path chosen by a client has no effect.
         """
         scope, path = getattr(request, "scope", None), request.path_info
         if scope is None:
@@ -173,7 +175,7 @@ class StackAuthMiddleware:
         return RequestRecord(record.method, path or "/", root_path, record.headers)
 
     def _refresh(self, **signal: Any) -> None:
-        """Refresh stale key sets in the thread that has closed a response, when nobody waits for it."""
+        """Refresh stale key sets in the thread that has closed a response, when no client waits for it."""
         if self._stale and not in_event_loop():
             stale, self._stale = self._stale, frozenset()
             for user_type in stale:
@@ -181,25 +183,25 @@ class StackAuthMiddleware:
 
 
 def _publish(request: HttpRequest, outcome: Outcome) -> None:
-    """Leave what the doors leave, where they leave it, and the user on the request."""
+    """Write the outcome where `get_user` finds it, and the user on the request."""
     for written in (request.META, getattr(request, "scope", request.META)):
         publish(written, outcome)
     cast("StackAuthRequest", request).stack_user = outcome.user
 
 
 class _RefusalResponse(HttpResponse):
-    """A refusal: no cache may store it, whoever it was for."""
+    """Response to a refusal. It has ``Cache-Control: no-store`` already, and is not marked as private."""
 
 
 def _http_response(response: Response) -> HttpResponse:
     made = _RefusalResponse(response.body, status=response.status, headers=dict(response.headers))
-    if "Content-Type" not in dict(response.headers):  # Django gives one to every response
+    if "Content-Type" not in dict(response.headers):  # Django adds one to every response
         del made["Content-Type"]
     return made
 
 
 def _empty(response: HttpResponseBase) -> None:
-    """Leave of the answer to a preflight its status and CORS headers. What it would have streamed is closed with it."""
+    """Reduce the response to a preflight to its status and CORS headers. A stream is closed with the response."""
     if isinstance(response, StreamingHttpResponse):
         response.streaming_content = _nothing() if response.is_async else ()
     else:
@@ -214,7 +216,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 def set_headers(response: HttpResponseBase, headers: list[tuple[str, str]]) -> None:
-    """Give `response` the `headers` and no others."""
+    """Replace all headers of `response` by `headers`."""
     for name in {name for name, _ in response.items()} - {name for name, _ in headers}:
         del response[name]
     for name, value in headers:

@@ -288,18 +288,19 @@ def let_in(request: HttpRequest) -> HttpResponse:
 
 
 class Doors:
-    """A project with one view for all paths, behind Django's middleware and behind one that wraps it, which is told to
-    mark private answers as the former always does.
+    """A project with one view for all paths, behind Django's middleware and behind one that wraps it.
+
+    The latter needs settings for what Django's does always: trust the root path, and mark responses as private.
     """
 
     def __init__(self, door: Any, application: Any) -> None:
-        config = cases.config(rules=[*RULES, Rule("/public/x", check=lambda user: False), Rule("/é", "public")])
-        private = cases.config(rules=config.rules, private_responses=True)
+        config = cases.config(rules=[Rule("/public/x", check=lambda user: False), *RULES, Rule("/é", "public")])
+        wrapping = cases.config(rules=config.rules, private_responses=True, root_path="scope")
         self.project = {"ROOT_URLCONF": (re_path("", let_in),), "STACK_AUTH": config, "ALLOWED_HOSTS": ["*"]}
         with override_settings(**self.project, MIDDLEWARE=[OURS]):
             self.ours = application()
         with override_settings(**self.project, MIDDLEWARE=[]):
-            self.door = door(application(), config=private)
+            self.door = door(application(), config=wrapping)
 
     def compare(self, ask: Callable[[Any], Any]) -> None:
         """The answers are the same to the letter, refusals above all."""

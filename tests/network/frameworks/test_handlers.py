@@ -160,11 +160,11 @@ def _urls() -> Iterator[None]:
 
 @pytest.mark.parametrize("where", ["/sync", "/async"])
 def test_a_handler_of_either_kind_loads_the_profile(where: str, site: Handle, up: Upstream) -> None:
-    """Each time anew, over a handful of connections whatever loops and threads the framework makes."""
-    token = up.token(up.local.users.create(display_name="Jane"))
-    for _ in range(20):
+    """Each profile over a handful of connections, whatever loops and threads the framework makes."""
+    for number in range(20):
+        token = up.token(up.local.users.create(display_name=f"Jane {number}"))
         answer = site(Ask(where, headers={"x-stack-access-token": token}))
-        assert (answer.status, json.loads(answer.body)) == (200, {"name": "Jane"})
+        assert (answer.status, json.loads(answer.body)) == (200, {"name": f"Jane {number}"})
     assert len(up.calls) == 20
     assert up.connections <= 3
 
