@@ -30,10 +30,16 @@ def profile(up: Upstream, exchange: Exchange) -> bytes:
 
 
 class Way(NamedTuple):
-    """A way to be dead: how users/me is answered, and how many attempts one request makes of it."""
+    """A way for users/me to fail.
+
+    Attributes:
+        me: makes the answer to users/me.
+        keeps_connection: whether an answer arrives, so that the connection goes back to the pool. Otherwise a call
+            that went out on a pooled connection is sent once more, on a new one.
+    """
 
     me: Callable[[Upstream], Me]
-    attempts: int = 1
+    keeps_connection: bool = True
 
 
 def _said(text: str, then: str = "reset") -> Way:
@@ -43,7 +49,7 @@ def _said(text: str, then: str = "reset") -> Way:
         exchange.send(text)
         getattr(exchange, then)()
 
-    return Way(lambda up: me)
+    return Way(lambda up: me, keeps_connection=False)
 
 
 def _replied(body: Any, status: int = 200, **headers: str) -> Way:
@@ -90,16 +96,16 @@ def _another(up: Upstream) -> Me:
     return lambda exchange: exchange.reply(other)
 
 
-LATE = 0.1
+LATE = 0.2
 """Seconds that a request may take where waiting is the subject."""
 WAITING = {"hanging", "hanging in the header", "hanging in the body", "dripping"}
 WAYS = {
-    "closed before an answer": Way(lambda up: lambda exchange: exchange.close(), attempts=2),
-    "reset": Way(lambda up: lambda exchange: exchange.reset(), attempts=2),
-    "hanging": Way(lambda up: lambda exchange: exchange.hold()),
+    "closed before an answer": Way(lambda up: lambda exchange: exchange.close(), keeps_connection=False),
+    "reset": Way(lambda up: lambda exchange: exchange.reset(), keeps_connection=False),
+    "hanging": Way(lambda up: lambda exchange: exchange.hold(), keeps_connection=False),
     "hanging in the header": _said("HTTP/1.1 200 OK\r\nContent-", then="hold"),
-    "hanging in the body": Way(lambda up: _cut_off(up, "hold")),
-    "dripping": Way(lambda up: lambda exchange: exchange.drip("HTTP/1.1 200 OK\r\n\r\n{}")),
+    "hanging in the body": Way(lambda up: _cut_off(up, "hold"), keeps_connection=False),
+    "dripping": Way(lambda up: lambda exchange: exchange.drip("HTTP/1.1 200 OK\r\n\r\n{}"), keeps_connection=False),
     "500": _replied(b"Internal Server Error", 500),
     "502 in HTML": _replied(b"<html>Bad Gateway</html>", 502, Content_Type="text/html"),
     "503": _replied(b"", 503),
@@ -109,8 +115,8 @@ WAYS = {
     "404": _replied(b"Not found", 404),
     "401 without a code": _replied({"error": "Unauthorized"}, 401),
     "an unknown code": _replied({"code": "A_CODE_OF_TOMORROW", "error": "words"}, 401),
-    "reset in mid body": Way(lambda up: _cut_off(up, "reset")),
-    "closed in mid body": Way(lambda up: _cut_off(up, "close")),
+    "reset in mid body": Way(lambda up: _cut_off(up, "reset"), keeps_connection=False),
+    "closed in mid body": Way(lambda up: _cut_off(up, "close"), keeps_connection=False),
     "HTML": _replied(b"<html>200 OK</html>", Content_Type="text/html"),
     "{}": _replied({}),
     "null": _replied(b"null"),
@@ -151,11 +157,15 @@ def test_every_way_to_be_dead_is_a_503(name: str, door: Kind, up: Upstream, warp
         up.me = way.me(up)
         attempts.since()
         down(site.ask(tokens[0]))
-        assert attempts.since() == way.attempts
+        assert attempts.since() == (1 if way.keeps_connection or door == "trio" else 2)
+        # A failure on a pooled connection counts only with the second attempt, for which no time is left here.
+        uncounted = name == "hanging in the body"
         for token in tokens[1:4]:
             down(site.ask(token))
+        if uncounted:
+            down(site.ask(tokens[7]))
         down(site.ask(tokens[4]), retry_after="10")
-        assert attempts.since() == 4 * way.attempts
+        assert attempts.since() == 4 + uncounted
         for token in tokens * 10:
             answer = site.ask(token)
             assert answer.status == 503
@@ -163,7 +173,7 @@ def test_every_way_to_be_dead_is_a_503(name: str, door: Kind, up: Upstream, warp
         assert attempts.since() == 0
         warp.pass_by(10)
         assert site.ask(tokens[5]).status == site.ask(tokens[6]).status == 503
-        assert attempts.since() == way.attempts
+        assert attempts.since() == 1
         warp.pass_by(10)
         up.me = None
         assert site.ask(tokens[0]).status == site.ask(tokens[1]).status == 200
@@ -215,7 +225,7 @@ def test_a_server_that_is_gone(door: Kind, up: Upstream, warp: Warp, attempts: A
         for token in tokens[1:5]:
             down(site.ask(token))
         down(site.ask(tokens[5]), retry_after="10")
-        assert attempts.since() == 1 + 5 * 2
+        assert attempts.since() == 1 + 5
         for _ in range(50):
             down(site.ask(tokens[6]), retry_after="10")
         assert attempts.since() == 0
@@ -262,7 +272,7 @@ def test_many_at_once_do_not_wait_one_after_another(door: Kind, up: Upstream) ->
         answers = site.ask_all([Ask(token)] * 30, at_once=30)
         assert time.monotonic() - started < 2
     assert {answer.status for answer in answers} == {503}
-    assert len(up.calls) == 2
+    assert len(up.calls) == 1 + 2  # on the pooled connection, then on a new one
 
 
 # -- throttling ---------------------------------------------------------------------------------------

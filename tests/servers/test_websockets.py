@@ -137,13 +137,13 @@ def test_accepted_to_be_told_apart(served: Served, local: LocalStackAuth) -> Non
 def test_the_sub_protocol_carrier(served: Served, local: LocalStackAuth) -> None:
     """A browser's one way to send a token; the app never sees it, and nothing but the marker is echoed."""
     token = local.token()
-    with opened(served, "/carrier", subprotocols=["stackauth", token]) as socket:
+    with opened(served, "/token_source", subprotocols=["stackauth", token]) as socket:
         assert socket.subprotocol == "stackauth"
         assert seen_by_the_app(socket) == {"id": JANE, "offered": [], "header": []}
-    with opened(served, "/carrier", subprotocols=["v2", "stackauth", token, "chat"]) as socket:
+    with opened(served, "/token_source", subprotocols=["v2", "stackauth", token, "chat"]) as socket:
         assert socket.subprotocol == "chat"
         assert seen_by_the_app(socket) == {"id": JANE, "offered": ["v2", "chat"], "header": ["v2, chat"]}
-    with opened(served, "/carrier", local.headers(), ["chat"]) as socket:
+    with opened(served, "/token_source", local.headers(), ["chat"]) as socket:
         assert socket.subprotocol == "chat"
         assert seen_by_the_app(socket)["id"] == JANE
 
@@ -151,7 +151,7 @@ def test_the_sub_protocol_carrier(served: Served, local: LocalStackAuth) -> None
 def test_the_sub_protocol_carrier_refused(served: Served, local: LocalStackAuth) -> None:
     expired = local.token(expires_in=-60)
     for offered, code in ((["stackauth", expired], "expired_token"), (["stackauth"], "invalid_request")):
-        response = refusal(served, "/carrier", subprotocols=offered)
+        response = refusal(served, "/token_source", subprotocols=offered)
         if served.name in WITH_EXTENSION:
             assert json.loads(response.body)["code"] == code
         assert "sec-websocket-protocol" not in response.headers
