@@ -134,7 +134,9 @@ def _asked_wsgi(app: Callable[..., Any], headers: dict[str, str]) -> tuple[int, 
 
 
 @pytest.mark.parametrize("block", blocks("app"))
-def test_app_refuses_without_token_and_answers_with_one(block: Block, stackauth: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_app_refuses_without_token_and_answers_with_one(
+    block: Block, stackauth: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = executed(block, monkeypatch)[block.argument.partition(" in ")[0]]
     status, body = asked(app, {})
     assert (status, body["code"]) == (401, "missing_token")
@@ -174,7 +176,10 @@ def test_tests_on_a_page_pass(page: str, tmp_path: Path) -> None:
     for name, block in names_and_blocks:
         with (tmp_path / name).open("a", encoding="utf-8") as file:
             file.write(block.code + "\n")
-    for kind, command in (("pytest", ["pytest", "-q", "-p", "no:cacheprovider", "-p", "no:faker"]), ("unittest", ["unittest"])):
+    for kind, command in (
+        ("pytest", ["pytest", "-q", "-p", "no:cacheprovider", "-p", "no:faker"]),
+        ("unittest", ["unittest"]),
+    ):
         shown = [block for block in files if block.kind == kind]
         if not shown:
             continue
