@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: every Python block is run, or a marker says why it cannot be; what they cite exists.
+"""The README and docs/: every Python block is run, or a marker says why it cannot be; what they cite exists.
 
 The comment before a block says how it is run:
 
@@ -30,7 +30,6 @@ from wsgiref.util import setup_testing_defaults
 
 import httpx
 import pytest
-from asgi_lifespan import LifespanManager
 
 from stackauth_middleware import StackAuthWSGIMiddleware, User
 from stackauth_middleware._core import cors, rate_limited_log
@@ -67,11 +66,8 @@ def blocks_of(text: str, page: str) -> Iterator[Block]:
         yield Block(page, line, kind, argument, re.sub(f"^{match[2]}", "", match[3], flags=re.MULTILINE))
 
 
-BLOCKS = [
-    block
-    for path in (ROOT / "README.md", *PAGES)
-    for block in blocks_of(path.read_text("utf-8"), path.relative_to(ROOT).as_posix())
-]
+SOURCES = (ROOT / "README.md", *PAGES)
+BLOCKS = [block for path in SOURCES for block in blocks_of(path.read_text("utf-8"), path.relative_to(ROOT).as_posix())]
 
 
 def blocks(*kinds: str) -> list[Any]:
@@ -93,7 +89,7 @@ def executed(block: Block, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_every_python_fence_is_found_and_says_how_it_is_run() -> None:
     """Counted in another way than the blocks are: a fence that the pattern misses is a failure here."""
     fence = re.compile(r"^\s*`{3,}\s*(?:python|py|pycon)\b", re.MULTILINE)
-    assert len(BLOCKS) == sum(len(fence.findall(path.read_text("utf-8"))) for path in (ROOT / "README.md", *PAGES))
+    assert len(BLOCKS) == sum(len(fence.findall(path.read_text("utf-8"))) for path in SOURCES)
     wrong = [str(block) for block in BLOCKS if block.kind not in KINDS or (block.kind != "run" and not block.argument)]
     assert wrong == [], "each needs a marker, see above"
     for block in BLOCKS:
@@ -113,12 +109,19 @@ def asked(app: Any, headers: dict[str, str]) -> tuple[int, Any]:
 
 
 async def _asked_asgi(app: Any, headers: dict[str, str]) -> tuple[int, Any]:
-    async with (
-        LifespanManager(app) as manager,
-        httpx.AsyncClient(transport=httpx.ASGITransport(manager.app), base_url="http://127.0.0.1") as client,
-    ):
+    """Send the request while the app's lifespan runs, without which Sanic and BlackSheep answer nothing."""
+    events: asyncio.Queue[Any] = asyncio.Queue()
+    answers: asyncio.Queue[Any] = asyncio.Queue()
+    lifespan = asyncio.create_task(
+        app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, events.get, answers.put)
+    )
+    await events.put({"type": "lifespan.startup"})
+    assert (await asyncio.wait_for(answers.get(), timeout=30))["type"] == "lifespan.startup.complete"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         response = await client.get("/me", headers=headers)
-        return response.status_code, response.json()
+    await events.put({"type": "lifespan.shutdown"})
+    await lifespan
+    return response.status_code, response.json()
 
 
 def _asked_wsgi(app: Callable[..., Any], headers: dict[str, str]) -> tuple[int, Any]:
@@ -133,6 +136,7 @@ def _asked_wsgi(app: Callable[..., Any], headers: dict[str, str]) -> tuple[int, 
         getattr(body, "close", lambda: None)()
 
 
+@pytest.mark.filterwarnings("ignore:'cgi' is deprecated:DeprecationWarning")  # Pyramid's WebOb imports it
 @pytest.mark.parametrize("block", blocks("app"))
 def test_app_refuses_without_token_and_answers_with_one(
     block: Block, stackauth: Any, monkeypatch: pytest.MonkeyPatch
@@ -186,7 +190,7 @@ def test_tests_on_a_page_pass(page: str, tmp_path: Path) -> None:
         names = sorted({block.argument for block in shown})
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         if any(name == "conftest.py" for name, _ in names_and_blocks):
-            env.pop("STACK_PROJECT_ID", None)  # the page sets what its tests need; other pages refer to howto/testing
+            env.pop("STACK_PROJECT_ID", None)  # set by the page itself
         done = subprocess.run(
             [sys.executable, "-m", *command, *names], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
         )

@@ -1,4 +1,4 @@
-"""The modes side by side: one table of what they agree on, and one of where they differ, as docs/howto/modes.md shows."""
+"""The modes side by side: what they agree on, and where they differ, as docs/howto/modes.md shows."""
 
 from __future__ import annotations
 
