@@ -1,9 +1,11 @@
-"""The pages of docs/: every Python block is run, or a marker says why it cannot be; what they cite exists.
+"""The README and docs/: every Python block is run, or a marker says why it cannot be; what they cite exists.
 
 The comment before a block says how it is run:
 
 - ``<!-- app: NAME -->``: it defines the app NAME, which refuses ``GET /me`` without a token and answers with one.
+  ``<!-- app: NAME in FILE -->``: it is also a file beside the page's tests.
 - ``<!-- run -->``: it runs without an error while the fixture `stackauth` is active.
+- ``<!-- refusal: JSON -->``: its config `auth` answers a request without a token with this body.
 - ``<!-- file: NAME -->``: a file beside the page's tests.
 - ``<!-- pytest: NAME -->``, ``<!-- unittest: NAME -->``: a test file; all its tests pass in a process of its own.
 - ``<!-- not run: WHY -->``: it only compiles.
@@ -11,26 +13,35 @@ The comment before a block says how it is run:
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import io
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from wsgiref.util import setup_testing_defaults
 
+import httpx
 import pytest
 
+from stackauth_middleware import StackAuthWSGIMiddleware, User
 from stackauth_middleware._core import cors, rate_limited_log
 from stackauth_middleware._core.origins import Origins
-from tests.test_readme import PROJECT, asked
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+PROJECT = "6fbbf22e-f4b2-4c6e-95a1-beab6fa41063"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 CORS = (DOCS / "cors.md").read_text("utf-8")
-KINDS = ("app", "run", "file", "pytest", "unittest", "not run")
+KINDS = ("app", "run", "refusal", "file", "pytest", "unittest", "not run")
+TESTED = ("pytest", "unittest")
 
 
 class Block(NamedTuple):
@@ -55,7 +66,8 @@ def blocks_of(text: str, page: str) -> Iterator[Block]:
         yield Block(page, line, kind, argument, re.sub(f"^{match[2]}", "", match[3], flags=re.MULTILINE))
 
 
-BLOCKS = [block for path in PAGES for block in blocks_of(path.read_text("utf-8"), path.relative_to(DOCS).as_posix())]
+SOURCES = (ROOT / "README.md", *PAGES)
+BLOCKS = [block for path in SOURCES for block in blocks_of(path.read_text("utf-8"), path.relative_to(ROOT).as_posix())]
 
 
 def blocks(*kinds: str) -> list[Any]:
@@ -77,7 +89,7 @@ def executed(block: Block, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_every_python_fence_is_found_and_says_how_it_is_run() -> None:
     """Counted in another way than the blocks are: a fence that the pattern misses is a failure here."""
     fence = re.compile(r"^\s*`{3,}\s*(?:python|py|pycon)\b", re.MULTILINE)
-    assert len(BLOCKS) == sum(len(fence.findall(path.read_text("utf-8"))) for path in PAGES)
+    assert len(BLOCKS) == sum(len(fence.findall(path.read_text("utf-8"))) for path in SOURCES)
     wrong = [str(block) for block in BLOCKS if block.kind not in KINDS or (block.kind != "run" and not block.argument)]
     assert wrong == [], "each needs a marker, see above"
     for block in BLOCKS:
@@ -90,9 +102,46 @@ def test_a_block_without_a_marker_is_seen() -> None:
     assert found == [("", "", "1\n"), ("run", "", "2\n"), ("app", "a", "3\n")]
 
 
+def asked(app: Any, headers: dict[str, str]) -> tuple[int, Any]:
+    """Return status and body of ``GET /me``, sent to an ASGI or WSGI app."""
+    is_asgi = len(inspect.signature(inspect.unwrap(type(app).__call__)).parameters) == 4
+    return asyncio.run(_asked_asgi(app, headers)) if is_asgi else _asked_wsgi(app, headers)
+
+
+async def _asked_asgi(app: Any, headers: dict[str, str]) -> tuple[int, Any]:
+    """Send the request while the app's lifespan runs, without which Sanic and BlackSheep answer nothing."""
+    events: asyncio.Queue[Any] = asyncio.Queue()
+    answers: asyncio.Queue[Any] = asyncio.Queue()
+    lifespan = asyncio.create_task(
+        app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, events.get, answers.put)
+    )
+    await events.put({"type": "lifespan.startup"})
+    assert (await asyncio.wait_for(answers.get(), timeout=30))["type"] == "lifespan.startup.complete"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        response = await client.get("/me", headers=headers)
+    await events.put({"type": "lifespan.shutdown"})
+    await lifespan
+    return response.status_code, response.json()
+
+
+def _asked_wsgi(app: Callable[..., Any], headers: dict[str, str]) -> tuple[int, Any]:
+    environ: dict[str, Any] = {"PATH_INFO": "/me", "wsgi.input": io.BytesIO()}
+    environ.update({f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()})
+    setup_testing_defaults(environ)
+    statuses: list[str] = []
+    body = app(environ, lambda status, _headers, _error=None: statuses.append(status))
+    try:
+        return int(statuses[0].split()[0]), json.loads(b"".join(body))
+    finally:
+        getattr(body, "close", lambda: None)()
+
+
+@pytest.mark.filterwarnings("ignore:'cgi' is deprecated:DeprecationWarning")  # Pyramid's WebOb imports it
 @pytest.mark.parametrize("block", blocks("app"))
-def test_app_refuses_and_admits(block: Block, stackauth: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = executed(block, monkeypatch)[block.argument]
+def test_app_refuses_without_token_and_answers_with_one(
+    block: Block, stackauth: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = executed(block, monkeypatch)[block.argument.partition(" in ")[0]]
     status, body = asked(app, {})
     assert (status, body["code"]) == (401, "missing_token")
     user_id = "22222222-2222-4222-8222-222222222222"
@@ -106,20 +155,42 @@ def test_block_runs(block: Block, stackauth: Any, monkeypatch: pytest.MonkeyPatc
     executed(block, monkeypatch)
 
 
-@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.kind in ("pytest", "unittest")}))
+@pytest.mark.parametrize("block", blocks("refusal"))
+def test_error_body_is_as_shown(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> list[bytes]:
+        raise AssertionError("a refused request reached the app")
+
+    config = executed(block, monkeypatch)["auth"]
+    assert asked(StackAuthWSGIMiddleware(unreachable, config), {}) == (401, json.loads(block.argument))
+
+
+def files_of(page: str) -> Iterator[tuple[str, Block]]:
+    """Yield the file name of each block of `page` that is a file."""
+    for block in BLOCKS:
+        app_file = block.argument.partition(" in ")[2] if block.kind == "app" else ""
+        if block.page == page and (app_file or block.kind in ("file", *TESTED)):
+            yield app_file or block.argument, block
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.kind in TESTED}))
 def test_tests_on_a_page_pass(page: str, tmp_path: Path) -> None:
     """In a folder with the files of the page: as many tests pass as the page shows, and none fails."""
-    files = [block for block in BLOCKS if block.page == page and block.kind in ("file", "pytest", "unittest")]
-    for block in files:
-        with (tmp_path / block.argument).open("a", encoding="utf-8") as file:
+    names_and_blocks = list(files_of(page))
+    files = [block for _, block in names_and_blocks]
+    for name, block in names_and_blocks:
+        with (tmp_path / name).open("a", encoding="utf-8") as file:
             file.write(block.code + "\n")
-    for kind, command in (("pytest", ["pytest", "-q", "-p", "no:cacheprovider"]), ("unittest", ["unittest"])):
+    for kind, command in (
+        ("pytest", ["pytest", "-q", "-p", "no:cacheprovider", "-p", "no:faker"]),
+        ("unittest", ["unittest"]),
+    ):
         shown = [block for block in files if block.kind == kind]
         if not shown:
             continue
         names = sorted({block.argument for block in shown})
         env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        env.pop("STACK_PROJECT_ID", None)  # the page has to set what its tests need
+        if any(name == "conftest.py" for name, _ in names_and_blocks):
+            env.pop("STACK_PROJECT_ID", None)  # set by the page itself
         done = subprocess.run(
             [sys.executable, "-m", *command, *names], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
         )
@@ -171,3 +242,9 @@ def test_figures_are_those_of_the_code() -> None:
     assert f"at most {cors._MAX_METHOD}" in CORS
     assert f"(at most {cors._MAX_HEADERS})" in CORS
     assert f"for at most {rate_limited_log.MAX_VALUES} origins a minute" in CORS.replace("\n", " ")
+
+
+def test_table_of_user_fields_is_complete() -> None:
+    text = (DOCS / "users.md").read_text("utf-8")
+    (table,) = re.findall(r"^\| field \|.*\n\| ---.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [each.name for each in fields(User)]

@@ -7,9 +7,11 @@ or a line without its row, is an error: so no table goes stale.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
+import json
 import os
 import pkgutil
 import re
@@ -36,6 +38,17 @@ from stackauth_middleware._core.key_sets import ACTIONS  # the one place that kn
 logger = logging.getLogger(__name__)
 
 COMMAND = [sys.executable, "-m", "stackauth_middleware"]
+PACKAGE = Path(stackauth_middleware.__file__).parent
+
+LAYERS = {
+    "contrib/": "one module for each framework, and what its users expect",
+    "_cli/": "the command",
+    "testing/": "the local Stack Auth and the pytest fixture",
+    "API": "the middlewares, the verifiers, `require_user` and the like, the adapters, the errors",
+    "_io/": "runners and HTTP clients",
+    "_core/": "every decision; no I/O",
+}
+"""From the outermost to the innermost. "API" is every module that is in no folder."""
 
 
 class FromCode(SphinxDirective):
@@ -106,6 +119,47 @@ class KeySetTable(FromCode):
         return table(("age of the key set", "key id known", "fetch allowed now", "what is done"), rows)
 
 
+class LayerTable(FromCode):
+    """The layers of the package, and the layers that each one imports."""
+
+    def markdown(self) -> Iterable[str]:
+        imported: dict[str, set[str]] = {layer: set() for layer in LAYERS}
+        for path in modules():
+            layer = layer_of(path)
+            imported[layer] |= {layer_of(each) for each in imports_of(path)} - {layer}
+        rows = [
+            (name, LAYERS[name], ", ".join(each for each in LAYERS if each in imported[name]) or "none")
+            for name in LAYERS
+        ]
+        return table(("layer", "what it does", "imports"), rows)
+
+
+class ModuleTable(FromCode):
+    """Every module outside `testing` and `_cli`, with the first sentence of its docstring."""
+
+    def markdown(self) -> Iterable[str]:
+        rows = [
+            (code(path.relative_to(PACKAGE).as_posix()), first_line_of(path))
+            for path in modules()
+            if path.relative_to(PACKAGE).parts[0] not in ("testing", "_cli") and path.name != "__init__.py"
+        ]
+        return table(("module", "what it is"), rows)
+
+
+class BenchmarkTable(FromCode):
+    """The summary of the committed benchmark run."""
+
+    def markdown(self) -> Iterable[str]:
+        sys.path.insert(0, str(PACKAGE.parent))
+        try:
+            report = importlib.import_module("tests.benchmarks.report")
+        finally:
+            sys.path.pop(0)
+        results = json.loads((PACKAGE.parent / "tests/benchmarks/results/bench.json").read_text("utf-8"))
+        rows = [report.row_from_json(each) for each in results["rows"]]
+        return [*report.summary_table(rows).splitlines(), "", report.machine_line(results["machine"])]
+
+
 class CommandHelp(FromCode):
     """The ``--help`` of the command and of each of its subcommands."""
 
@@ -118,6 +172,34 @@ class CommandHelp(FromCode):
         for name in commands:
             yield from ("", f"**`stackauth-middleware {name}`**", "")
             yield from fenced(help_of(name))
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return next((layer for layer in LAYERS if first == layer.rstrip("/")), "API")
+
+
+def imports_of(path: Path) -> Iterator[Path]:
+    """Yield the modules of the package that `path` imports, also where it does so in a function."""
+    folder = path.parent
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = folder.joinpath(*[".."] * (node.level - 1), *(node.module or "").split(".")).resolve()
+            for target in (base, *(base / alias.name for alias in node.names)):
+                if target.with_suffix(".py").exists():
+                    yield target.with_suffix(".py")
+
+
+def first_line_of(path: Path) -> str:
+    """Return the first sentence of a module's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    if not text:
+        raise ValueError(f"{path.name} has no docstring")
+    return re.split(r"(?<=\.)\s", " ".join(text.partition("\n\n")[0].split()), maxsplit=1)[0].rstrip(":")
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -261,6 +343,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("error-code-table", ErrorCodeTable)
     app.add_directive("key-set-table", KeySetTable)
     app.add_directive("command-help", CommandHelp)
+    app.add_directive("layer-table", LayerTable)
+    app.add_directive("module-table", ModuleTable)
+    app.add_directive("benchmark-table", BenchmarkTable)
     app.connect("builder-inited", set_up_django)
     app.connect("autodoc-process-signature", plain_annotations)
     app.connect("doctree-resolved", spell_out_abbreviations)

@@ -1,4 +1,4 @@
-"""The modes side by side: one table of what they agree on, and one of where they differ, which the README shows."""
+"""The modes side by side: what they agree on, and where they differ, as docs/howto/modes.md shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .conftest import Warp
 from .sites import Answer, Kind, Site, both_doors
 from .upstream import Upstream
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "modes.md"
 RULES = [
     Rule("/public", "public"),
     Rule("/maybe", "optional"),
@@ -230,7 +230,7 @@ class Difference(NamedTuple):
     """A state of affairs in which the modes say different things. `happens` returns the token.
 
     Attributes:
-        jwt: what ``jwt`` says: a status and a row, or the words of the README for a user who is let in.
+        jwt: what ``jwt`` says: a status and a row, or the words of docs/howto/modes.md for a user who is let in.
         rest: likewise, ``rest`` and a rule with ``profile=True``.
     """
 
@@ -294,7 +294,7 @@ DIFFER: dict[str, Difference] = {
     "users/me is throttled": Difference(throttled, LET_IN, "503 `auth_server_error`"),
     "Stack Auth refuses our key": Difference(key_refused, LET_IN, "500 `auth_misconfigured`"),
 }
-"""What happened after the token was minted: what the modes say. The rows of the README's table."""
+"""What happened after the token was minted: what the modes say. The rows of the table in docs/howto/modes.md."""
 WITH_PROFILE: dict[str, dict[str, Any]] = {
     "rest": {"mode": "rest"},
     "rule": {"mode": "jwt", "rules": [Rule("/", profile=True)]},
@@ -336,10 +336,7 @@ def test_who_is_let_in_by_rest_has_a_profile(door: Kind, up: Upstream) -> None:
             assert site.ask(up.token()).user["profile"]["id"]
 
 
-def test_the_readme_has_each_difference_and_no_other() -> None:
-    text = README.read_text("utf-8")
-    section = re.split(r"^## ", text, flags=re.MULTILINE)
-    (told,) = [each for each in section if each.startswith("Choosing a mode")]
-    rows = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \| ([^|]+?) \|$", told, re.MULTILINE)
+def test_the_docs_have_each_difference_and_no_other() -> None:
+    rows = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \| ([^|]+?) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
     shown = [row for row in rows if row[0] in DIFFER or row[2] in {each.rest for each in DIFFER.values()}]
     assert shown == [(name, each.jwt, each.rest) for name, each in DIFFER.items()]
