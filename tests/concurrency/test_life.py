@@ -17,9 +17,9 @@ from stackauth_middleware import AsyncVerifier, StackAuthASGIMiddleware
 from stackauth_middleware._core import cache
 from tests.network.conftest import Attempts
 from tests.unit.core.helpers import ANONYMOUS, NORMAL, RESTRICTED, Clock, token
+from tests.unit.drive import http_scope
 from tests.unit.io import hostile
 from tests.unit.io.loopback import Exchange, Issuer, Loopback, config_for, live_token
-from tests.unit.drive import http_scope
 
 from ..security.published import LET_IN, Published, Way, both_doors, down
 

@@ -143,7 +143,9 @@ MSGSPEC: list[Callable[[type[Any], Any], Any]] = [
 @pytest.mark.parametrize("decode", [*PYDANTIC, *MSGSPEC])
 def test_no_decoder_makes_a_user(decode: Callable[[type[Any], Any], Any], kind: type[Any]) -> None:
     """Not by a ValidationError, which frameworks answer with 400 or 422: the fault is the programmer's."""
-    with pytest.raises(RuntimeError, match=r"User(Profile)? comes from a verified token only.*CurrentUser.*require_user\(request\)"):
+    with pytest.raises(
+        RuntimeError, match=r"User(Profile)? comes from a verified token only.*CurrentUser.*require_user\(request\)"
+    ):
         decode(kind, INSTANCES[kind])
 
 

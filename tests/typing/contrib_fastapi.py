@@ -14,9 +14,7 @@ from stackauth_middleware.contrib.fastapi import (
     OptionalUser,
     current_profile,
     current_user,
-    get_user,
     optional_user,
-    require_user,
 )
 
 app = FastAPI()
@@ -44,9 +42,9 @@ def profile(profile: CurrentProfile) -> UserProfile:
 
 @app.get("/spelled-out", dependencies=[Depends(current_user)])
 async def spelled_out(
-    user: Annotated[User, Depends(require_user)], somebody: Annotated[User | None, Depends(get_user)]
+    user: Annotated[User, Depends(current_user)], optional: Annotated[User | None, Depends(optional_user)]
 ) -> bool:
-    return user is somebody
+    return user is optional
 
 
 @app.websocket("/socket")
@@ -64,5 +62,5 @@ async def by_hand(request: Request) -> None:
     assert_type(await current_profile(request), UserProfile)
 
 
-def somebody(user: User) -> None:
+def optional(user: User) -> None:
     app.dependency_overrides[current_user] = lambda: user

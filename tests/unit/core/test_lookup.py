@@ -341,14 +341,6 @@ def test_profile_expires_on_the_clock_that_advanced_further(wall: float, mono: f
     assert setup.ask() == "answer 2"
 
 
-def test_profile_expires_although_the_monotonic_clock_has_stopped() -> None:
-    """Its reply did not arrive after the request, although the monotonic times are equal."""
-    setup = Setup(profile_ttl=30)
-    for number in (1, 2):
-        assert setup.pump(setup.script()).display_name == f"answer {number}"
-        setup.clock.wall += 30
-
-
 @pytest.mark.parametrize("answer", [refusal(), reply(b"", 500)], ids=["refused", "failure of the key"])
 def test_negative_cache_ends_although_the_monotonic_clock_stands_still(answer: Answer) -> None:
     setup = Setup()
