@@ -805,13 +805,13 @@ def test_an_allowed_origin_may_read_the_refusal() -> None:
 
 def test_what_could_not_be_read_is_an_invalid_request(world: World) -> None:
     assert code_of(world.flow.unreadable().response) is ErrorCode.INVALID_REQUEST
-    assert world.events == [Event("GET", "/", ErrorCode.INVALID_REQUEST, "no request that could be read")]
+    assert world.events == [Event("GET", "/", ErrorCode.INVALID_REQUEST, "the request cannot be read")]
 
 
 # -- observers and logs -------------------------------------------------------------------------------
 
 
-def test_observers_are_told_every_verdict(world: World) -> None:
+def test_observers_are_notified_of_every_outcome(world: World) -> None:
     world.authorize(token(), "/a")
     world.authorize(token(), "/a")
     world.authorize(None, "/optional", "post")
@@ -826,61 +826,6 @@ def test_observers_are_told_every_verdict(world: World) -> None:
         Event("PUT", "/b", ErrorCode.MISSING_TOKEN, "no token"),
         Event("GET", "/c", ErrorCode.RESTRICTED_NOT_ALLOWED, "a restricted user"),
     ]
-
-
-def test_an_observer_that_raises_is_logged_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    told: list[Event] = []
-
-    def observer(_: Event) -> None:
-        raise ZeroDivisionError
-
-    world = World(observers=[observer, told.append])
-    assert world.authenticated(token()).user
-    assert world.refused(None) is ErrorCode.MISSING_TOKEN
-    assert [event.code for event in told] == [None, ErrorCode.MISSING_TOKEN]
-    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(errors) == 2
-    assert all(record.exc_info for record in errors)
-
-
-def test_without_observers_nothing_is_told() -> None:
-    world = World(observers=[])
-    for _ in range(2):  # by a script, and at once
-        assert world.authenticated(token()).user
-    assert world.refused(None) is ErrorCode.MISSING_TOKEN
-
-
-def test_a_refusal_is_logged_with_its_detail(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "stackauth_middleware"):
-        world.refused(token(signer=STRANGER), "/a")
-    (record,) = caplog.records
-    assert record.levelno == logging.INFO
-    assert record.getMessage() == "refused 'GET' '/a': invalid_token (the signature does not hold)"
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/a\r\n2026-01-01 admitted everybody"),
-        ("GET", "/\x1b[2J\u2028\u202e"),
-        ("GET\r\n2026-01-01 admitted everybody", "/a"),
-        ("\x1b[2J", "/a"),
-    ],
-    ids=[
-        "path of two lines",
-        "path that controls a terminal",
-        "method of two lines",
-        "method that controls a terminal",
-    ],
-)
-def test_nothing_of_a_request_is_logged_unescaped(
-    world: World, method: str, path: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Servers check a method, and an ASGI scope can come from anything."""
-    with caplog.at_level(logging.INFO, "stackauth_middleware"):
-        world.authorize(None, path, method)
-    assert caplog.records[-1].getMessage().startswith("refused ")
-    assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
 def test_no_credential_is_in_any_log_line_or_event(caplog: pytest.LogCaptureFixture) -> None:

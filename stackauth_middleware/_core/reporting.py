@@ -1,0 +1,57 @@
+"""Refusals and events: turn an exception into a refusal, log it, and notify the observers of every outcome."""
+
+from __future__ import annotations
+
+import logging
+
+from ..errors import AuthServerError, ErrorCode, Event, RefusedError, clear_frame_locals
+from .config import StackAuthConfig
+from .outcome import Outcome, Refused
+from .records import RequestRecord
+from .responses import Responder
+
+logger = logging.getLogger("stackauth_middleware")
+
+
+class Reporter:
+    """Logs and reports the outcomes of one config."""
+
+    def __init__(self, config: StackAuthConfig) -> None:
+        self._config = config
+        self._respond = Responder(config)
+
+    def refuse(self, request: RequestRecord, error: Exception) -> Refused:
+        """Log `error`, notify the observers and return the refusal. An unexpected exception fails closed, as a 503.
+
+        Args:
+            request: the refused request.
+            error: the exception that was just caught. The variables of the frames that it left are cleared.
+        """
+        clear_frame_locals(error)  # it is logged here, or as the context of what a hook raises
+        if not isinstance(error, RefusedError | AuthServerError):
+            logger.error("refusing a request: unexpected error", exc_info=error)
+            error = AuthServerError(ErrorCode.SERVER_ERROR, 1, "unexpected error")
+        if logger.isEnabledFor(logging.INFO):
+            what, why = (request.method, request.path), (error.code.value, error.detail)
+            logger.info("refused %r %r: %s (%s)", *what, *why, exc_info=error.__cause__)
+        if self._config.observers:
+            self._notify(Event(request.method.upper(), request.path, error.code, error.detail))
+        response = self._respond(error, request.method, request.path, request.headers.get("origin", ""))
+        return Refused(self._config, response)
+
+    def report(self, request: RequestRecord, outcome: Outcome) -> None:
+        """Notify the observers of an outcome that `refuse` did not make; a `Refused` here answers a preflight."""
+        if not self._config.observers:
+            return
+        if isinstance(outcome, Refused):
+            self._notify(Event(request.method.upper(), request.path, detail="a preflight was answered"))
+        else:
+            user_id = outcome.user.user_id if outcome.user else None
+            self._notify(Event(request.method.upper(), request.path, outcome.error, user_id=user_id))
+
+    def _notify(self, event: Event) -> None:
+        for observer in self._config.observers:
+            try:
+                observer(event)
+            except Exception:
+                logger.exception("an observer raised an exception, which is ignored")
