@@ -1,4 +1,4 @@
-"""The order of steps around keys: which set, whether to fetch it, whom to make wait. Part of the flow."""
+"""The steps around key sets: which one to fetch, when, and which requests wait for it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from .upstream import CANCEL_GRACE, GAVE_UP, Failure, Resume, Script, Share, Sha
 from .users import UserType
 
 REFRESH_BUDGET = 1.0
-"""Seconds that a request spends at most on a key set while there are keys to go on with."""
+"""Limit in seconds on the time that a request spends on a fetch while it, or others, have usable keys."""
 MAX_WAITERS = 4
-"""Threads that may wait, over all key sets, for a key that may not exist while there are keys to go on with."""
+"""Limit on the threads that wait, over all key sets, for a key that may not exist, while any set is usable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How ready a verifier is.
+    """The readiness of a verifier.
 
     Attributes:
-        ready: whether tokens of normal users can be verified without asking anybody.
-        keys_age: seconds since the keys of normal users were fetched; None where there are none.
-        failure: the row that the last fetch failed with; None where it did not.
+        ready: whether tokens of normal users can be verified without a fetch.
+        keys_age: seconds since the keys of normal users were fetched; None if there are none.
+        failure: the error code of the last fetch, or None if it succeeded.
     """
 
     ready: bool
@@ -44,25 +44,33 @@ class KeySetCache:
     def __init__(self, config: StackAuthConfig) -> None:
         self._url = config.key_set_url
         self._key_sets = {user_type: Atomic(KeySet()) for user_type in UserType}
-        self._faults = RateLimitedLog(logging.ERROR)
-        self._outages = RateLimitedLog(logging.WARNING)
+        self._log_misconfiguration = RateLimitedLog(logging.ERROR)
+        self._log_outage = RateLimitedLog(logging.WARNING)
 
     def record(self, user_type: UserType) -> KeySet:
-        """Return what is held for `user_type`."""
+        """Return the key set of `user_type`."""
         return self._key_sets[user_type].record
 
     def status(self, now: Clocks) -> Status:
-        """Say how ready this is, from what is held."""
+        """Return the readiness for tokens of normal users, without a fetch."""
         record = self.record(UserType.NORMAL)
         age = now.mono - record.fetched_at
         return Status(record.age(now.mono) is not Age.NONE, age if math.isfinite(age) else None, record.failure)
 
     def key_for(self, token: Token, now: Clocks, *, defer_refresh: bool) -> Script[tuple[Key, Action, Clocks]]:
-        """Return the key that `token` names, fetching what must be; and whether its set is stale.
+        """Return the key that `token` names, fetching the key set if needed.
+
+        Args:
+            token: a token of the right form.
+            now: both clocks.
+            defer_refresh: whether the caller refreshes a stale key set after the response.
+
+        Returns:
+            The key, the action for it, USE or USE_AND_REFRESH, and both clocks after any fetch.
 
         Raises:
-            RefusedError: INVALID_TOKEN, no such key is published.
-            AuthServerError: whether it is cannot be told.
+            RefusedError: INVALID_TOKEN, the key is not published.
+            AuthServerError: the key set cannot be fetched.
         """
         cell = self._key_sets[token.user_type]
         resume = Resume(ShareEnd.DONE, now)
@@ -70,56 +78,56 @@ class KeySetCache:
             record, mono = cell.record, resume.clocks.mono
             action = record.action(token.kid, mono)
             if action is Action.USE_AND_REFRESH and not defer_refresh and resume.answer not in GAVE_UP:
-                flight = self._flight(token.user_type, record, mono)
-                resume = yield flight._replace(budget=REFRESH_BUDGET, wait=0, cancel_grace=CANCEL_GRACE)
+                share = self._shared_fetch(token.user_type, record, mono)
+                resume = yield share._replace(budget=REFRESH_BUDGET, wait=0, cancel_grace=CANCEL_GRACE)
                 continue
             if action in (Action.USE, Action.USE_AND_REFRESH):
                 return record.keys[token.kid], action, resume.clocks
             if action is not Action.REFRESH:
                 raise no_key(record, mono)
-            resume = yield self._flight_for_unknown(token.user_type, record, mono)
+            resume = yield self._shared_fetch_of_unknown_key(token.user_type, record, mono)
             if resume.answer in GAVE_UP:
-                raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the keys did not come in time")
+                raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the keys were not fetched in time")
 
     def refresh_if_stale(self, user_type: UserType, now: Clocks) -> Script[None]:
-        """Fetch the key set of `user_type`, unless another has or does; for a door whose app is done."""
+        """Refresh the key set of `user_type` if it is stale and no other caller is refreshing it."""
         record = self.record(user_type)
         if record.age(now.mono) is not Age.FRESH and record.may_refresh(now.mono):
-            yield self._flight(user_type, record, now.mono)._replace(wait=0)
+            yield self._shared_fetch(user_type, record, now.mono)._replace(wait=0)
 
     def prefetch_keys(self, now: Clocks) -> Script[None]:
-        """Fetch the key set of normal users, or join those who do."""
+        """Fetch the key set of normal users if there is none, or wait for the fetch in progress."""
         record = self.record(UserType.NORMAL)
         if not record.keys:
-            yield self._flight(UserType.NORMAL, record, now.mono)
+            yield self._shared_fetch(UserType.NORMAL, record, now.mono)
 
-    def _flight_for_unknown(self, user_type: UserType, record: KeySet, mono: float) -> Share:
-        """Return the fetch for a key that is not held.
+    def _shared_fetch_of_unknown_key(self, user_type: UserType, record: KeySet, mono: float) -> Share:
+        """Return the fetch for a key id that the cached key set does not have.
 
-        While other keys can be used, few threads wait for it: tokens that name keys and user types at will
-        cost a stranger nothing, and must not hold up the users whose keys are there. Where the set itself has
-        other keys, the fetch is short as well, and goes past caches.
+        While any key set is usable, few threads may wait for it: tokens with made-up key ids and user types cost
+        an attacker nothing and must not block users whose keys are cached. If this key set is usable, the fetch
+        also has a short budget, and bypasses HTTP caches.
         """
         if record.age(mono) is Age.NONE:
             is_any_usable = any(each.record.age(mono) is not Age.NONE for each in self._key_sets.values())
-            flight = self._flight(user_type, record, mono)
-            return flight._replace(max_waiters=MAX_WAITERS if is_any_usable else None, cancel_grace=CANCEL_GRACE)
-        flight = self._flight(user_type, record, mono, past_caches=True)
-        return flight._replace(
+            share = self._shared_fetch(user_type, record, mono)
+            return share._replace(max_waiters=MAX_WAITERS if is_any_usable else None, cancel_grace=CANCEL_GRACE)
+        share = self._shared_fetch(user_type, record, mono, past_caches=True)
+        return share._replace(
             budget=REFRESH_BUDGET, wait=REFRESH_BUDGET, max_waiters=MAX_WAITERS, cancel_grace=CANCEL_GRACE
         )
 
-    def _flight(self, user_type: UserType, record: KeySet, mono: float, *, past_caches: bool = False) -> Share:
+    def _shared_fetch(self, user_type: UserType, record: KeySet, mono: float, *, past_caches: bool = False) -> Share:
         def script() -> Script[None]:
             return self._refresh(user_type, record, mono, past_caches=past_caches)
 
         return Share(("keys", user_type), script, pool="keys")
 
     def _refresh(self, user_type: UserType, seen: KeySet, as_of: float, *, past_caches: bool) -> Script[None]:
-        """Fetch the key set of `user_type` and keep what came of it.
+        """Fetch the key set of `user_type` and cache the result.
 
-        Nothing is fetched if the record is not `seen` any more, since another fetch ended meanwhile; and nothing
-        is kept if the record's keys were asked for after `as_of`, by another runner or event loop.
+        Nothing is fetched if the cached key set is no longer `seen`: another fetch has ended since the caller
+        looked. Nothing is cached if another runner or event loop has cached keys whose fetch started after `as_of`.
         """
         cell = self._key_sets[user_type]
         if cell.record is not seen:
@@ -133,12 +141,12 @@ class KeySetCache:
                 return
             document = Failure(ErrorCode.SERVER_ERROR, "a JWK Set without a usable key")
         failure = document
-        notice = self._faults if failure.code is ErrorCode.MISCONFIGURED else self._outages
-        notice(clocks.mono, f"no {user_type.value} key set from {self._url}: {failure.detail}")
+        log = self._log_misconfiguration if failure.code is ErrorCode.MISCONFIGURED else self._log_outage
+        log(clocks.mono, f"no {user_type.value} key set from {self._url}: {failure.detail}")
         cell.swap(lambda record: (record.failed(failure, as_of, clocks.mono), None))
 
     def _documents(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Clocks]]:
-        """Fetch what the keys of `user_type` are read from: two documents but for normal users."""
+        """Fetch the document of `user_type`, and return it without the keys of the next smaller one."""
         smaller = Document({})
         below = key_sets.SMALLER.get(user_type)
         if below is not None:
@@ -154,10 +162,13 @@ class KeySetCache:
         return (found if isinstance(found, Failure) else found.less(smaller)), resume.clocks
 
     def _is_older(self, resume: Resume) -> bool:
-        """Say whether a server answers so that never knew of restricted users: one whose keys are held does know."""
+        """Return whether the server predates restricted users.
+
+        It rejected the query parameter, and no usable restricted keys prove that it knew the parameter before.
+        """
         held = self.record(UserType.RESTRICTED)
-        knows = held.keys and held.age(resume.clocks.mono) is not Age.NONE
-        return key_sets.is_unsupported(resume.answer) and not knows
+        is_usable = held.keys and held.age(resume.clocks.mono) is not Age.NONE
+        return key_sets.is_unsupported(resume.answer) and not is_usable
 
     def _document(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Resume]]:
         resume = yield from fetch(key_sets.call(self._url, user_type, past_caches=past_caches))
@@ -165,9 +176,9 @@ class KeySetCache:
 
 
 def no_key(record: KeySet, mono: float) -> RefusedError | AuthServerError:
-    """Return why there is no key for a key id, at a time at which nobody may be asked."""
+    """Return the error for a key id that `record` does not have while no fetch may start."""
     if record.failure is None:
         return RefusedError(ErrorCode.INVALID_TOKEN, "signed by an unknown key")
     if record.failure is ErrorCode.MISCONFIGURED:
-        return AuthServerError(ErrorCode.MISCONFIGURED, detail="Stack Auth knows no such project")
-    return AuthServerError(ErrorCode.SERVER_ERROR, record.retry_after(mono), "the keys cannot be had")
+        return AuthServerError(ErrorCode.MISCONFIGURED, detail="Stack Auth does not know the project")
+    return AuthServerError(ErrorCode.SERVER_ERROR, record.retry_after(mono), "the keys cannot be fetched")

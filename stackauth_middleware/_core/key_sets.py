@@ -1,10 +1,17 @@
-"""JWK Sets: from documents to the keys of one user type, and from their age to what to do.
+"""JWK Sets: how the keys of one user type are read from documents, and what to do at each age of a key set.
 
-What Stack Auth publishes (contract.md section 2): one address with two query parameters. The plain
-document holds the keys of normal users; ``include_restricted`` adds those of restricted users;
-``include_anonymous`` adds those of both. Two keys for each type, kty, alg, crv, x, y and kid only,
-no ETag. Coordinates lose their leading zero octets, so about one project in 130 has a short one.
-A key signs for its own type only, so the keys of a type are a document less the next smaller one.
+Stack Auth publishes one address with two query parameters (docs/stack-auth.md section 4). The plain document holds
+the keys of normal users, ``include_restricted`` adds those of restricted users, and ``include_anonymous`` adds those
+of both other types. A key signs tokens of its own user type only, so the keys of a type are those of its document
+without those of the next smaller one. Coordinates are published without leading zero octets, so about one project
+in 130 has a short one.
+
+Freshness follows RFC 5861, `ACTIONS` is its complete table:
+
+- for `FRESH_FOR` seconds after a fetch the keys are used without asking;
+- then they are stale: used while one caller refreshes them (section 3, stale-while-revalidate);
+- while refreshing fails, they are used until `STALE_IF_ERROR` seconds after the fetch (section 4, stale-if-error);
+- two fetches of one set start at least `MIN_FETCH_INTERVAL` seconds apart, whether they fail or not.
 """
 
 from __future__ import annotations
@@ -29,16 +36,18 @@ from .upstream import Answer, Call, Failure, Reply
 from .users import UserType
 
 MAX_BYTES = 64 * 1024
-FRESH = 600.0
-"""Seconds for which a key set is used without asking again; ``Cache-Control`` can only shorten them."""
+"""Limit in bytes on a document, which also bounds the number of its keys."""
+FRESH_FOR = 600.0
+"""Seconds after a fetch for which a key set is fresh; ``Cache-Control`` can only shorten them."""
 MIN_FRESH_FOR = 60.0
+"""Seconds to which ``Cache-Control`` can shorten `FRESH_FOR` at most."""
 STALE_IF_ERROR = 24 * 3600.0
-"""Seconds for which a key set goes on being used while it cannot be refreshed."""
+"""Seconds after a fetch for which a key set is used while refreshing it fails (RFC 5861 section 4)."""
 MIN_FETCH_INTERVAL = 10.0
-"""Seconds between two flights for the same key set, failures included."""
+"""Seconds between two fetches of the same key set, failed ones included; a longer ``Retry-After`` is honoured."""
 
 SMALLER = {UserType.RESTRICTED: UserType.NORMAL, UserType.ANONYMOUS: UserType.RESTRICTED}
-"""The user type whose document is the next smaller one."""
+"""For each user type the one whose document is the next smaller, if any."""
 
 _QUERIES = {
     UserType.NORMAL: "",
@@ -50,7 +59,7 @@ Point: TypeAlias = tuple[bytes, bytes]
 
 
 class Key(NamedTuple):
-    """A public key and its coordinates. The object stays the same for as long as the key is published."""
+    """A public key and its coordinates: the same object for as long as the key is published."""
 
     point: Point
     public: EllipticCurvePublicKey
@@ -60,7 +69,11 @@ Keys: TypeAlias = Mapping[str, Key]
 
 
 class Action(Enum):
-    """What to do for a key id."""
+    """The action for a token by its key id.
+
+    `REFRESH` fetches the key set before the token can be verified. `UNKNOWN` rejects the token, unless the last
+    fetch failed; `UNAVAILABLE` cannot verify it (`key_set_cache.no_key`).
+    """
 
     USE = 1
     USE_AND_REFRESH = 2
@@ -69,22 +82,22 @@ class Action(Enum):
     UNAVAILABLE = 5
 
     def is_ready(self, *, defer_refresh: bool) -> bool:
-        """Return whether a key can be used without a fetch before the app runs."""
+        """Return whether the key can be used at once, without a fetch before the app runs."""
         return self is Action.USE or (defer_refresh and self is Action.USE_AND_REFRESH)
 
 
 class Age(Enum):
-    """How old a key set is. `NONE` is also one that is too old to be used."""
+    """The age of a key set. `NONE`: there is none, or it is past `STALE_IF_ERROR`."""
 
     NONE = 1
     STALE = 2
     FRESH = 3
 
-    __hash__ = object.__hash__  # there is one of each; Enum's own is written in Python
+    __hash__ = object.__hash__  # members are singletons, and Enum's own hash is slow Python code
 
 
 ACTIONS: Mapping[tuple[Age, bool, bool], Action] = {
-    # (age, is the key id known, may a flight start now)
+    # (age, whether the set has the key id, whether a fetch may start now)
     (Age.FRESH, True, True): Action.USE,
     (Age.FRESH, True, False): Action.USE,
     (Age.FRESH, False, True): Action.REFRESH,
@@ -98,15 +111,20 @@ ACTIONS: Mapping[tuple[Age, bool, bool], Action] = {
     (Age.NONE, False, True): Action.REFRESH,
     (Age.NONE, False, False): Action.UNAVAILABLE,
 }
+"""The action for every case: total, held by a test."""
 
 
 class KeySet(NamedTuple):
-    """The keys of one user type, and when they and their absence were last heard of (monotonic seconds).
+    """The keys of one user type and the state of fetching them. Times are monotonic seconds.
 
     Attributes:
-        as_of: when the keys were asked for; keys that were asked for earlier never replace them.
-        failure: the row that the last flight failed with, or None where it brought keys.
-        apart: seconds after `asked_at` before another flight may start.
+        keys: the keys by id.
+        fetched_at: when the keys arrived.
+        fresh_for: seconds after `fetched_at` for which they are fresh.
+        asked_at: when the last fetch ended, successful or not.
+        fetch_interval: seconds after `asked_at` before the next fetch may start.
+        failure: the error code of the last fetch, or None if it succeeded.
+        as_of: when the fetch of `keys` started; keys whose fetch started earlier never replace them.
     """
 
     keys: Keys = MappingProxyType({})
@@ -118,30 +136,33 @@ class KeySet(NamedTuple):
     as_of: float = -math.inf
 
     def is_fresh(self, mono: float) -> bool:
+        """Return whether the keys are fresh."""
         return mono - self.fetched_at < self.fresh_for
 
     def age(self, mono: float) -> Age:
+        """Return the age of the keys."""
         since = mono - self.fetched_at
         return Age.FRESH if self.is_fresh(mono) else Age.STALE if since < STALE_IF_ERROR else Age.NONE
 
     def may_refresh(self, mono: float) -> bool:
+        """Return whether a fetch may start now."""
         return mono - self.asked_at >= self.fetch_interval
 
     def action(self, kid: str, mono: float) -> Action:
-        """Say what to do for a token signed by the key `kid`."""
+        """Return the action for a token signed by the key `kid`."""
         return ACTIONS[self.age(mono), kid in self.keys, self.may_refresh(mono)]
 
     def retry_after(self, mono: float) -> int:
-        """Return the whole seconds until the next flight may start, at least 1."""
+        """Return the whole seconds until the next fetch may start, at least 1."""
         left = self.asked_at + self.fetch_interval - mono
         return max(1, math.ceil(left)) if math.isfinite(left) else 1
 
     def filled(self, keys: Keys, fresh_for: float, as_of: float, mono: float) -> KeySet:
-        """Return the record after a fetch that began at `as_of` and brought `keys`: newer keys stay."""
+        """Return the key set after a fetch that started at `as_of` and returned `keys`. Newer keys stay."""
         return self if self.as_of > as_of else KeySet(MappingProxyType(dict(keys)), mono, fresh_for, mono, as_of=as_of)
 
     def failed(self, failure: Failure, as_of: float, mono: float) -> KeySet:
-        """Return the record after a fetch that began at `as_of` and failed: it changes no key."""
+        """Return the key set after a fetch that started at `as_of` and failed. The keys stay."""
         if self.as_of > as_of:
             return self
         return self._replace(
@@ -150,37 +171,44 @@ class KeySet(NamedTuple):
 
 
 class Document(NamedTuple):
-    """The usable keys that one address published, as points, and the seconds for which they are fresh."""
+    """The usable keys of one document, as points by key id, and the seconds for which they are fresh."""
 
     points: Mapping[str, Point]
-    fresh_for: float = FRESH
+    fresh_for: float = FRESH_FOR
 
     def less(self, smaller: Document) -> Document | Failure:
-        """Return what this document has beyond `smaller`, which must be wholly in it, and unchanged."""
+        """Return this document without the keys of `smaller`; a Failure if it does not hold all of them unchanged."""
         if any(self.points.get(kid) != point for kid, point in smaller.points.items()):
             return Failure(ErrorCode.SERVER_ERROR, "two key sets that do not fit each other")
         rest = {kid: point for kid, point in self.points.items() if kid not in smaller.points}
         return Document(rest, min(self.fresh_for, smaller.fresh_for))
 
     def keys(self, held: Keys) -> Keys:
-        """Return the keys; those that `held` has already are the same objects."""
+        """Return the keys by id. Those that `held` has already are the same objects."""
         keys: dict[str, Key] = {}
         for kid, point in self.points.items():
             known = held.get(kid)
-            public = known.public if known and known.point == point else _import(point)
-            if public is not None:
-                keys[kid] = known if known and known.point == point else Key(point, public)
+            if known is not None and known.point == point:
+                keys[kid] = known
+            elif (public := _import(point)) is not None:
+                keys[kid] = Key(point, public)
         return keys
 
 
 def call(url: str, user_type: UserType, *, past_caches: bool) -> Call:
-    """Return the call for the smallest document that holds the keys of `user_type`."""
+    """Return the call for the smallest document that holds the keys of `user_type`.
+
+    Args:
+        url: of the key sets, without a query.
+        user_type: the user type.
+        past_caches: whether caches on the way must revalidate (RFC 9111 section 5.2.1.4).
+    """
     headers = {"accept": "application/json"} | ({"cache-control": "no-cache"} if past_caches else {})
     return Call("GET", url + _QUERIES[user_type], headers, max_bytes=MAX_BYTES)
 
 
 def read(answer: Answer, clocks: Clocks) -> Document | Failure:
-    """Return the document in `answer`: a 200 with a JSON object that holds a key of the right form."""
+    """Read the document in `answer`, which must be a 200 with at least one usable key."""
     if not isinstance(answer, Reply):
         return Failure(ErrorCode.SERVER_ERROR, str(answer))
     status = answer.meant_status
@@ -197,14 +225,14 @@ def read(answer: Answer, clocks: Clocks) -> Document | Failure:
 
 
 def is_unsupported(answer: Answer) -> bool:
-    """Say whether a server is too old to know the query parameter that it was asked with."""
+    """Return whether `answer` is that of a server too old to know the query parameter."""
     return isinstance(answer, Reply) and answer.meant_status == 400
 
 
 def _points(published: list[Any]) -> dict[str, Point]:
-    """Return the usable keys by id. An id that names two different keys names none."""
+    """Return the usable keys by id. Ids published with conflicting keys are dropped."""
     if not isinstance(published, list):
-        raise TypeError("keys is no list")
+        raise TypeError("keys is not a list")
     found: dict[str, set[Point]] = {}
     for jwk in published:
         if isinstance(jwk, dict) and (point := _point(jwk)) is not None:
@@ -233,14 +261,14 @@ def _point(jwk: Mapping[str, Any]) -> Point | None:
 
 
 def _coordinate(value: object) -> bytes | None:
-    """Return the 32 octets of a coordinate, with the leading zeros that Stack Auth leaves out."""
+    """Return the 32 octets of a coordinate (RFC 7518 section 6.2.1.2), with the leading zeros restored."""
     if not isinstance(value, str) or not _BASE64URL.fullmatch(value):
         return None
     try:
-        octets = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+        decoded = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
     except binascii.Error:
         return None
-    return octets.rjust(32, b"\0") if len(octets) <= 32 else None
+    return decoded.rjust(32, b"\0") if len(decoded) <= 32 else None
 
 
 def _import(point: Point) -> EllipticCurvePublicKey | None:
@@ -248,16 +276,16 @@ def _import(point: Point) -> EllipticCurvePublicKey | None:
     try:
         key = ES256.from_jwk({"kty": "EC", "crv": "P-256", "x": x, "y": y})
     except (PyJWTError, ValueError):
-        return None  # not a point of the curve
+        return None  # not a point on the curve
     return key if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1) else None
 
 
 def _fresh_for(cache_control: str) -> float:
-    """Return how long a document is fresh: ``Cache-Control`` may shorten it to a minute, never lengthen it."""
+    """Return the seconds for which a document is fresh, between `MIN_FRESH_FOR` and `FRESH_FOR`."""
     if re.search(r"\bno-(?:store|cache)\b", cache_control, re.IGNORECASE):
         return MIN_FRESH_FOR
     max_age = re.search(r"\bmax-age=(\d{1,9})\b", cache_control, re.IGNORECASE)
-    return min(FRESH, max(MIN_FRESH_FOR, float(max_age[1]))) if max_age else FRESH
+    return min(FRESH_FOR, max(MIN_FRESH_FOR, float(max_age[1]))) if max_age else FRESH_FOR
 
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,64}")

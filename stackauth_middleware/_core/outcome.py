@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 class Unpickled:
-    """What an outcome is after pickling: without the token, the headers and the settings.
+    """An outcome after unpickling: without the token, the headers and the config.
 
     Attributes:
-        user: as before, as `error` and `retry_after` are.
+        user: the user of the pickled outcome, or None.
+        error: its error code, or None.
+        retry_after: its seconds until a retry makes sense, or None.
     """
 
     __slots__ = ("error", "retry_after", "user")
@@ -30,19 +32,19 @@ class Unpickled:
 
 
 class Outcome:
-    """What a middleware does with a request. Never changed, so copies are the same object.
+    """The result of authenticating a request. Immutable, so copies are the same object.
 
-    It is no mapping, sequence or dataclass and shows none of its attributes: it lies in a scope or environ
-    that others write out, copy and pickle. A pickle holds the user alone.
+    It is not a mapping, sequence or dataclass and its repr shows no attribute, because it is stored in a scope
+    or environ that other code logs, copies and pickles. A pickle holds no token, header or setting.
 
     Attributes:
-        config: whose settings hold.
+        config: the config of the middleware.
         user: the verified user, or None.
-        error: why a token that was presented could not be verified, on an optional route; else None.
-        retry_after: whole seconds until a retry makes sense, where `error` is SERVER_ERROR.
-        refresh: the user type whose key set is stale, for the middleware to refresh once the app is done.
-        per_user: whether the app's answer may depend on who asks, as it may on every route that is not public.
-        is_preflight: whether of the app's answer only status and CORS headers may be relayed.
+        error: the error code of a token that could not be verified, on an optional route; else None.
+        retry_after: whole seconds until a retry makes sense, if `error` is SERVER_ERROR.
+        refresh: the user type whose key set is stale; the middleware refreshes it after the response.
+        per_user: whether the app's response may depend on the user, as on every route that is not public.
+        is_preflight: whether only the status and the CORS headers of the app's response may be relayed.
     """
 
     __slots__ = ("config", "error", "is_preflight", "per_user", "refresh", "retry_after", "user")
@@ -54,7 +56,7 @@ class Outcome:
         error: ErrorCode | None = None,
         retry_after: int | None = None,
         refresh: UserType | None = None,
-        per_user: bool = True,  # noqa: FBT001, FBT002 - all by position: one is made for each request
+        per_user: bool = True,  # noqa: FBT001, FBT002 - positional for speed: one is made for each request
         is_preflight: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         self.config = config
@@ -76,13 +78,13 @@ class Outcome:
 
 
 class Authenticated(Outcome):
-    """The request goes on to the app with a verified user.
+    """Outcome of a request that goes on to the app with a user.
 
     Attributes:
-        token: the verified token of `user`, by which the profile can be asked for later.
-        policy: what the request had to meet.
+        token: the verified token of `user`, to fetch the profile later.
+        policy: the policy that the user met.
         in_event_loop: whether the app runs in an event loop that outlives the request, and not in threads.
-        inbound: the request as the rules saw it: a refusal inside the app is answered in its terms.
+        request: the request, which a refusal inside the app needs for its response.
     """
 
     __slots__ = ("in_event_loop", "policy", "request", "token")
@@ -107,10 +109,10 @@ class Authenticated(Outcome):
 
 
 class Unauthenticated(Outcome):
-    """The request goes on to the app without a user.
+    """Outcome of a request that goes on to the app without a user.
 
     Attributes:
-        inbound: the request as the rules saw it.
+        request: the request, which a refusal inside the app needs for its response.
     """
 
     __slots__ = ("request",)
@@ -132,10 +134,10 @@ class Unauthenticated(Outcome):
 
 
 class Refused(Outcome):
-    """The middleware answers by itself, and the app does not run.
+    """Outcome of a request that the middleware answers itself; the app does not run.
 
     Attributes:
-        response: a refusal, or the answer to a CORS preflight.
+        response: the response: a refusal, or the answer to a CORS preflight.
     """
 
     __slots__ = ("response",)

@@ -1,33 +1,31 @@
-"""Records that cross a middleware: both clocks, an `RequestRecord` request, a `Response` that refuses it."""
+"""Records that a middleware passes to the core and back: `Clocks`, `RequestRecord` and `Response`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import NamedTuple, TypeVar
-
-T = TypeVar("T")
+from typing import NamedTuple
 
 
 class Clocks(NamedTuple):
-    """The two times, both in seconds: `wall` since the epoch for claims, `mono` for ages."""
+    """Readings of both clocks in seconds: `wall` since the epoch, for claims; `mono` monotonic, for ages."""
 
     wall: float
     mono: float
 
 
 class RequestRecord:
-    """A request as the middleware reads it from a scope, an environ or plain headers. Never changed.
+    """A request as an adapter reads it from a scope, an environ or plain headers. Immutable.
 
-    It is no mapping, sequence or dataclass: error trackers that write out the variables of frames find no
-    header in it, but for the names in its repr.
+    It is not a mapping, sequence or dataclass, and its repr shows only the names of the headers, because error
+    trackers write out the variables of frames.
 
     Args:
-        method: of the request, as the client wrote it, or ``"WEBSOCKET"``.
-        path: the path below `root_path` or with it, unescaped.
-        root_path: the mount point, or ""; None where it or the path cannot be trusted.
+        method: the method as the client sent it, or ``"WEBSOCKET"``.
+        path: the percent-decoded path, with or without `root_path` before it.
+        root_path: the mount point, or ""; None if it or the path cannot be trusted.
         headers: names in lower case, repeated values joined by a comma. They hold credentials.
-        websocket: tells a WebSocket from a request with a method of that name.
+        websocket: whether this is a WebSocket, and not a request with a method of that name.
     """
 
     __slots__ = ("headers", "method", "path", "root_path", "websocket")
@@ -46,19 +44,19 @@ class RequestRecord:
 
 
 class Response(NamedTuple):
-    """A refusal, ready for either door to send."""
+    """A response of the middleware itself, in the forms of ASGI and WSGI."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
     status_line: str
-    """The status as WSGI wants it."""
+    """The status with its reason phrase, as WSGI takes it."""
     raw_headers: tuple[tuple[bytes, bytes], ...]
-    """The headers as ASGI wants them."""
+    """The headers as ASGI takes them."""
 
     @staticmethod
     def of(status: int, headers: Iterable[tuple[str, str]], body: bytes) -> Response:
-        """Return the response in the forms of both doors."""
+        """Return the response with the given status, headers and body."""
         headers = tuple(headers)
         raw = tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers)
         return Response(status, headers, body, f"{status} {HTTPStatus(status).phrase}", raw)

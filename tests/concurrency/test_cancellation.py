@@ -24,7 +24,7 @@ from stackauth_middleware import (
     aload_profile,
     require_user,
 )
-from stackauth_middleware._core.key_sets import FRESH, MIN_FETCH_INTERVAL
+from stackauth_middleware._core.key_sets import FRESH_FOR, MIN_FETCH_INTERVAL
 from stackauth_middleware._core.users import UserType
 from stackauth_middleware._io import network
 from tests.unit.core.helpers import ANONYMOUS, NORMAL, PROJECT, RESTRICTED, SIGNERS, USER_ID, Signer, reply
@@ -224,7 +224,7 @@ def test_h1_a_stale_set_that_is_refreshed_after_the_answer(
         shared = config()
         skew.seconds = 0
         await AsyncVerifier(shared).prefetch_keys()
-        skew.seconds = FRESH
+        skew.seconds = FRESH_FOR
         door = StackAuthASGIMiddleware(app, shared)
         scene = of_door(door, "/", None)
         scene.has_landed = lambda: door._flow.keys.record(NORMAL).is_fresh(skew().mono)
@@ -299,7 +299,7 @@ def test_h6_the_cancellation_of_the_app_passes_untouched(means: Means, slow: Slo
     async def main() -> Actor:
         shared = config()
         await AsyncVerifier(shared).prefetch_keys()
-        skew.seconds = FRESH
+        skew.seconds = FRESH_FOR
         actor = Actor(partial(answer_of, StackAuthASGIMiddleware(app, shared), TOKENS[NORMAL][0]), means, at=1)
         await actor.run()
         return actor
@@ -329,7 +329,7 @@ def test_h6_whose_client_is_gone_refreshes_all_the_same(means: Means, slow: Slow
     async def main() -> None:
         shared = config()
         await AsyncVerifier(shared).prefetch_keys()
-        skew.seconds = FRESH
+        skew.seconds = FRESH_FOR
         door = StackAuthASGIMiddleware(app, shared)
         headers = [(b"x-stack-access-token", TOKENS[NORMAL][0].encode())]
         with pytest.raises(ClientDisconnect) as caught:

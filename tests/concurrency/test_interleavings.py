@@ -16,7 +16,7 @@ import pytest
 from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, StackAuthConfig, User, UserProfile
 from stackauth_middleware._core.flow import Flow
 from stackauth_middleware._core.key_set_cache import KeySetCache
-from stackauth_middleware._core.key_sets import FRESH, MIN_FETCH_INTERVAL
+from stackauth_middleware._core.key_sets import FRESH_FOR, MIN_FETCH_INTERVAL
 from stackauth_middleware._core.profiles import ProfileLookup
 from stackauth_middleware._core.tokens import Token
 from stackauth_middleware._core.upstream import OPEN_FOR, OPENS_AFTER, Answer, Call
@@ -198,7 +198,7 @@ def test_f4_a_stale_set_serves_all_and_one_looks(answer: Answer | None) -> None:
             got(asker, FIRST)
 
     def world() -> World:
-        ring = Ring(warm=True, later=FRESH, answer=answer)
+        ring = Ring(warm=True, later=FRESH_FOR, answer=answer)
         deferred = Asker(partial(ring.ring.refresh_if_stale, NORMAL), "deferred")
         return ring.world([ring.asker(), ring.asker(FIRST, defer=True), deferred], judge, calls(1))
 

@@ -14,7 +14,7 @@ import jwt
 
 from stackauth_middleware import ErrorCode, RefusedError, Rule, StackAuthConfig, UserProfile
 from stackauth_middleware._core.credentials import MAX_BYTES, TOKEN_SOURCES, extract
-from stackauth_middleware._core.key_sets import FRESH, MIN_FRESH_FOR, Document, Failure, read
+from stackauth_middleware._core.key_sets import FRESH_FOR, MIN_FRESH_FOR, Document, Failure, read
 from stackauth_middleware._core.profiles import Failure as NoVerdict
 from stackauth_middleware._core.profiles import Refusal
 from stackauth_middleware._core.profiles import read as read_profile
@@ -233,7 +233,7 @@ def keyset(data: bytes) -> None:
         return
     assert isinstance(found, Document)
     assert found.points
-    assert MIN_FRESH_FOR <= found.fresh_for <= FRESH
+    assert MIN_FRESH_FOR <= found.fresh_for <= FRESH_FOR
     published = json.loads(body)["keys"]
     for kid, (x, y) in found.points.items():
         assert len(x) == len(y) == 32

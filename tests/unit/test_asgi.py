@@ -21,7 +21,7 @@ from stackauth_middleware import (
 )
 from stackauth_middleware import asgi as module
 from stackauth_middleware._core.flow import Flow
-from stackauth_middleware._core.key_sets import FRESH
+from stackauth_middleware._core.key_sets import FRESH_FOR
 from stackauth_middleware._core.outcome import Unauthenticated
 from stackauth_middleware._core.records import Clocks
 from stackauth_middleware.testing import LocalStackAuth
@@ -242,7 +242,7 @@ def test_stale_key_set_is_refreshed_after_the_response(
     monkeypatch.setattr(module, "clocks", lambda: Clocks(real().wall, real().mono + later))
     asgi(http_scope(headers=headers), config=config)
     assert stackauth.requests.count("jwks") == 1
-    later = FRESH + 1
+    later = FRESH_FOR + 1
     during: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -259,7 +259,7 @@ def test_internal_error_after_the_response_is_only_logged(
     headers = signed(stackauth)
     asgi(http_scope(headers=headers), config=config)
     real = module.clocks
-    monkeypatch.setattr(module, "clocks", lambda: Clocks(real().wall, real().mono + FRESH + 1))
+    monkeypatch.setattr(module, "clocks", lambda: Clocks(real().wall, real().mono + FRESH_FOR + 1))
 
     def broken(*_: Any) -> Any:
         raise ArithmeticError("internal")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.credentials import TOKEN_SOURCES
 from stackauth_middleware._core.flow import Flow
-from stackauth_middleware._core.key_sets import FRESH, MIN_FETCH_INTERVAL, STALE_IF_ERROR
+from stackauth_middleware._core.key_sets import FRESH_FOR, MIN_FETCH_INTERVAL, STALE_IF_ERROR
 from stackauth_middleware._core.outcome import Authenticated, Outcome, Refused, Unauthenticated
 from stackauth_middleware._core.records import RequestRecord, Response
 from stackauth_middleware._core.rules import Rule
@@ -403,7 +403,7 @@ def test_a_remembered_token_dies_with_its_key(world: World) -> None:
     world.authenticated(gone)
     kept = world.authenticated(stays).user
     world.auth.signers[NORMAL] = (new,)
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     assert world.authenticated(stays, defer_refresh=False).user is not kept
     assert world.refused(gone) is ErrorCode.INVALID_TOKEN
     assert len(world.flow._tokens) == 1
@@ -415,7 +415,7 @@ def test_another_key_under_the_same_id_does_not_inherit(world: World) -> None:
     world.authenticated(text)
     impostor = Signer(4711, SIGNERS[NORMAL][0].kid)
     world.auth.signers[NORMAL] = (impostor,)
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     assert world.refused(text, defer_refresh=False) is ErrorCode.INVALID_TOKEN
     assert world.refused(text) is ErrorCode.INVALID_TOKEN
     assert world.authenticated(token(signer=impostor, exp=WALL + 10_000)).user
@@ -424,7 +424,7 @@ def test_another_key_under_the_same_id_does_not_inherit(world: World) -> None:
 def test_a_refresh_that_changes_no_key_forgets_no_token(world: World) -> None:
     text = token(exp=WALL + 10_000)
     user = world.authenticated(text).user
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     world.pump(world.flow.keys.refresh_if_stale(NORMAL, world.clock.now))
     again = world.step(text)
     assert isinstance(again, Authenticated)
@@ -466,7 +466,7 @@ def test_a_stale_set_is_left_to_the_door_that_can_defer(world: World, seen: bool
     text = token(exp=WALL + 10_000)
     world.authenticated(text if seen else token())
     world.auth.calls.clear()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     outcome = world.step(text)
     assert isinstance(outcome, Authenticated)
     assert outcome.refresh is NORMAL
@@ -478,13 +478,13 @@ def test_a_stale_set_is_left_to_the_door_that_can_defer(world: World, seen: bool
 
 def test_a_stale_set_is_refreshed_for_its_own_type(world: World) -> None:
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     assert world.authenticated(token(ANONYMOUS, exp=WALL + 10_000), "/guests").refresh is ANONYMOUS
 
 
 def test_nobody_is_asked_to_refresh_for_a_request_that_is_refused(world: World) -> None:
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     assert world.refused(token(RESTRICTED, exp=WALL + 10_000)) is ErrorCode.RESTRICTED_NOT_ALLOWED
     assert world.auth.calls == []
 
@@ -493,7 +493,7 @@ def test_a_stale_set_is_carried_by_a_request_of_the_door_that_cannot(world: Worl
     text = token(exp=WALL + 10_000)
     world.authenticated(text)
     world.auth.calls.clear()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     assert world.authenticated(text, defer_refresh=False).user
     assert world.auth.queries == [""]
     assert isinstance(world.step(text, defer_refresh=False), Authenticated)
@@ -502,7 +502,7 @@ def test_a_stale_set_is_carried_by_a_request_of_the_door_that_cannot(world: Worl
 def test_beside_the_carrier_the_others_go_on(world: World) -> None:
     text = token(exp=WALL + 10_000)
     world.authenticated(text)
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     world.pump.joined = [lambda: ShareEnd.TIMED_OUT] * 3
     for _ in range(3):
         assert world.authenticated(text, defer_refresh=False).user
@@ -570,7 +570,7 @@ def test_known_users_do_not_notice_an_outage(world: World) -> None:
     world.authenticated(text)
     world.auth.down = TIMED_OUT
     for _ in range(20):
-        world.clock.pass_by(FRESH / 3)
+        world.clock.pass_by(FRESH_FOR / 3)
         assert world.authenticated(text, defer_refresh=False).user
         assert world.authenticated(token(name="new", exp=WALL + 10_000), defer_refresh=False).user
 
@@ -887,7 +887,7 @@ def test_a_verifier_raises_at_once_what_needs_no_key(world: World) -> None:
 
 def test_a_verifier_carries_a_stale_set(world: World) -> None:
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     assert isinstance(verified(world, token(exp=WALL + 10_000)), User)
     assert world.auth.queries == [""]
 
@@ -1029,7 +1029,7 @@ def test_a_profile_on_a_cold_start_comes_after_the_keys() -> None:
 
 def test_a_stale_set_is_left_to_the_door_in_rest_mode_too() -> None:
     world = rest()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     assert world.authenticated(token(exp=WALL + 10_000)).refresh is NORMAL
 
 
@@ -1096,7 +1096,7 @@ STEPS = st.lists(
     st.tuples(
         TEXTS,
         st.sampled_from(["/", "/public", "/optional", "/guests", "/limited", "/checked", "//public"]),
-        st.sampled_from([0.0, 1.0, MIN_FETCH_INTERVAL, 60.0, FRESH, STALE_IF_ERROR]),
+        st.sampled_from([0.0, 1.0, MIN_FETCH_INTERVAL, 60.0, FRESH_FOR, STALE_IF_ERROR]),
         st.sampled_from([None, OUTAGE, TIMED_OUT, reply(b"", 404)]),
     ),
     max_size=8,

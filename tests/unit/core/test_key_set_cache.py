@@ -12,7 +12,7 @@ import pytest
 
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.key_set_cache import CANCEL_GRACE, MAX_WAITERS, REFRESH_BUDGET, KeySetCache, Status
-from stackauth_middleware._core.key_sets import FRESH, MIN_FETCH_INTERVAL, STALE_IF_ERROR, Action, KeySet
+from stackauth_middleware._core.key_sets import FRESH_FOR, MIN_FETCH_INTERVAL, STALE_IF_ERROR, Action, KeySet
 from stackauth_middleware._core.records import Clocks
 from stackauth_middleware._core.tokens import Token
 from stackauth_middleware._core.upstream import Answer, Call, Resume, ShareEnd, fetch
@@ -163,7 +163,7 @@ def test_a_400_of_a_server_that_knew_the_parameter_is_a_failure(world: World, ki
     world.warm(RESTRICTED)
     world.warm(ANONYMOUS)
     world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     assert world.key_for(kind)[0].point == SIGNERS[kind][0].point
     record = world.ring.record(kind)
     assert record.failure is ErrorCode.SERVER_ERROR
@@ -281,7 +281,7 @@ def test_a_cold_failure_is_ours_and_says_when_to_come_back(
         assert isinstance(error, AuthServerError)
         assert (error.code, error.retry_after) == (code, retry_after)
         known = code is ErrorCode.SERVER_ERROR
-        assert error.detail == ("the keys cannot be had" if known else "Stack Auth knows no such project")
+        assert error.detail == ("the keys cannot be fetched" if known else "Stack Auth does not know the project")
     assert len(world.auth.calls) == 1
 
 
@@ -343,7 +343,7 @@ def test_a_failure_takes_no_key_away(world: World, body: bytes) -> None:
     world.warm()
     held = world.ring.record(NORMAL).keys
     world.auth.down = reply(body)
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     key, action, _ = world.key_for()
     assert (key, action) == (held[KID[NORMAL]], Action.USE)
     assert world.ring.record(NORMAL).failure is ErrorCode.SERVER_ERROR
@@ -446,7 +446,7 @@ def test_who_waited_in_vain_is_told_to_come_back_in_a_second(world: World, end: 
     error = world.refused()
     assert isinstance(error, AuthServerError)
     assert (error.code, error.retry_after) == (ErrorCode.SERVER_ERROR, 1)
-    assert error.detail == "the keys did not come in time"
+    assert error.detail == "the keys were not fetched in time"
     assert world.auth.calls == []
 
 
@@ -524,9 +524,9 @@ def test_whoever_has_the_keys_asked_for_by_a_token_goes_on_for_a_while_when_canc
     world.pump(world.ring.prefetch_keys(world.clock.now))
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     assert world.refused().code is ErrorCode.INVALID_TOKEN
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     world.key_for()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
     world.key_for(kind=ANONYMOUS)
     assert [flight.cancel_grace for flight in world.pump.flights] == [0, CANCEL_GRACE, CANCEL_GRACE, 0, CANCEL_GRACE]
@@ -569,7 +569,7 @@ def late(world: World, answer: Answer, kind: UserType = NORMAL, kid: str | None 
 def test_late_older_key_set_brings_no_withdrawn_key_back(world: World) -> None:
     old = reply(document(NORMAL))
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     arrives = late(world, old, kid=SIGNERS[NORMAL][1].kid)
     world.clock.pass_by(0.1)
     world.auth.signers[NORMAL] = (SIGNERS[NORMAL][1],)
@@ -602,7 +602,7 @@ def test_late_older_key_set_is_better_than_none(world: World) -> None:
 
 def test_a_stale_set_is_used_and_left_to_the_door_that_defers(world: World) -> None:
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     key, action, _ = world.key_for(defer_refresh=True)
     assert (key.point, action) == (SIGNERS[NORMAL][0].point, Action.USE_AND_REFRESH)
     assert world.pump.flights == []
@@ -610,19 +610,19 @@ def test_a_stale_set_is_used_and_left_to_the_door_that_defers(world: World) -> N
 
 def test_a_stale_set_is_carried_by_one_request_for_a_second_at_most(world: World) -> None:
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     assert world.key_for()[1] is Action.USE
     (flight,) = world.pump.flights
     assert (flight.key, flight.budget, flight.wait) == (("keys", NORMAL), REFRESH_BUDGET, 0)
     assert len(world.auth.calls) == 1
     assert "cache-control" not in world.auth.calls[0].headers
-    assert world.ring.record(NORMAL).fetched_at == MONO + FRESH
+    assert world.ring.record(NORMAL).fetched_at == MONO + FRESH_FOR
 
 
 def test_beside_a_carrier_all_others_go_on_with_what_they_have(world: World) -> None:
     """A reader with a usable key never waits."""
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     world.pump.joined = [lambda: ShareEnd.TIMED_OUT]
     key, _, _ = world.key_for()
     assert key.point == SIGNERS[NORMAL][0].point
@@ -632,7 +632,7 @@ def test_beside_a_carrier_all_others_go_on_with_what_they_have(world: World) -> 
 
 def test_a_refresh_that_fails_stops_nobody(world: World) -> None:
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     world.auth.down = TIMED_OUT
     for _ in range(5):
         assert world.key_for()[1] is Action.USE
@@ -642,7 +642,7 @@ def test_a_refresh_that_fails_stops_nobody(world: World) -> None:
 def test_a_key_that_left_the_set_is_no_key_any_more(world: World) -> None:
     """Threat F4: withdrawn at the next refresh, even for the request that carries it."""
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     world.auth.signers[NORMAL] = (SIGNERS[NORMAL][1],)
     assert world.refused(kid=KID[NORMAL]).code is ErrorCode.INVALID_TOKEN
     assert len(world.auth.calls) == 1
@@ -650,7 +650,7 @@ def test_a_key_that_left_the_set_is_no_key_any_more(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("since", "calls"),
-    [(0, 0), (FRESH - 1, 0), (FRESH, 1), (STALE_IF_ERROR, 1)],
+    [(0, 0), (FRESH_FOR - 1, 0), (FRESH_FOR, 1), (STALE_IF_ERROR, 1)],
     ids=["new", "fresh", "stale", "too old"],
 )
 def test_a_deferred_refresh_looks_again_before_it_asks(world: World, since: float, calls: int) -> None:
@@ -666,7 +666,7 @@ def test_a_deferred_refresh_looks_again_before_it_asks(world: World, since: floa
 
 def test_a_deferred_refresh_does_not_follow_a_failure_at_once(world: World) -> None:
     world.warm()
-    world.clock.pass_by(FRESH)
+    world.clock.pass_by(FRESH_FOR)
     world.auth.down = OUTAGE
     for seconds in (0, MIN_FETCH_INTERVAL - 0.1, 0.1):
         world.clock.pass_by(seconds)

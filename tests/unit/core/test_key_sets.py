@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stackauth_middleware._core import key_sets
 from stackauth_middleware._core.key_sets import (
     ACTIONS,
-    FRESH,
+    FRESH_FOR,
     MAX_BYTES,
     MIN_FETCH_INTERVAL,
     MIN_FRESH_FOR,
@@ -402,8 +402,8 @@ def test_any_octets_are_a_document_or_a_failure(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("cache_control", "seconds"),
     [
-        ("", FRESH),
-        ("public, max-age=3600", FRESH),
+        ("", FRESH_FOR),
+        ("public, max-age=3600", FRESH_FOR),
         ("public, max-age=600", 600),
         ("max-age=599", 599),
         ("max-age=120", 120),
@@ -412,18 +412,18 @@ def test_any_octets_are_a_document_or_a_failure(body: bytes) -> None:
         ("max-age=0", MIN_FRESH_FOR),
         ("MAX-AGE=120", 120),
         ("max-age=120, must-revalidate", 120),
-        ("max-age=999999999", FRESH),
-        ("max-age=99999999999999999999", FRESH),
-        ("max-age=-5", FRESH),
-        ("max-age=soon", FRESH),
-        ("max-age", FRESH),
-        ("s-maxage=90", FRESH),
+        ("max-age=999999999", FRESH_FOR),
+        ("max-age=99999999999999999999", FRESH_FOR),
+        ("max-age=-5", FRESH_FOR),
+        ("max-age=soon", FRESH_FOR),
+        ("max-age", FRESH_FOR),
+        ("s-maxage=90", FRESH_FOR),
         ("no-store, max-age=0", MIN_FRESH_FOR),
         ("no-cache", MIN_FRESH_FOR),
         ("No-Store", MIN_FRESH_FOR),
-        ('private="no-storage"', FRESH),
-        ("immutable", FRESH),
-        ("\xff=;;,,", FRESH),
+        ('private="no-storage"', FRESH_FOR),
+        ("immutable", FRESH_FOR),
+        ("\xff=;;,,", FRESH_FOR),
     ],
 )
 def test_cache_control_may_shorten_and_never_lengthen(cache_control: str, seconds: float) -> None:
@@ -437,7 +437,7 @@ def test_cache_control_may_shorten_and_never_lengthen(cache_control: str, second
 def test_any_cache_control_is_between_a_minute_and_ten(cache_control: str) -> None:
     found = read(reply(document(NORMAL), cache_control=cache_control), NOW)
     assert isinstance(found, Document)
-    assert MIN_FRESH_FOR <= found.fresh_for <= FRESH
+    assert MIN_FRESH_FOR <= found.fresh_for <= FRESH_FOR
 
 
 # -- the larger document less the smaller -------------------------------------------------------------
@@ -476,7 +476,7 @@ def test_documents_that_do_not_fit_are_a_failure(larger: dict[str, Any]) -> None
 def test_a_document_with_nothing_beyond_the_smaller_has_no_keys_and_is_no_failure() -> None:
     """An older server ignores the parameter: then there are no such users."""
     smaller = Document({ONE.kid: ONE.point})
-    assert smaller.less(smaller) == Document({}, FRESH)
+    assert smaller.less(smaller) == Document({}, FRESH_FOR)
 
 
 def test_the_shorter_freshness_of_the_two_counts() -> None:
@@ -523,20 +523,20 @@ def test_the_call_for_a_document(kind: UserType, query: str, past_caches: bool) 
 # -- ages ---------------------------------------------------------------------------------------------
 
 KEYS = {ONE.kid: Key(ONE.point, ONE.public)}
-FILLED = KeySet().filled(KEYS, FRESH, MONO, MONO)
+FILLED = KeySet().filled(KEYS, FRESH_FOR, MONO, MONO)
 
 
 @pytest.mark.parametrize(
     ("since", "fresh_for", "age"),
     [
-        (0, FRESH, Age.FRESH),
-        (FRESH - 0.001, FRESH, Age.FRESH),
-        (FRESH, FRESH, Age.STALE),
+        (0, FRESH_FOR, Age.FRESH),
+        (FRESH_FOR - 0.001, FRESH_FOR, Age.FRESH),
+        (FRESH_FOR, FRESH_FOR, Age.STALE),
         (59.999, 60, Age.FRESH),
         (60, 60, Age.STALE),
-        (STALE_IF_ERROR - 0.001, FRESH, Age.STALE),
-        (STALE_IF_ERROR, FRESH, Age.NONE),
-        (STALE_IF_ERROR * 10, FRESH, Age.NONE),
+        (STALE_IF_ERROR - 0.001, FRESH_FOR, Age.STALE),
+        (STALE_IF_ERROR, FRESH_FOR, Age.NONE),
+        (STALE_IF_ERROR * 10, FRESH_FOR, Age.NONE),
     ],
 )
 def test_the_age_of_a_set(since: float, fresh_for: float, age: Age) -> None:
@@ -546,7 +546,7 @@ def test_the_age_of_a_set(since: float, fresh_for: float, age: Age) -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "may"), [(0, False), (MIN_FETCH_INTERVAL - 0.001, False), (MIN_FETCH_INTERVAL, True), (FRESH, True)]
+    ("since", "may"), [(0, False), (MIN_FETCH_INTERVAL - 0.001, False), (MIN_FETCH_INTERVAL, True), (FRESH_FOR, True)]
 )
 def test_flights_are_apart(since: float, may: bool) -> None:
     assert FILLED.may_refresh(MONO + since) is may
@@ -580,7 +580,7 @@ def test_a_failed_flight_keeps_as_far_as_it_was_asked_to(asked: int | None, fetc
 def test_a_failed_flight_changes_no_key_and_no_age() -> None:
     """Threat F5 and F4: known keys go on serving, and do not grow younger either."""
     record = FILLED.failed(Failure(ErrorCode.MISCONFIGURED, "status 404"), MONO + 700, MONO + 700)
-    assert (record.keys, record.fetched_at, record.fresh_for) == (FILLED.keys, MONO, FRESH)
+    assert (record.keys, record.fetched_at, record.fresh_for) == (FILLED.keys, MONO, FRESH_FOR)
     assert (record.asked_at, record.failure) == (MONO + 700, ErrorCode.MISCONFIGURED)
     assert record.age(MONO + 700) is Age.STALE
     assert record.age(MONO + STALE_IF_ERROR) is Age.NONE
@@ -594,7 +594,7 @@ def test_a_flight_that_brought_keys_clears_the_failure() -> None:
 def test_a_record_cannot_be_changed() -> None:
     """It is read without a lock."""
     mine = dict(KEYS)
-    record = KeySet().filled(mine, FRESH, MONO, MONO)
+    record = KeySet().filled(mine, FRESH_FOR, MONO, MONO)
     mine.clear()
     assert set(record.keys) == {ONE.kid}
     with pytest.raises(TypeError):
@@ -633,14 +633,14 @@ def test_what_the_table_must_never_say(case: tuple[Age, bool, bool], action: Act
     ("kid", "since", "action"),
     [
         (ONE.kid, 0, Action.USE),
-        (ONE.kid, FRESH - 1, Action.USE),
-        (ONE.kid, FRESH, Action.USE_AND_REFRESH),
+        (ONE.kid, FRESH_FOR - 1, Action.USE),
+        (ONE.kid, FRESH_FOR, Action.USE_AND_REFRESH),
         (ONE.kid, STALE_IF_ERROR - 1, Action.USE_AND_REFRESH),
         (ONE.kid, STALE_IF_ERROR, Action.REFRESH),
         ("junk", 0, Action.UNKNOWN),
         ("junk", MIN_FETCH_INTERVAL - 1, Action.UNKNOWN),
         ("junk", MIN_FETCH_INTERVAL, Action.REFRESH),
-        ("junk", FRESH, Action.REFRESH),
+        ("junk", FRESH_FOR, Action.REFRESH),
         ("junk", STALE_IF_ERROR, Action.REFRESH),
     ],
 )
@@ -679,7 +679,7 @@ def test_a_known_key_serves_for_a_day_whatever_happened_since(
 
 
 def test_the_numbers_are_those_of_the_design() -> None:
-    assert (FRESH, MIN_FRESH_FOR, STALE_IF_ERROR, MIN_FETCH_INTERVAL, MAX_BYTES) == (600, 60, 86_400, 10, 65_536)
+    assert (FRESH_FOR, MIN_FRESH_FOR, STALE_IF_ERROR, MIN_FETCH_INTERVAL, MAX_BYTES) == (600, 60, 86_400, 10, 65_536)
 
 
 # -- what a mutant showed to be unguarded --------------------------------------------------------------
