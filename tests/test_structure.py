@@ -1,4 +1,4 @@
-"""The shape of the house, held by tests: layers, exports, tables, and a test file for every module."""
+"""Structure of the package: layers, exports, tables, and a test file for every module."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "__main__",
     )
 )
-"""From the ground up: the folders and top-level modules. Each imports only from the layers below its own."""
+"""Folders and top-level modules, lowest layer first. Each imports only from the layers below its own."""
 
 IMPURE = {
     "threading": {"cache", "config"},
@@ -67,7 +67,7 @@ IMPURE = {
     "http.client": set(),
     "urllib.request": set(),
 }
-"""What no module of `_core` imports, but for those named, which guard their swaps with a lock."""
+"""What no module of `_core` imports, except those named, which only use locks."""
 
 OWNERS = {
     "requests": {"_io/http_requests", "_io/deadline_adapter"},
@@ -81,10 +81,10 @@ OWNERS = {
     "pydantic_core": {"_core/sealed"},
     "typing_extensions": {"_core/config", "_core/outcome", "_verifiers", "asgi", "wsgi"},
 }
-"""Every distribution that the package itself may import, and the modules that may."""
+"""Every distribution that the package outside `OUTER` may import, and the modules that may."""
 
 OUTER = ("contrib", "testing", "_cli")
-"""Folders with tests of their own kind: what they import is their own affair."""
+"""Folders that may import other distributions."""
 
 
 def python_files() -> list[Path]:
@@ -107,7 +107,7 @@ def module_of(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the full names that a file imports, wherever in it and under whatever condition."""
+    """Yield the full names that a file imports, anywhere in it and under any condition."""
     package = ["stackauth_middleware", *path.relative_to(PACKAGE).parent.parts]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -151,7 +151,7 @@ def test_every_folder_and_module_has_a_layer() -> None:
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_from_the_layers_below_alone(path: Path) -> None:
+def test_module_imports_only_from_the_layers_below(path: Path) -> None:
     own = name_of(path)
     allowed = frozenset().union(*LAYERS[: layer_of(own)])
     within = {own} if path.parent != PACKAGE else set()
@@ -175,8 +175,8 @@ def test_modules_of_a_folder_have_no_import_cycle(folder: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "_core").glob("*.py")), ids=lambda path: path.stem)
-def test_the_core_is_pure(path: Path) -> None:
-    """No socket, thread, coroutine or clock: so every test of it is a plain call."""
+def test_core_does_no_io(path: Path) -> None:
+    """No socket, thread, coroutine or clock, so that tests of the core are plain calls."""
     broken = {
         each
         for each in outer(path)
@@ -193,7 +193,7 @@ def test_the_core_is_pure(path: Path) -> None:
 
 
 def test_only_the_core_makes_generators_of_effects() -> None:
-    """The order of steps is written in one place: nothing else yields a `Call` or a `Share`."""
+    """The order of steps is written in the core only."""
     makers = {
         module_of(path)
         for path in core_modules()
@@ -209,8 +209,8 @@ def test_only_the_core_makes_generators_of_effects() -> None:
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=module_of)
-def test_each_distribution_is_the_business_of_few_modules(path: Path) -> None:
-    """Each HTTP client is one file's business; its exceptions are mapped there and nowhere else."""
+def test_distribution_is_imported_only_by_its_owners(path: Path) -> None:
+    """So the exceptions of an HTTP client are mapped in one file."""
     foreign = {name.split(".")[0] for name in outer(path)} - sys.stdlib_module_names
     assert {name for name in foreign if module_of(path) not in OWNERS.get(name, ())} == set()
 
@@ -230,7 +230,7 @@ def test_no_module_imports_a_private_name_of_another(path: Path) -> None:
 
 
 def test_every_distribution_that_is_imported_is_a_declared_dependency() -> None:
-    """certifi and urllib3 come with requests, cryptography with PyJWT[crypto], pydantic_core with who asks for it."""
+    """certifi and urllib3 come with requests, cryptography with PyJWT[crypto], pydantic_core with pydantic."""
     declared = [each for each in metadata.requires("stackauth-middleware") or () if "extra ==" not in each]
     names = {re.split(r"[^\w.-]", each)[0].lower() for each in declared}
     assert names == {"pyjwt", "requests", "httpx", "anyio", "asgiref"}
@@ -240,8 +240,8 @@ def test_every_distribution_that_is_imported_is_a_declared_dependency() -> None:
     }
 
 
-def test_typing_extensions_is_for_type_checkers_alone() -> None:
-    """It is no dependency, and every use of it is under `TYPE_CHECKING`."""
+def test_typing_extensions_is_imported_only_for_type_checkers() -> None:
+    """It is not a dependency: every import of it is under `TYPE_CHECKING`."""
     for path in python_files():
         tree = ast.parse(path.read_text("utf-8"))
         guarded = [
@@ -255,8 +255,8 @@ def test_typing_extensions_is_for_type_checkers_alone() -> None:
                 assert node in guarded, path
 
 
-def test_the_walk_sees_every_form_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the guards above would guard nothing."""
+def test_imports_of_every_form_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests above depend on it."""
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
     (tmp_path / "_core").mkdir()
     module = tmp_path / "_core" / "tokens.py"
@@ -291,14 +291,13 @@ PROMISED = {
 """design.md section 1: these names, and no other."""
 
 
-def test_the_package_exports_what_is_promised() -> None:
+def test_package_exports_the_promised_names() -> None:
     assert set(stackauth_middleware.__all__) == PROMISED
     assert len(stackauth_middleware.__all__) == len(PROMISED)
     assert all(hasattr(stackauth_middleware, name) for name in PROMISED)
 
 
-def test_nothing_else_of_the_package_looks_public() -> None:
-    """What has a plain name is a door, and may be relied upon."""
+def test_nothing_else_has_a_public_name() -> None:
     plain = {name for name in vars(stackauth_middleware) if name.isidentifier() and not name.startswith("_")}
     modules = {"asgi", "wsgi", "errors", "testing", "contrib", "annotations"}
     assert plain - modules == PROMISED
@@ -318,12 +317,12 @@ def test_nothing_else_of_the_package_looks_public() -> None:
     ],
     ids=["asgi", "wsgi", "errors"],
 )
-def test_a_plainly_named_module_says_what_it_exports(module: object, names: set[str]) -> None:
+def test_public_module_lists_its_exports(module: object, names: set[str]) -> None:
     assert set(module.__all__) == names  # type: ignore[attr-defined]
     assert all(getattr(module, name).__module__.startswith("stackauth_middleware") for name in names)
 
 
-def test_the_version_is_told_once() -> None:
+def test_version_has_a_single_source() -> None:
     assert metadata.version("stackauth-middleware") == stackauth_middleware.__version__
     tree = ast.parse((PACKAGE / "_version.py").read_text("utf-8"))
     assert [type(node) for node in tree.body] == [ast.Expr, ast.Assign]
@@ -347,7 +346,7 @@ print(*(name for name in {names!r} if name in sys.modules))
     return found.stdout.split()
 
 
-def test_importing_the_package_imports_no_client_no_loop_and_no_test_tool() -> None:
+def test_importing_the_package_imports_no_http_client_event_loop_or_test_tool() -> None:
     """A WSGI app must not pay for httpx, nor an ASGI app for requests."""
     assert imported_by("import stackauth_middleware", HEAVY) == []
 
@@ -371,21 +370,21 @@ def test_importing_the_package_imports_no_client_no_loop_and_no_test_tool() -> N
     ],
     ids=["config", "verifier", "wsgi", "asgi"],
 )
-def test_each_door_imports_its_own_client_alone(code: str, absent: tuple[str, ...]) -> None:
+def test_middleware_and_verifier_import_only_their_own_http_client(code: str, absent: tuple[str, ...]) -> None:
     assert imported_by(code, absent) == []
 
 
 # -- tables -------------------------------------------------------------------------------------------
 
 
-def test_the_key_set_table_is_total() -> None:
-    """Age x known x may refresh: every case has an answer, and there is no case that cannot come."""
+def test_key_set_table_is_total() -> None:
+    """It has an action for each combination of age, known key id and allowed fetch, and uses each action."""
     assert set(ACTIONS) == set(product(Age, (True, False), (True, False)))
     assert set(ACTIONS.values()) == set(Action)
 
 
-def test_the_settings_as_keywords_are_those_of_the_config() -> None:
-    """Doors take them as `**settings`: a type checker knows them from one, the running code from the other."""
+def test_settings_typed_dict_has_the_fields_of_the_config() -> None:
+    """Middlewares take `**settings`: type checkers read `Settings`, the code reads the fields."""
     config = typing.get_type_hints(StackAuthConfig)
     init = {each.name: config[each.name] for each in fields(StackAuthConfig) if each.init}
     assert typing.get_type_hints(Settings) == init
@@ -393,7 +392,7 @@ def test_the_settings_as_keywords_are_those_of_the_config() -> None:
 
 
 def test_every_setting_has_a_default() -> None:
-    """A config without arguments reads the environment."""
+    """A config without arguments is valid where the environment has the project."""
     assert all(each.kw_only for each in fields(StackAuthConfig) if each.init)
     missing = [each.name for each in fields(StackAuthConfig) if each.init and each.default is each.default_factory]
     assert missing == []
@@ -402,12 +401,12 @@ def test_every_setting_has_a_default() -> None:
 # -- test files ---------------------------------------------------------------------------------------
 
 NO_CODE = {"__init__", "_version"}
-"""Modules that hold imports and constants alone: this file looks at them."""
+"""Modules of imports and constants only, which have no test file."""
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=module_of)
-def test_every_module_has_a_test_file_of_its_own(path: Path) -> None:
-    """`tests/one_file_coverage.py` demands that it covers the module wholly; here, that there is one."""
+def test_module_has_a_test_file_of_its_own(path: Path) -> None:
+    """`tests/one_file_coverage.py` checks that it covers the module completely."""
     code = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     if path.stem in NO_CODE:
         assert not [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, code)]
@@ -415,8 +414,8 @@ def test_every_module_has_a_test_file_of_its_own(path: Path) -> None:
     assert test_file_of(path).is_file()
 
 
-def test_every_unit_test_file_is_of_a_module() -> None:
-    """A module that is renamed or deleted takes its test file along."""
+def test_unit_test_file_belongs_to_a_module() -> None:
+    """Where a module is renamed or deleted, so is its test file."""
     expected = {test_file_of(path) for path in core_modules()}
     found = {path for folder in ("", "core", "io") for path in (TESTS / "unit" / folder).glob("test_*.py")}
     assert found - expected == set()
@@ -432,13 +431,13 @@ test_file_of.__test__ = False  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_can_be_read_in_one_sitting(path: Path) -> None:
-    """The house style says about 300 lines."""
+def test_module_is_short(path: Path) -> None:
+    """The limit of the style guide is about 300 lines."""
     assert len(path.read_text("utf-8").splitlines()) <= 345
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_says_what_it_is(path: Path) -> None:
+def test_module_has_a_docstring(path: Path) -> None:
     tree = ast.parse(path.read_text("utf-8"))
     assert ast.get_docstring(tree)
     assert "from __future__ import annotations" in path.read_text("utf-8") or not any(

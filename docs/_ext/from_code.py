@@ -203,12 +203,9 @@ def first_line_of(path: Path) -> str:
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """Return what a docstring says of each field: in its section ``Args``, or below the field itself."""
-    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(cls) or "", re.MULTILINE | re.DOTALL)
-    entries = re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", section[1] if section else "", re.MULTILINE | re.DOTALL)
-    analyzer = ModuleAnalyzer.for_module(cls.__module__)
-    below = {name: " ".join(text) for (owner, name), text in analyzer.find_attr_docs().items() if owner == cls.__name__}
-    return {name: " ".join(text.split()) for name, text in {**below, **dict(entries)}.items()}
+    """Return the docstring below each field of `cls`, on one line."""
+    found = ModuleAnalyzer.for_module(cls.__module__).find_attr_docs()
+    return {name: " ".join(" ".join(lines).split()) for (owner, name), lines in found.items() if owner == cls.__name__}
 
 
 def type_of(field: dataclasses.Field[Any]) -> str:

@@ -1,15 +1,15 @@
-"""Carriers: where in a request an access token stands. Judges form only, never the token.
+"""Token sources: where in a request an access token is read from. Checks form only, never the token.
 
-What Stack Auth's SDKs and its documentation send to a user's own back end (contract.md section 4),
-each in the old brand and the new, in the order in which they are looked at:
+What Stack Auth's SDKs and its documentation send to a user's own back end (docs/stack-auth.md section 8),
+under the header names of the old brand and the new, in the order in which they are read:
 
 1. ``x-stack-access-token: <jwt>``
 2. ``Authorization: Bearer stackauth_<base64 of {"accessToken": …, "refreshToken": …}>``
 3. ``x-stack-auth: {"accessToken": …, "refreshToken": …}``
 4. ``Authorization: Bearer <jwt>``
-5. the WebSocket sub-protocols ``stackauth, <jwt>``, for browsers, which can set no header there
+5. the WebSocket sub-protocols ``stackauth, <jwt>``, since browsers cannot set headers there
 
-The first that is present decides. The refresh token in 2 and 3 is dropped here and goes nowhere.
+The first that is present decides. The refresh token of 2 and 3 is dropped here.
 """
 
 from __future__ import annotations
@@ -27,39 +27,41 @@ TokenSource: TypeAlias = Literal["x-stack-access-token", "bearer", "x-stack-auth
 TOKEN_SOURCES: tuple[TokenSource, ...] = get_args(TokenSource)
 
 SUBPROTOCOL = "stackauth"
+"""The sub-protocol that a client offers just before the token."""
 MAX_BYTES = 8192
+"""Maximum length of a credential, in bytes."""
 
 _TOKEN_HEADERS = ("x-stack-access-token", "x-hexclave-access-token")
 _JSON_HEADERS = ("x-stack-auth", "x-hexclave-auth")
 _PREFIXES = ("stackauth_", "hexclave_")
 HEADERS = frozenset((*_TOKEN_HEADERS, *_JSON_HEADERS, "authorization", "sec-websocket-protocol"))
-"""The header names, in lower case, that a door must hand over."""
+"""Names, in lower case, of the headers that `extract` reads."""
 
 _SOURCE_HEADERS: dict[TokenSource, tuple[str, ...]] = {
     "x-stack-access-token": ("X-Stack-Access-Token", "X-Hexclave-Access-Token"),
     "bearer": ("Authorization",),
     "x-stack-auth": ("X-Stack-Auth", "X-Hexclave-Auth"),
-    "websocket": (),  # no response to a WebSocket handshake is cached
+    "websocket": (),  # responses to WebSocket handshakes are not cached
 }
 MAX_HEADERS = 2000
-"""Header fields of a request that are searched for credentials, as many as Node.js takes."""
+"""Maximum number of header fields that are searched for credentials, the limit of Node.js."""
 UNSEARCHED = {**dict.fromkeys(HEADERS, ","), "authorization": "bearer stackauth_,"}
-"""What stands for the headers of a request that has more than `MAX_HEADERS`: malformed, so that nothing is skipped."""
+"""Replaces the headers of a request with more than `MAX_HEADERS`: malformed, so that the request is refused."""
 
 _BEARER = re.compile(r"bearer +([^ ].*)", re.IGNORECASE | re.DOTALL)
 _JWT_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 
 
 def extract(headers: Mapping[str, str], token_sources: Container[TokenSource]) -> str | None:
-    """Return the token that the first present carrier holds, or None where nothing is presented.
+    """Return the token of the first token source that is present, or None where the request has none.
 
     Args:
-        headers: names in lower case, values as latin-1 text. Of a header that is there more than once the
-            first value with a comma behind it will do; WSGI servers join all of them by commas.
-        carriers: those that are looked at.
+        headers: names in lower case, values as latin-1 text. For a repeated header, the values joined by
+            commas, or the first value followed by a comma.
+        token_sources: those that are enabled.
 
     Raises:
-        RefusedError: INVALID_REQUEST for a carrier that is repeated, malformed or over 8 KiB.
+        RefusedError: INVALID_REQUEST for a credential that is repeated, malformed or over 8 KiB.
     """
     if "x-stack-access-token" in token_sources:
         value = _one_of(headers, _TOKEN_HEADERS)
@@ -90,12 +92,12 @@ def split_subprotocols(value: str) -> list[str]:
 
 
 def _one_of(headers: Mapping[str, str], names: tuple[str, str]) -> str | None:
-    """Return the value of the header that is there and not empty; both brands at once are ambiguous."""
+    """Return the value of the header that is not empty, or None. Both brands at once are ambiguous."""
     old, new = headers.get(names[0], "").strip(" \t"), headers.get(names[1], "").strip(" \t")
     if old and new:
-        raise _malformed("one carrier in both brands")
+        raise _malformed("one header in both brands")
     if len(old or new) > MAX_BYTES:
-        raise _malformed("a carrier over 8 KiB")
+        raise _malformed("a credential over 8 KiB")
     return old or new or None
 
 
@@ -106,7 +108,7 @@ def _plain(value: str) -> str:
 
 
 def _bearer(headers: Mapping[str, str]) -> str | None:
-    """Return what follows ``Bearer``; None for other schemes, which are the app's own business."""
+    """Return the credential of the Bearer scheme; None for other schemes and for values that are not for us."""
     value = headers.get("authorization")
     if value is None:
         return None
@@ -119,30 +121,30 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
 
 def _once(bearer: str) -> str:
     if len(bearer) > MAX_BYTES:
-        raise _malformed("a carrier over 8 KiB")
+        raise _malformed("a credential over 8 KiB")
     if "," in bearer:
         raise _malformed("an authorization header twice")
     return bearer
 
 
 def _wrapped(value: str) -> str | None:
-    """Read the base64 JSON of `getAuthorizationHeader()`, standard alphabet with padding."""
+    """Return the token in the base64 JSON of `getAuthorizationHeader()`: standard alphabet, with padding."""
     try:
         text = base64.b64decode(value.encode("ascii"), validate=True).decode("utf-8")
     except (ValueError, binascii.Error):
-        raise _malformed("no base64 behind the bearer prefix") from None
+        raise _malformed("no base64 after the bearer prefix") from None
     return _member(text)
 
 
 def _member(text: str) -> str | None:
-    """Return the member ``accessToken`` of a JSON carrier; the refresh token beside it is dropped."""
+    """Return the member ``accessToken`` of a JSON credential; the refresh token beside it is dropped."""
     try:
-        carried = json.loads(text, object_pairs_hook=_unique)
+        members = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
-        raise _malformed("a carrier that is not one JSON object") from None
-    if not isinstance(carried, dict):
-        raise _malformed("a carrier that is not one JSON object")
-    token = carried.get("accessToken")
+        raise _malformed("a credential that is not one JSON object") from None
+    if not isinstance(members, dict):
+        raise _malformed("a credential that is not one JSON object")
+    token = members.get("accessToken")
     if not isinstance(token, str | None):
         raise _malformed("an access token that is not a string")
     return token or None
@@ -156,7 +158,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _subprotocol(value: str) -> str | None:
-    """Read ``stackauth, <jwt>`` among the offered sub-protocols, in this order and once."""
+    """Return the token offered as ``stackauth, <jwt>``, in this order and once."""
     if len(value) > 2 * MAX_BYTES:
         raise _malformed("sub-protocols over 16 KiB")
     offered = split_subprotocols(value)
@@ -164,10 +166,10 @@ def _subprotocol(value: str) -> str | None:
         return None
     at = offered.index(SUBPROTOCOL)
     if offered.count(SUBPROTOCOL) > 1 or at + 1 == len(offered):
-        raise _malformed("the sub-protocol carrier without one token")
+        raise _malformed("the sub-protocol without exactly one token")
     token = offered[at + 1]
     if len(token) > MAX_BYTES:
-        raise _malformed("a carrier over 8 KiB")
+        raise _malformed("a credential over 8 KiB")
     return token or None
 
 

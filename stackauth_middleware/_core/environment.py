@@ -1,4 +1,4 @@
-"""The one place where the core reads environment variables."""
+"""Environment variables. No other module of the core reads them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def from_environment(setting: str) -> str:
-    """Return what the environment says of `setting`, or "". A secret has no public form."""
+    """Return the value of `setting` in the environment, or "". A secret is not read from public variables."""
     name = setting.upper()
     prefixes = ["STACK_", "HEXCLAVE_"]
     if setting != "secret_server_key":

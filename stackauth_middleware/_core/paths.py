@@ -11,7 +11,6 @@ import sys
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from ..errors import ConfigError
 
@@ -21,16 +20,15 @@ _NOT_PLAIN = re.compile(_NO_TEXT.replace("[", "[;#?%"))
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
 _SPACE_AT_END = re.compile(r"/\s|\s/|\s\Z")
 _NOT_SPECIAL = re.compile(rf"{_NO_TEXT}|/(?:/|\s*\.{{1,2}}\s*(?:[/;#?%]|\Z))|%(?:25)*(?:2[eEfF]|5[cC])")
-_INCOMPLETE_ESCAPE = re.compile(rb"%(?![0-9a-fA-F]{2})")
 
 
 def is_plain(path: str) -> bool:
     """Return whether every router reads `path` as the same segments. docs/rules.md lists the conditions."""
     if path[:1] != "/" or "//" in path or _NOT_PLAIN.search(path) or ("/." in path and _DOT_SEGMENT.search(path)):
         return False
-    if path.isascii():
-        return " " not in path or not _SPACE_AT_END.search(path)
-    return not _SPACE_AT_END.search(path) and unicodedata.is_normalized("NFC", path)
+    if path.split(maxsplit=1) != [path] and _SPACE_AT_END.search(path):
+        return False
+    return path.isascii() or unicodedata.is_normalized("NFC", path)
 
 
 def has_only_special_characters(path: str) -> bool:
@@ -126,8 +124,9 @@ def _decoded(raw_path: object) -> str | None:
     if not isinstance(raw_path, bytes):
         return None
     path = raw_path.partition(b"?")[0]
-    if b"%" in path:
-        if _INCOMPLETE_ESCAPE.search(path):
+    if b"%" in path:  # unquote_to_bytes of urllib is slow for many escapes, and keeps incomplete ones
+        try:
+            path = path.replace(b"\\", rb"\\").replace(b"%", rb"\x").decode("unicode_escape").encode("latin-1")
+        except UnicodeDecodeError:
             return ""
-        path = unquote_to_bytes(path)
     return path.decode("utf-8", "replace") or "/"

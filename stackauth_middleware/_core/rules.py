@@ -149,21 +149,28 @@ class Matcher:
         return self._cached(table, path or "/", root_path)
 
 
+class _Pattern(NamedTuple):
+    """The path of a rule, by segments; ``*`` stands for any segment."""
+
+    segments: list[str]
+    is_prefix: bool
+    """Whether ``/**`` follows."""
+    policy: Policy
+
+
 class _Table:
     """The rules that match one method."""
 
     def __init__(self, rules: Sequence[Rule], default: Policy) -> None:
         policies = [default.with_rule(rule) for rule in rules]
 
-        def first(patterns: Iterable[str]) -> Callable[[str], Policy]:
-            table = [
-                (re.compile(pattern).fullmatch, policy) for pattern, policy in zip(patterns, policies, strict=True)
-            ]
-            return lambda path: next((policy for matches, policy in table if matches(path)), default)
+        def patterns(form: Callable[[str], str]) -> list[_Pattern]:
+            return [_pattern(form(rule.path), policy) for rule, policy in zip(rules, policies, strict=True)]
 
-        self._as_written = first(_pattern(rule.path) for rule in rules)
-        self._folded = first(_pattern(_without_slash(folded(rule.path))) for rule in rules)
-        self._with_empty_value = first(_pattern(folded(rule.path), "[^/]*") for rule in rules)
+        self._default = default
+        self._as_written = patterns(str)
+        self._folded = patterns(folded)
+        self._folded_without_slash = patterns(lambda path: _without_slash(folded(path)))
         self._special = [
             (rule.path.removesuffix("**"), reduce(Policy.stricter, policies[: at + 1]))
             for at, rule in enumerate(rules)
@@ -182,13 +189,30 @@ class _Table:
             return self.every_rule
         if is_plain(path):
             lenient = folded(below)
-            policy = self._as_written(below).stricter(self._folded(_without_slash(lenient)))
-            # Falcon matches an empty value behind a trailing slash
-            return policy.stricter(self._with_empty_value(lenient)) if below.endswith("/") else policy
+            policy = self._first(self._as_written, below)
+            policy = policy.stricter(self._first(self._folded_without_slash, _without_slash(lenient)))
+            if below.endswith("/"):  # Falcon matches a parameter with the empty segment behind it
+                policy = policy.stricter(self._first(self._folded, lenient, match_empty=True))
+            return policy
         for prefix, policy in self._special:
             if below.startswith(prefix) and is_plain(root_path or "/") and has_only_special_characters(below):
                 return policy
         return self.every_rule
+
+    def _first(self, patterns: Iterable[_Pattern], path: str, *, match_empty: bool = False) -> Policy:
+        """Return the policy of the first pattern that matches, else the default.
+
+        The work for a pattern does not depend on the length of the path.
+        """
+        segments = path.split("/")
+        for wanted, is_prefix, policy in patterns:
+            if len(wanted) == len(segments) or (is_prefix and len(wanted) < len(segments)):
+                for want, segment in zip(wanted, segments, strict=False):
+                    if want != segment and (want != "*" or not (segment or match_empty)):
+                        break
+                else:
+                    return policy
+        return self._default
 
 
 def enforce(user: User, policy: Policy) -> None:
@@ -246,8 +270,6 @@ def _without_slash(path: str) -> str:
     return path.removesuffix("/") or "/"
 
 
-def _pattern(path: str, value: str = "[^/]+") -> str:
-    """Return the regex of a rule's path, with `value` for each segment that stands for any."""
-    segments = path.removesuffix("/**").split("/")
-    any_or_exact = [value if each == "*" or PARAMETER.fullmatch(each) else re.escape(each) for each in segments]
-    return "/".join(any_or_exact) + ("(?:/.*)?" if path.endswith("/**") else "")
+def _pattern(path: str, policy: Policy) -> _Pattern:
+    segments = ["*" if PARAMETER.fullmatch(each) else each for each in path.removesuffix("/**").split("/")]
+    return _Pattern(segments, path.endswith("/**"), policy)

@@ -91,16 +91,16 @@ def test_dash_is_standard_input_and_words_are_joined(run: Runs, token: Callable[
         (lambda token: "Bearer sk_live_1", "no token in authorization; cookies"),
         (lambda token: carried(None), "no token in x-stack-auth; cookies"),
         (lambda token: '{"accessToken": 1}', "400 invalid_request: an access token that is not a string"),
-        (lambda token: '{"accessToken": ', "400 invalid_request: a carrier that is not one JSON object"),
-        (lambda token: "{" * 100_000, "400 invalid_request: a carrier over 8 KiB"),
-        (lambda token: "stackauth_%%", "400 invalid_request: no base64 behind the bearer prefix"),
+        (lambda token: '{"accessToken": ', "400 invalid_request: a credential that is not one JSON object"),
+        (lambda token: "{" * 100_000, "400 invalid_request: a credential over 8 KiB"),
+        (lambda token: "stackauth_%%", "400 invalid_request: no base64 after the bearer prefix"),
         (
             lambda token: f"x-stack-access-token: {token}\nx-stack-access-token: {token}",
             "400 invalid_request: an access token header twice",
         ),
         (
             lambda token: f"x-stack-access-token: {token}\nx-hexclave-access-token: {token}",
-            "400 invalid_request: one carrier in both brands",
+            "400 invalid_request: one header in both brands",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The settings object: what it works out once, what it owns, and what it shows."""
+"""The config: derived values, owned objects, and the settings as keywords."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def config(**settings: Any) -> StackAuthConfig:
     return StackAuthConfig(**{"project_id": PROJECT, **settings})
 
 
-# -- what is worked out -------------------------------------------------------------------------------
+# -- derived values -----------------------------------------------------------------------------------
 
 
-def test_the_hosted_service_by_default() -> None:
+def test_hosted_service_is_the_default() -> None:
     made = config()
     assert made.audiences == AUDIENCES
     assert made.issuers == ISSUERS
@@ -47,8 +47,8 @@ def test_the_hosted_service_by_default() -> None:
     assert made.users_me_url == f"{API}/api/v1/users/me"
 
 
-def test_the_audiences_and_issuers_of_each_user_type() -> None:
-    """contract.md section 1, written out once more."""
+def test_audiences_and_issuers_of_each_user_type() -> None:
+    """docs/stack-auth.md section 3."""
     made = config(api_url="https://stack.example.com:8102/base")
     assert made.audiences == {PROJECT: NORMAL, f"{PROJECT}:restricted": RESTRICTED, f"{PROJECT}:anon": ANONYMOUS}
     host = "https://stack.example.com:8102/api/v1"
@@ -60,8 +60,8 @@ def test_the_audiences_and_issuers_of_each_user_type() -> None:
     assert made.key_set_url == f"https://stack.example.com:8102/base/api/v1/projects/{PROJECT}/.well-known/jwks.json"
 
 
-def test_issuers_that_are_named_replace_those_of_the_address() -> None:
-    """A container's internal name is never in a token."""
+def test_issuer_url_replaces_the_issuers_of_the_api_url() -> None:
+    """The API may have an internal name that is in no token."""
     bases = ["https://auth.example.com", "https://old.example.com:443/x"]
     made = config(api_url="http://stack:8102", allow_http=True, issuer_url=bases)
     assert set(made.issuers) == {
@@ -70,7 +70,7 @@ def test_issuers_that_are_named_replace_those_of_the_address() -> None:
     assert made.key_set_url.startswith("http://stack:8102/api/v1/")
 
 
-def test_the_policy_follows_the_settings() -> None:
+def test_policy_follows_the_settings() -> None:
     made = config(rules=[Rule("/free", "public")], default_access="optional", allow_restricted=True)
     assert made.policy("GET", "/free", "").access == "public"
     held = made.policy("GET", "/", "")
@@ -78,7 +78,7 @@ def test_the_policy_follows_the_settings() -> None:
     assert config(allow_anonymous=True).policy("GET", "/", "").allow_anonymous
 
 
-def test_settings_are_settled() -> None:
+def test_settings_are_held_in_their_final_form() -> None:
     made = config(token_sources=["bearer"], cors_origins=["*"], api_url=f"{API}/")
     assert (made.token_sources, made.cors_origins, made.api_url) == (frozenset({"bearer"}), ("*",), API)
 
@@ -92,7 +92,7 @@ def test_settings_are_settled() -> None:
         ("HEXCLAVE_API_URL", "api_url", "https://env.example.com"),
     ],
 )
-def test_the_environment_fills_in_what_is_not_given(
+def test_environment_is_read_for_settings_that_are_not_given(
     monkeypatch: pytest.MonkeyPatch, variable: str, setting: str, value: str
 ) -> None:
     given = {"project_id": PROJECT, "secret_server_key": "ssk_x", "publishable_client_key": "pck_x", "api_url": API}
@@ -102,14 +102,14 @@ def test_the_environment_fills_in_what_is_not_given(
     assert getattr(StackAuthConfig(**given), setting) == value  # type: ignore[arg-type]
 
 
-def test_a_mistake_in_the_environment_is_told_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_value_in_the_environment_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACK_PROJECT_ID", "your-project-id")
     with pytest.raises(ConfigError, match="project_id is 'your-project-id'"):
         StackAuthConfig()
 
 
 @pytest.mark.parametrize("settings", [{"mode": "rest"}, {"rules": [Rule("/a", profile=True)]}], ids=["mode", "rule"])
-def test_asking_for_profiles_needs_a_key(settings: dict[str, Any]) -> None:
+def test_loading_profiles_needs_a_key(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="secret_server_key is not set, nor is publishable_client_key"):
         config(**settings)
     for key in ({"secret_server_key": "ssk_a"}, {"publishable_client_key": "pck_a"}):
@@ -120,7 +120,7 @@ def test_asking_for_profiles_needs_a_key(settings: dict[str, Any]) -> None:
 # -- the object ---------------------------------------------------------------------------------------
 
 
-def test_a_setting_is_a_keyword_and_cannot_be_changed() -> None:
+def test_settings_are_keywords_and_read_only() -> None:
     with pytest.raises(TypeError):
         StackAuthConfig(PROJECT)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
@@ -131,7 +131,7 @@ def test_a_setting_is_a_keyword_and_cannot_be_changed() -> None:
         config().project_id = OTHER_PROJECT  # type: ignore[misc]
 
 
-def test_it_shows_what_differs_from_the_defaults_and_no_secret() -> None:
+def test_repr_shows_settings_that_differ_from_the_defaults_and_hides_secrets() -> None:
     made = config(secret_server_key="ssk_canary", publishable_client_key="pck_canary", leeway=7)
     shown = repr(made)
     assert "canary" not in shown
@@ -141,28 +141,28 @@ def test_it_shows_what_differs_from_the_defaults_and_no_secret() -> None:
     assert "issuers" not in shown
 
 
-def test_an_unset_secret_is_not_shown_as_set() -> None:
+def test_repr_does_not_show_an_unset_secret_as_set() -> None:
     assert "secret_server_key" not in repr(config())
 
 
-def test_copies_are_the_thing_itself() -> None:
-    """Litestar and others copy what is handed to a middleware: copies must share keys and pools."""
+def test_copy_is_the_same_object() -> None:
+    """Litestar and others copy the arguments of middlewares, and copies have to share caches and pools."""
     made = config()
     assert copy.copy(made) is made
     assert copy.deepcopy([made])[0] is made
 
 
-def test_two_configs_of_the_same_settings_are_two() -> None:
-    """They own different things, so they are not equal, and both can be keys of a mapping."""
+def test_configs_of_the_same_settings_are_not_equal() -> None:
+    """They own different caches, and both can be keys of a mapping."""
     one, other = config(), config()
     assert one != other
     assert len({one, other}) == 2
 
 
-# -- what it owns -------------------------------------------------------------------------------------
+# -- owned objects ------------------------------------------------------------------------------------
 
 
-def test_what_is_owned_is_made_once_and_for_each_config_apart() -> None:
+def test_owned_object_is_made_once_for_each_config() -> None:
     made: list[StackAuthConfig] = []
 
     def make(owner: StackAuthConfig) -> object:
@@ -175,7 +175,7 @@ def test_what_is_owned_is_made_once_and_for_each_config_apart() -> None:
     assert made == [one, other]
 
 
-def test_thirty_two_threads_get_the_same() -> None:
+def test_concurrent_threads_get_the_same_owned_object() -> None:
     owner, start, found = config(), threading.Barrier(32), []
 
     def make(_: StackAuthConfig) -> object:
@@ -195,7 +195,7 @@ def test_thirty_two_threads_get_the_same() -> None:
     assert len(set(found)) == 1
 
 
-def test_what_is_made_may_own_in_turn() -> None:
+def test_owned_object_may_get_another_while_it_is_made() -> None:
     def inner(_: StackAuthConfig) -> str:
         return "inner"
 
@@ -205,7 +205,7 @@ def test_what_is_made_may_own_in_turn() -> None:
     assert config().get_or_create(outer) == "outer and inner"
 
 
-def test_what_could_not_be_made_is_tried_again() -> None:
+def test_owned_object_is_made_again_after_an_exception() -> None:
     tries: list[int] = []
 
     def make(_: StackAuthConfig) -> str:
@@ -220,8 +220,8 @@ def test_what_could_not_be_made_is_tried_again() -> None:
     assert owner.get_or_create(make) == "made"
 
 
-def test_a_child_gets_a_fresh_lock() -> None:
-    """A thread of the parent may have been making something at the fork."""
+def test_forked_child_gets_a_new_lock() -> None:
+    """A thread of the parent may have held it at the fork."""
     with config_module._owning:
         config_module._renew_lock()
         done: list[str] = []
@@ -231,7 +231,7 @@ def test_a_child_gets_a_fresh_lock() -> None:
     assert done == ["made"]
 
 
-def test_a_system_without_fork_can_import_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_can_be_imported_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has no `os.register_at_fork`."""
     import importlib.util
 
@@ -246,8 +246,8 @@ def test_a_system_without_fork_can_import_the_module(monkeypatch: pytest.MonkeyP
     assert module.StackAuthConfig(project_id=PROJECT).project_id == PROJECT
 
 
-def test_the_youngest_is_the_last_made_of_those_in_use() -> None:
-    """The pytest fixture mints tokens for it."""
+def test_newest_config_is_the_last_made_that_still_exists() -> None:
+    """The pytest fixture issues tokens for it."""
     one = config()
     other = config()
     assert newest_config() is other
@@ -256,7 +256,7 @@ def test_the_youngest_is_the_last_made_of_those_in_use() -> None:
     assert newest_config() is one
 
 
-def test_there_may_be_no_youngest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest_config_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_module, "_living", {})
     assert newest_config() is None
 
@@ -264,17 +264,17 @@ def test_there_may_be_no_youngest(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- settings as keywords -----------------------------------------------------------------------------
 
 
-def test_a_config_that_is_given_is_taken_as_it_is() -> None:
+def test_given_config_is_returned() -> None:
     made = config()
     assert config_of(made, {}) is made
 
 
-def test_settings_that_are_given_make_a_config() -> None:
+def test_given_settings_make_a_config() -> None:
     assert config_of(None, {"project_id": PROJECT, "leeway": 1}).leeway == 1
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "message"),
     [
         (lambda: config_of(config(), {"leeway": 1}), "config and 'leeway' are both given"),
         (lambda: config_of(None, {"projectid": PROJECT}), "unknown setting 'projectid'"),  # type: ignore[typeddict-unknown-key]
@@ -284,10 +284,10 @@ def test_settings_that_are_given_make_a_config() -> None:
         (lambda: config_of(None, {}), "project_id is not set"),
     ],
 )
-def test_a_mistake_is_told(make: Callable[[], object], says: str) -> None:
+def test_wrong_arguments_are_a_config_error(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         make()
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_every_setting_has_a_docstring_below_it() -> None:
@@ -303,7 +303,7 @@ def test_every_setting_has_a_docstring_below_it() -> None:
     assert [each.name for each in setting_fields() if each.name not in documented] == []
 
 
-def test_error_bodies_may_be_of_every_kind_that_is_promised() -> None:
+def test_error_body_may_be_of_each_documented_kind() -> None:
     bodies: list[Any] = [None, "problem", {ErrorCode.FORBIDDEN: {}}, lambda error, info: {}]
     for body in bodies:
         assert type(config(error_body=body).error_body) is type(body)

@@ -1,4 +1,4 @@
-"""Carriers: which one decides, what it holds, and that no text at all makes reading one raise anything else."""
+"""Token sources: their order, their forms, and that no header value raises anything but a `RefusedError`."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def auth_json(token: Any = JWT, **more: Any) -> str:
 
 
 def wrapped(text: str | bytes, prefix: str = "stackauth_", scheme: str = "Bearer") -> str:
-    octets = text if isinstance(text, bytes) else text.encode()
-    return f"{scheme} {prefix}{base64.b64encode(octets).decode()}"
+    encoded = text if isinstance(text, bytes) else text.encode()
+    return f"{scheme} {prefix}{base64.b64encode(encoded).decode()}"
 
 
 def read(token_sources: frozenset[TokenSource] = ALL, **headers: str) -> str | None:
@@ -55,18 +55,18 @@ def refused(headers: dict[str, str], token_sources: frozenset[TokenSource] = ALL
     return caught.value
 
 
-# -- each carrier, both brands ------------------------------------------------------------------------
+# -- each token source, both brands -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("brand", BRANDS)
-def test_each_carrier_holds_a_token_in_either_brand(brand: str) -> None:
+def test_token_is_found_in_each_source_of_either_brand(brand: str) -> None:
     plain, json_header, prefix = BRANDS[brand]
     assert extract({plain: JWT}, ALL) == JWT
     assert extract({json_header: auth_json()}, ALL) == JWT
     assert extract({"authorization": wrapped(auth_json(), prefix)}, ALL) == JWT
 
 
-def test_a_raw_bearer_token_and_a_sub_protocol_have_no_brand() -> None:
+def test_bearer_token_and_subprotocol_have_no_brand() -> None:
     assert read(authorization=f"Bearer {JWT}") == JWT
     assert read(sec_websocket_protocol=f"stackauth, {JWT}") == JWT
 
@@ -84,8 +84,8 @@ def test_a_raw_bearer_token_and_a_sub_protocol_have_no_brand() -> None:
     ],
     ids=str,
 )
-def test_a_carrier_that_is_not_looked_at_presents_nothing(headers: dict[str, str]) -> None:
-    """Switched off is off: neither a token, nor a complaint about its form."""
+def test_disabled_source_is_ignored(headers: dict[str, str]) -> None:
+    """It yields no token, and a malformed value in it is no error."""
     name = next(iter(headers)).replace("hexclave", "stack")
     own: TokenSource = {"authorization": "bearer", "sec-websocket-protocol": "websocket"}.get(name, name)  # type: ignore[assignment]
     assert extract(headers, ALL - {own}) is None
@@ -95,7 +95,7 @@ def test_a_carrier_that_is_not_looked_at_presents_nothing(headers: dict[str, str
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
 @pytest.mark.parametrize("blanks", [" ", "    "], ids=["one", "four"])
-def test_the_scheme_is_read_in_any_case(scheme: str, blanks: str) -> None:
+def test_scheme_is_case_insensitive(scheme: str, blanks: str) -> None:
     """RFC 9110 section 11.1 for the case; one or more blanks after it (RFC 6750 section 2.1 says 1*SP)."""
     assert read(authorization=f"{scheme}{blanks}{JWT}") == JWT
     assert read(authorization=f" \t{scheme}{blanks}{JWT}\t ") == JWT
@@ -120,7 +120,7 @@ FOUND = {"plain": "PLAIN", "wrapped": "WRAPPED", "json": "JSON", "bearer": JWT, 
         if not set(ORDER[first]) & set(ORDER[second])
     ],
 )
-def test_the_first_carrier_in_the_order_decides(first: str, second: str) -> None:
+def test_first_source_that_is_present_decides(first: str, second: str) -> None:
     for headers in (ORDER[first] | ORDER[second], ORDER[second] | ORDER[first]):
         assert extract(headers, ALL) == FOUND[first]
 
@@ -150,8 +150,8 @@ JUNK = {
         ("bearer", "websocket"),
     ],
 )
-def test_what_stands_behind_the_first_is_not_even_looked_at(first: str, junk: str) -> None:
-    """An app's own huge bearer token beside our header is none of our business."""
+def test_sources_after_the_deciding_one_are_not_checked(first: str, junk: str) -> None:
+    """The app may use a large bearer token of its own beside our header."""
     assert extract({**JUNK[junk], **ORDER[first]}, ALL) == FOUND[first]
 
 
@@ -160,13 +160,13 @@ def test_what_stands_behind_the_first_is_not_even_looked_at(first: str, junk: st
     [{"x-stack-access-token": f"{JWT},{JWT}"}, {"authorization": "Bearer stackauth_!"}, {"x-stack-auth": "{"}],
     ids=lambda junk: next(iter(junk)),
 )
-def test_a_malformed_carrier_is_not_skipped_for_a_good_one_behind_it(junk: dict[str, str]) -> None:
-    """Threat E3: no second chance after a first that failed."""
+def test_malformed_source_is_not_skipped_for_a_valid_one_after_it(junk: dict[str, str]) -> None:
+    """Threat E3: a failed check never falls through to another credential."""
     good = {"x-stack-auth": auth_json(), "authorization": f"Bearer {JWT}", "sec-websocket-protocol": f"stackauth,{JWT}"}
     assert refused({**good, **junk}).code is ErrorCode.INVALID_REQUEST
 
 
-# -- nothing presented --------------------------------------------------------------------------------
+# -- no credential ------------------------------------------------------------------------------------
 
 NOTHING = {
     "no header": {},
@@ -183,9 +183,9 @@ NOTHING = {
     "empty authorization": {"authorization": ""},
     "the scheme alone": {"authorization": "Bearer"},
     "the scheme and blanks": {"authorization": "Bearer    "},
-    "a tab behind the scheme": {"authorization": f"Bearer\t{JWT}"},
+    "a tab after the scheme": {"authorization": f"Bearer\t{JWT}"},
     "basic": {"authorization": "Basic dXNlcjpwYXNz"},
-    "basic with a token behind it": {"authorization": f"Basic dXNlcjpwYXNz,Bearer {JWT}"},
+    "basic with a token after it": {"authorization": f"Basic dXNlcjpwYXNz,Bearer {JWT}"},
     "digest": {"authorization": 'Digest username="a", realm="b"'},
     "an api key": {"authorization": "Bearer sk_live_0123456789"},
     "a huge api key": {"authorization": "Bearer " + "k" * OVER},
@@ -198,26 +198,25 @@ NOTHING = {
     "the prefix in another case": {"authorization": wrapped(auth_json(), "StackAuth_")},
     "other sub-protocols": {"sec-websocket-protocol": "graphql-ws, chat"},
     "the sub-protocol in another case": {"sec-websocket-protocol": f"StackAuth, {JWT}"},
-    "an empty token behind the sub-protocol": {"sec-websocket-protocol": "stackauth, "},
+    "an empty token after the sub-protocol": {"sec-websocket-protocol": "stackauth, "},
     "a header spelt with underscores": {"x_stack_access_token": JWT},
     "a cookie": {"cookie": f"stack-access={JWT}"},
 }
 
 
 @pytest.mark.parametrize("headers", NOTHING.values(), ids=NOTHING)
-def test_nothing_is_presented(headers: dict[str, str]) -> None:
-    """Absent, empty and null are nothing; what is the app's own business is left alone."""
+def test_request_without_a_credential_has_no_token(headers: dict[str, str]) -> None:
+    """Absent, empty and null are no credential; other schemes and other bearer tokens are the app's."""
     assert extract(headers, ALL) is None
 
 
-def test_nothing_in_one_carrier_leaves_the_next_to_decide() -> None:
-    """An empty header is not present, so it decides nothing."""
+def test_empty_header_leaves_the_next_source_to_decide() -> None:
     assert extract({"x-stack-access-token": "", "authorization": f"Bearer {JWT}"}, ALL) == JWT
     assert extract({"x-stack-auth": "", "authorization": f"Bearer {JWT}"}, ALL) == JWT
 
 
-def test_a_json_carrier_of_nulls_is_present_and_decides() -> None:
-    """Signed out says the SDK: a raw bearer token behind it is not looked at."""
+def test_json_of_nulls_is_present_and_decides() -> None:
+    """The SDK sends it when signed out; a bearer token after it is not read."""
     nulls = '{"accessToken":null,"refreshToken":null}'
     assert extract({"x-stack-auth": nulls, "authorization": f"Bearer {JWT}"}, ALL) is None
     assert extract({"authorization": wrapped(nulls), "x-stack-auth": auth_json()}, ALL) is None
@@ -246,7 +245,7 @@ MALFORMED = {
     "false as token": {"x-stack-auth": '{"accessToken":false}'},
     "an object as token": {"x-stack-auth": '{"accessToken":{}}'},
     "the token twice": {"x-stack-auth": f'{{"accessToken":"{JWT}","accessToken":"{OTHER}"}}'},
-    "the token twice, escaped": {"x-stack-auth": f'{{"accessToken":"{JWT}","access\\u0054oken":"{OTHER}"}}'},
+    "the token twice, one escaped": {"x-stack-auth": f'{{"accessToken":"{JWT}","access\\u0054oken":"{OTHER}"}}'},
     "deep json": {"x-stack-auth": "[" * 8000},
     "a number of 5000 digits": {"x-stack-auth": '{"accessToken":' + "9" * 5000 + "}"},
     "a byte order mark": {"x-stack-auth": "\u00ef\u00bb\u00bf" + auth_json()},
@@ -256,8 +255,8 @@ MALFORMED = {
     "base64 with a line break": {"authorization": wrapped(auth_json()).replace("J", "J\n", 1)},
     "base64 of no utf-8": {"authorization": wrapped(b"\xff\xfe")},
     "base64 of no json": {"authorization": wrapped("hello")},
-    "nothing behind the prefix": {"authorization": "Bearer stackauth_"},
-    "latin-1 behind the prefix": {"authorization": "Bearer hexclave_\xe9"},
+    "nothing after the prefix": {"authorization": "Bearer stackauth_"},
+    "latin-1 after the prefix": {"authorization": "Bearer hexclave_\xe9"},
     "wrapped over the limit": {"authorization": wrapped("x" * MAX_BYTES)},
     "wrapped twice": {"authorization": f"{wrapped(auth_json())},{wrapped(auth_json())}"},
     "bearer twice": {"authorization": f"Bearer {JWT},Bearer {JWT}"},
@@ -271,15 +270,15 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("headers", MALFORMED.values(), ids=MALFORMED)
-def test_a_carrier_is_malformed(headers: dict[str, str]) -> None:
+def test_malformed_credential_is_an_invalid_request(headers: dict[str, str]) -> None:
     error = refused(headers)
     assert error.code is ErrorCode.INVALID_REQUEST
     assert error.restricted_reason is None
 
 
 @pytest.mark.parametrize("headers", MALFORMED.values(), ids=MALFORMED)
-def test_a_complaint_holds_nothing_of_the_carrier(headers: dict[str, str]) -> None:
-    """A malformed carrier may hold live tokens; details go to the log, and so may the traceback's context."""
+def test_error_shows_nothing_of_the_credential(headers: dict[str, str]) -> None:
+    """A malformed credential may hold valid tokens; the detail is logged, and so may the traceback be."""
     error = refused(headers)
     words = [word for value in headers.values() for word in (JWT, REFRESH, value) if len(word) > 4 and word in value]
     assert not any(word in str(error) for word in words)
@@ -287,47 +286,47 @@ def test_a_complaint_holds_nothing_of_the_carrier(headers: dict[str, str]) -> No
     assert error.__suppress_context__ or error.__context__ is None
 
 
-def test_the_complaints_are_these() -> None:
-    """They are all that a log tells; one that was None or shouted would be found here."""
+def test_details_of_malformed_credentials() -> None:
+    """The detail is all that the log shows."""
     assert {refused(headers).detail for headers in MALFORMED.values()} == {
-        "a carrier over 8 KiB",
-        "a carrier that is not one JSON object",
+        "a credential over 8 KiB",
+        "a credential that is not one JSON object",
         "an access token header twice",
         "an access token that is not a string",
         "an authorization header twice",
-        "no base64 behind the bearer prefix",
-        "one carrier in both brands",
-        "the sub-protocol carrier without one token",
+        "no base64 after the bearer prefix",
+        "one header in both brands",
+        "the sub-protocol without exactly one token",
     }
 
 
 @pytest.mark.parametrize("value", ["undefined", "null", "not a token", "a.b", "a b.c.d", "\xff", "{}", "Bearer x"])
-def test_a_header_of_our_own_hands_over_whatever_it_holds(value: str) -> None:
-    """It is presented as a token, so it is judged as one: INVALID_TOKEN, by `_tokens`, not a missing one."""
+def test_own_header_yields_whatever_it_holds(value: str) -> None:
+    """It is verified as a token, and so refused as INVALID_TOKEN, not as MISSING_TOKEN."""
     assert read(x_stack_access_token=value) == value
 
 
 @pytest.mark.parametrize("value", [JWT, f" {JWT}", f"{JWT}\t", f"\t {JWT} \t"])
-def test_blanks_around_a_header_are_not_part_of_it(value: str) -> None:
-    """RFC 9110 section 5.5; a WSGI server may leave them."""
+def test_blanks_around_a_value_are_removed(value: str) -> None:
+    """RFC 9110 section 5.5. Some WSGI servers leave them."""
     assert read(x_stack_access_token=value) == JWT
 
 
 @pytest.mark.parametrize("value", [f"\n{JWT}", f"{JWT}\r", f"\x0b{JWT}", f"{JWT}\xa0"], ids=repr)
-def test_other_white_space_is_part_of_it(value: str) -> None:
-    """And so makes it no token, no scheme and no sub-protocol of ours."""
+def test_other_white_space_is_part_of_the_value(value: str) -> None:
+    """So the value is not our token, scheme or sub-protocol."""
     assert read(x_stack_access_token=value) == value
     assert read(authorization=value.replace(JWT, f"Bearer {JWT}")) in (None, value)
     assert read(sec_websocket_protocol=value.replace(JWT, f"stackauth,{JWT}")) in (None, value)
     assert split_subprotocols(f" {value}\t,X{value}X") == [value, f"X{value}X"]
 
 
-def test_a_letter_before_the_scheme_makes_another_scheme() -> None:
+def test_scheme_with_a_letter_before_it_is_another_scheme() -> None:
     assert read(authorization=f"XBearer {JWT}") is None
     assert read(authorization=f" Bearer {JWT}") == JWT
 
 
-def test_the_limit_itself_is_within() -> None:
+def test_credential_of_the_maximum_length_is_accepted() -> None:
     assert read(x_stack_access_token="a" * MAX_BYTES) == "a" * MAX_BYTES
     jwt = "a.b." + "c" * (MAX_BYTES - 4)
     assert read(authorization=f"Bearer {jwt}") == jwt
@@ -336,22 +335,22 @@ def test_the_limit_itself_is_within() -> None:
     assert read(x_stack_auth=auth_json(more="x" * (MAX_BYTES - len(text)))) == JWT
 
 
-def test_a_surrogate_out_of_json_is_handed_over_as_it_is() -> None:
-    """`_tokens` refuses what is not ASCII before anything encodes it."""
+def test_surrogate_in_json_is_returned() -> None:
+    """`tokens` refuses text that is not ASCII before anything encodes it."""
     assert read(x_stack_auth='{"accessToken":"\\ud800"}') == "\ud800"
 
 
-def test_the_sub_protocol_takes_the_token_behind_it_wherever_it_stands() -> None:
+def test_token_is_the_subprotocol_after_ours() -> None:
     assert read(sec_websocket_protocol=f"chat,stackauth ,\t{JWT}, other") == JWT
     assert split_subprotocols("a, b\t,c,") == ["a", "b", "c", ""]
 
 
-def test_the_refresh_token_is_never_what_comes_back() -> None:
+def test_refresh_token_is_never_returned() -> None:
     for headers in ({"x-stack-auth": auth_json(None)}, {"authorization": wrapped(auth_json(None))}):
         assert extract(headers, ALL) is None
 
 
-# -- totality -----------------------------------------------------------------------------------------
+# -- any text -----------------------------------------------------------------------------------------
 
 PIECES = st.sampled_from(
     [
@@ -390,8 +389,10 @@ TEXTS = st.lists(PIECES, max_size=6).map("".join) | st.text(max_size=30)
 )
 @example({"authorization": "Bearer " + "stackauth_" * 2000}, set())
 @example({"authorization": "Bearer " + "." * 9000}, {"bearer"})
-def test_any_text_is_a_token_or_nothing_or_malformed(headers: dict[str, str], token_sources: set[TokenSource]) -> None:
-    """Whatever arrives in headers: never another exception, never a token longer than its carrier."""
+def test_any_headers_yield_a_token_or_none_or_an_invalid_request(
+    headers: dict[str, str], token_sources: set[TokenSource]
+) -> None:
+    """No other exception, and no token over the limit."""
     try:
         found = extract(headers, frozenset(token_sources))
     except RefusedError as error:
@@ -405,8 +406,7 @@ def test_any_text_is_a_token_or_nothing_or_malformed(headers: dict[str, str], to
 
 @bounded
 @given(headers=st.dictionaries(st.sampled_from(sorted(HEADERS)), TEXTS))
-def test_looking_in_fewer_places_finds_no_other_token_in_the_first(headers: dict[str, str]) -> None:
-    """If the plain header decides, then whatever else is switched on or off does not matter."""
+def test_first_source_yields_the_same_whichever_others_are_enabled(headers: dict[str, str]) -> None:
     if any(headers.get(name, "").strip(" \t") for name in ("x-stack-access-token", "x-hexclave-access-token")):
 
         def outcome(token_sources: frozenset[TokenSource]) -> object:
@@ -420,13 +420,13 @@ def test_looking_in_fewer_places_finds_no_other_token_in_the_first(headers: dict
 
 @bounded
 @given(st.text(st.characters(max_codepoint=0xFF), max_size=40))
-def test_a_refresh_token_of_any_text_does_not_disturb(refresh: str) -> None:
+def test_refresh_token_of_any_text_is_ignored(refresh: str) -> None:
     text = json.dumps({"refreshToken": refresh, "accessToken": JWT})
     assert read(x_stack_auth=text) == JWT
     assert read(authorization=wrapped(text)) == JWT
 
 
-def test_the_carriers_are_those_of_the_promise() -> None:
+def test_token_sources_and_headers() -> None:
     assert TOKEN_SOURCES == get_args(TokenSource) == ("x-stack-access-token", "bearer", "x-stack-auth", "websocket")
     assert {
         "x-stack-access-token",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stackauth_middleware._core.paths import checked_root_path, folded, is_plain, of_environ, of_scope, stated_root_path
 from stackauth_middleware.errors import ConfigError
 
-from .helpers import as_id
+from .helpers import as_id, bounded
 
 # -- plain paths --------------------------------------------------------------------------------------
 
@@ -189,6 +192,15 @@ def test_root_path_that_the_app_states_wins(
 )
 def test_raw_path_has_to_decode_to_the_path(path: str, raw_path: object, is_trusted: bool) -> None:
     assert of_scope({"path": path, "raw_path": raw_path}, "", "") == (path, "" if is_trusted else None)
+
+
+@bounded
+@given(st.lists(st.sampled_from([b"%41", b"%c3%A9", b"%5C", b"\\", b"\\x", b"%", b"%4", b"%zz", b"a", b"\n", b"\xff"])))
+def test_raw_path_is_decoded_as_urllib_does_but_for_incomplete_escapes(parts: list[bytes]) -> None:
+    raw_path = b"/" + b"".join(parts)
+    decoded = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+    is_complete = not re.search(rb"%(?![0-9a-fA-F]{2})", raw_path)
+    assert of_scope({"path": decoded, "raw_path": raw_path}, "", "")[1] == ("" if is_complete else None)
 
 
 @pytest.mark.parametrize(

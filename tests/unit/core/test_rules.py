@@ -1,8 +1,9 @@
-"""Access rules: what matches, what is doubtful, and who is let in."""
+"""Access rules: matching, paths that are not plain, and policies."""
 
 from __future__ import annotations
 
 import functools
+import re
 import time
 import timeit
 import tracemalloc
@@ -56,21 +57,20 @@ def access(rules: list[Rule], path: str, method: str = "GET", root_path: str = "
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_what_a_pattern_matches(pattern: str, matches: list[str], others: list[str]) -> None:
-    """Case-sensitive, whole segments, every character but ``*`` for itself."""
+def test_pattern_matches_whole_segments_in_its_own_case(pattern: str, matches: list[str], others: list[str]) -> None:
     rules = [Rule(pattern, "public")]
     assert [path for path in matches if access(rules, path) != "public"] == []
     assert [path for path in others if access(rules, path) != "required"] == []
 
 
-def test_the_first_rule_that_matches_wins() -> None:
+def test_first_rule_that_matches_wins() -> None:
     rules = [Rule("/a/b", "public"), Rule("/a/**", "required"), Rule("/**", "optional")]
     found = [access(rules, path, default=PUBLIC) for path in ("/a/b", "/a/c", "/a", "/c")]
     assert found == ["public", "required", "required", "optional"]
     assert access(rules[::-1], "/a/b", default=PUBLIC) == "optional"
 
 
-def test_the_default_holds_where_no_rule_does() -> None:
+def test_default_holds_where_no_rule_matches() -> None:
     assert Matcher((), REQUIRED)("GET", "/x", "") == REQUIRED
     assert Matcher((Rule("/a", "public"),), PUBLIC)("GET", "/x", "") == PUBLIC
 
@@ -89,14 +89,14 @@ def test_the_default_holds_where_no_rule_does() -> None:
     ],
     ids=str,
 )
-def test_methods_compare_in_upper_case_and_get_covers_head(
+def test_methods_match_in_any_case_and_get_includes_head(
     methods: list[str] | None, asked: list[str], matches: bool
 ) -> None:
     rules = [Rule("/a", "public", methods=methods)]
     assert {access(rules, "/a", method) == "public" for method in asked} == {matches}
 
 
-def test_a_rule_for_other_methods_lets_the_next_one_decide() -> None:
+def test_rule_for_other_methods_is_skipped() -> None:
     rules = [Rule("/a", "public", methods=["GET"]), Rule("/a", "optional")]
     assert [access(rules, "/a", method) for method in ("GET", "POST")] == ["public", "optional"]
 
@@ -112,19 +112,19 @@ def test_a_rule_for_other_methods_lets_the_next_one_decide() -> None:
         (Rule("/a", allow_anonymous=False), (True, True), (True, False)),
     ],
 )
-def test_a_rule_leaves_open_what_the_settings_say(
+def test_flag_of_none_is_filled_in_by_the_default(
     rule: Rule, default: tuple[bool, bool], held: tuple[bool, bool]
 ) -> None:
     policy = Matcher((rule,), Policy("required", False, *default))("GET", "/a", "")
     assert (policy.allow_restricted, policy.allow_anonymous) == held
 
 
-def test_a_policy_has_what_its_rule_asks_for() -> None:
+def test_policy_holds_the_demands_of_its_rule() -> None:
     policy = Matcher((Rule("/a", "optional", profile=True, check=always),), REQUIRED)("GET", "/a", "")
     assert policy == Policy("optional", True, False, False, (always,))
 
 
-# -- the normal form ----------------------------------------------------------------------------------
+# -- trailing slashes ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -146,14 +146,14 @@ def test_a_policy_has_what_its_rule_asks_for() -> None:
     ],
     ids=lambda value: " ".join(f"{rule.path}={rule.access}" for rule in value) if isinstance(value, list) else None,
 )
-def test_the_stricter_of_a_path_and_its_normal_form_holds(
+def test_stricter_of_a_path_with_and_without_trailing_slash_holds(
     rules: list[Rule], default: Policy, path: str, held: str
 ) -> None:
-    """Some routers drop a trailing slash, some demand it: a rule holds for both spellings unless it is looser."""
+    """Some routers drop a trailing slash and some require it, so a rule closes both spellings."""
     assert access(rules, path, default=default) == held
 
 
-def test_the_stricter_policy_demands_what_both_demand() -> None:
+def test_stricter_policy_demands_what_both_demand() -> None:
     loose = Policy("public", False, True, True, (always,))
     other: Callable[[User], bool] = bool
     strict = Policy("optional", True, False, True, (other, always))
@@ -174,7 +174,7 @@ POLICIES = st.builds(
 
 
 def is_at_least(policy: Policy, other: Policy) -> bool:
-    """Say whether `policy` lets nobody through whom `other` does not."""
+    """Return whether every request that meets `policy` meets `other` too."""
     return (
         STRICTNESS[policy.access] >= STRICTNESS[other.access]
         and policy.profile >= other.profile
@@ -186,7 +186,7 @@ def is_at_least(policy: Policy, other: Policy) -> bool:
 
 @bounded
 @given(POLICIES, POLICIES)
-def test_the_stricter_of_two_is_no_looser_than_either(one: Policy, other: Policy) -> None:
+def test_stricter_of_two_is_at_least_as_strict_as_either(one: Policy, other: Policy) -> None:
     both = one.stricter(other)
     assert is_at_least(both, one)
     assert is_at_least(both, other)
@@ -210,10 +210,10 @@ def test_the_stricter_of_two_is_no_looser_than_either(one: Policy, other: Policy
         ("/r/a", None, None),
     ],
 )
-def test_root_path_is_taken_off_once_at_the_start_on_a_segment_boundary(
+def test_root_path_is_removed_once_at_the_start_on_a_segment_boundary(
     path: str, root_path: str | None, below: str | None
 ) -> None:
-    """Anywhere else, Litestar would go on behind it; where it is repeated, BlackSheep takes it off twice."""
+    """Litestar cuts the path at a root path anywhere in it, and BlackSheep removes a repeated one twice."""
     match = Matcher([Rule(below or "/**", "public")], REQUIRED)
     assert match("GET", path, root_path).access == ("public" if below else "required")
 
@@ -222,7 +222,7 @@ def test_root_path_is_taken_off_once_at_the_start_on_a_segment_boundary(
 
 
 @pytest.mark.parametrize("path", NOT_PLAIN.values(), ids=NOT_PLAIN)
-def test_a_path_that_is_not_plain_has_to_meet_every_rule(path: str) -> None:
+def test_path_that_is_not_plain_has_to_meet_every_rule(path: str) -> None:
     rules = [
         Rule("/**", "public"),
         Rule("/x", "optional", check=always),
@@ -233,12 +233,12 @@ def test_a_path_that_is_not_plain_has_to_meet_every_rule(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PLAIN)
-def test_a_plain_path_is_what_the_rules_say(path: str) -> None:
+def test_plain_path_falls_under_the_rule_that_matches(path: str) -> None:
     assert Matcher([Rule("/**", "public"), Rule("/x")], REQUIRED)("GET", path, "") == PUBLIC
 
 
 @pytest.mark.parametrize("path", NOT_PLAIN.values(), ids=NOT_PLAIN)
-def test_where_no_rule_closes_anything_any_path_passes(path: str) -> None:
+def test_any_path_passes_where_no_rule_of_its_method_closes_anything(path: str) -> None:
     rules = [Rule("/x", methods=["POST"]), Rule("/y", methods=["WEBSOCKET"])]
     match = Matcher(rules, PUBLIC)
     assert match("GET", path, "").access == "public"
@@ -248,21 +248,21 @@ def test_where_no_rule_closes_anything_any_path_passes(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/ADMIN", "/Admin/", "/admin/", "/adm\u0131n", "/adm\u0130n", "/ADM\u0130N/"])
-def test_what_is_closed_is_closed_in_any_case_and_with_a_trailing_slash(path: str) -> None:
+def test_rule_closes_in_any_case_and_with_a_trailing_slash(path: str) -> None:
     assert Matcher([Rule("/admin", check=always)], PUBLIC)("GET", path, "").checks == (always,)
     assert access([Rule("/admin", "public")], path) == "required"
 
 
 @pytest.mark.parametrize(("pattern", "path"), [("/users/*", "/users/"), ("/users/{id}", "/USERS/"), ("/*", "/")])
-def test_an_empty_last_segment_is_no_way_around_a_star(pattern: str, path: str) -> None:
-    """Falcon takes ``/users/`` for ``/users/{name}`` with no name."""
+def test_star_closes_an_empty_last_segment(pattern: str, path: str) -> None:
+    """Falcon routes ``/users/`` to ``/users/{name}`` with an empty name."""
     rules = [Rule(pattern, check=always)]
     assert Matcher(rules, PUBLIC)("GET", path, "").checks == (always,)
     assert access([Rule(pattern, "public")], path) == "required"
     assert access([Rule(path, "public"), *rules], path) == "public"
 
 
-def test_websocket_is_no_method_that_a_client_can_send() -> None:
+def test_websocket_entry_matches_no_http_method() -> None:
     match = Matcher([Rule("/feed", "public", methods=["WebSocket"])], REQUIRED)
     assert match("WEBSOCKET", "/feed", "").access == "required"
     assert match("anything", "/feed", "", websocket=True).access == "public"
@@ -343,22 +343,21 @@ def _demanded(rule: Rule, default: Policy) -> Policy:
     return Policy(rule.access, rule.profile, restricted, anonymous, (rule.check,) if rule.check else ())
 
 
-def first_by_segments(
-    rules: list[Rule], default: Policy, method: str, got: list[str], fold: bool, empty: bool
-) -> Policy:
-    """Return what the first rule that matches says, by segments one by one, without a regular expression."""
+def first_by_regex(rules: list[Rule], default: Policy, method: str, path: str, *, fold: bool, empty: bool) -> Policy:
+    """Return the policy of the first rule that matches, by regular expressions: the product compares segments.
+
+    Args:
+        fold: whether the rule's case and trailing slash are ignored.
+        empty: whether ``*`` matches an empty segment; the trailing slash counts then.
+    """
     for rule in rules:
-        want = (rule.path.lower() if fold else rule.path).split("/")[1:]
-        if fold and not empty and len(want) > 1 and want[-1] == "":
-            want.pop()
-        deep = want[-1] == "**"
-        fixed = want[:-1] if deep else want
-        fits = len(got) >= len(fixed) if deep else len(got) == len(fixed)
-        same = all(
-            (this in ("*", "{id}") and (that or empty)) or this == that for this, that in zip(fixed, got, strict=False)
-        )
+        want = rule.path.lower() if fold else rule.path
+        if fold and not empty and want != "/":
+            want = want.removesuffix("/")
+        pattern = re.sub(r"/\\\*\\\*\Z", "(?:/.*)?", re.escape(want))
+        pattern = re.sub(r"\\\*(?!\))|\\\{id\\\}", "[^/]*" if empty else "[^/]+", pattern)
         wanted = rule.methods is None or ("GET" if method == "HEAD" else method.upper()) in rule.methods
-        if fits and same and wanted:
+        if wanted and re.fullmatch(pattern, path):
             return _demanded(rule, default)
     return default
 
@@ -371,16 +370,15 @@ def first_by_segments(
     st.booleans(),
     METHOD_NAMES,
 )
-def test_a_plain_path_falls_under_the_first_rule_by_segments(
+def test_plain_path_falls_under_the_stricter_of_exact_and_folded_match(
     rules: list[Rule], default: Policy, segments: list[str], slash: bool, method: str
 ) -> None:
     path = "/" + "/".join(segments) + ("/" if slash and segments else "")
-    written, without = path.split("/")[1:], [each.lower() for each in segments] or [""]
-    expected = first_by_segments(rules, default, method, written, fold=False, empty=False)
-    expected = expected.stricter(first_by_segments(rules, default, method, without, fold=True, empty=False))
+    without_slash = path.lower().removesuffix("/") or "/"
+    expected = first_by_regex(rules, default, method, path, fold=False, empty=False)
+    expected = expected.stricter(first_by_regex(rules, default, method, without_slash, fold=True, empty=False))
     if path.endswith("/"):
-        folded = [each.lower() for each in written]
-        expected = expected.stricter(first_by_segments(rules, default, method, folded, fold=True, empty=True))
+        expected = expected.stricter(first_by_regex(rules, default, method, path.lower(), fold=True, empty=True))
     found = Matcher(rules, default)(method, path, "")
     assert found[:4] == expected[:4]
     assert set(found.checks) == set(expected.checks)
@@ -389,10 +387,10 @@ def test_a_plain_path_falls_under_the_first_rule_by_segments(
 @settings(bounded, max_examples=400)
 @given(rule_lists(), DEFAULTS, PATHS, METHOD_NAMES)
 @example([Rule("/admin", check=always)], PUBLIC, "/a/../admin", "GET")
-def test_a_path_that_is_not_plain_is_at_least_as_closed_as_any_plain_one(
+def test_path_that_is_not_plain_is_at_least_as_closed_as_any_plain_one(
     rules: list[Rule], default: Policy, path: str, method: str
 ) -> None:
-    """Whatever a router makes of the path, whoever comes through could have come through on the plain one."""
+    """So it does not matter which plain path a router takes it for."""
     if is_plain(path) or any(rule.special_characters for rule in rules):
         return
     match = Matcher(rules, default)
@@ -410,7 +408,7 @@ FILES = Rule("/files/**", "public", special_characters=True)
 @pytest.mark.parametrize(
     "path", ["/files/a;b", "/files/a#1?", "/files/100%/ a ", "/files/cafe\u0301/", "/files/x/..y;z"]
 )
-def test_a_rule_with_special_characters_matches_file_names(path: str) -> None:
+def test_rule_with_special_characters_matches_file_names(path: str) -> None:
     assert access([FILES], path) == "public"
     assert access([Rule("/files/**", "public")], path) == "required"
 
@@ -450,8 +448,8 @@ def test_prefix_of_a_rule_with_special_characters_is_matched_exactly() -> None:
         assert access(rules, path) == "required"
 
 
-def test_special_characters_are_no_way_around_an_earlier_rule() -> None:
-    """A router that strips ``;x`` gets to the other rule's path."""
+def test_path_with_special_characters_has_to_meet_every_earlier_rule() -> None:
+    """A router that strips ``;x`` would reach the path of the other rule."""
     rules = [
         Rule("/files/private/**", check=always),
         Rule("/*/secret", check=bool),
@@ -471,7 +469,7 @@ def test_special_characters_need_a_path_that_ends_in_two_stars() -> None:
 # -- cost ---------------------------------------------------------------------------------------------
 
 
-def test_the_policy_cache_is_bounded_whatever_clients_send() -> None:
+def test_policy_cache_is_bounded_in_entries_and_bytes() -> None:
     match = Matcher([Rule("/a/**", "public", methods=["GET"])], REQUIRED)
     tracemalloc.start()
     try:
@@ -487,8 +485,8 @@ def test_the_policy_cache_is_bounded_whatever_clients_send() -> None:
 
 
 @pytest.mark.parametrize("unit", ["/", ";", "a/", "../", "\\", "%25", " ", "/ ", "/.", "%2", "A", "\u0130"])
-def test_the_cost_of_a_path_grows_with_its_length_alone(unit: str) -> None:
-    """Sixteen times the length: 16 times the work, and 256 times where it grew with the square."""
+def test_cost_of_a_path_is_linear_in_its_length(unit: str) -> None:
+    """16 times the length takes 16 times the work; quadratic work would take 256 times."""
     rules = [Rule("/*/*/*/x"), Rule("/%s/**" % ("a/" * 20 + "b")), Rule("/f/**", "public", special_characters=True)]
     match = Matcher(rules, PUBLIC)
 
@@ -502,7 +500,7 @@ def test_the_cost_of_a_path_grows_with_its_length_alone(unit: str) -> None:
 # -- parameters and hidden rules ----------------------------------------------------------------------
 
 
-def test_a_rule_knows_the_segments_that_its_path_names() -> None:
+def test_parameters_of_a_rule_are_the_indexes_of_named_segments() -> None:
     assert Rule("/teams/{team_id}/*/{user}/**").parameters == {"team_id": 1, "user": 3}
     assert Rule("/a/*").parameters == {}
 
@@ -524,7 +522,7 @@ def test_a_rule_knows_the_segments_that_its_path_names() -> None:
     ],
     ids=lambda rule: f"{rule.path} {sorted(rule.methods or ())}",
 )
-def test_a_rule_that_an_earlier_one_hides_is_refused(earlier: Rule, later: Rule) -> None:
+def test_hidden_rule_is_a_config_error(earlier: Rule, later: Rule) -> None:
     with pytest.raises(ConfigError, match="can never decide: the earlier Rule"):
         reject_hidden([Rule("/first"), earlier, Rule("/between", "public"), later])
 
@@ -546,13 +544,13 @@ def test_a_rule_that_an_earlier_one_hides_is_refused(earlier: Rule, later: Rule)
     ],
     ids=lambda rule: f"{rule.path} {sorted(rule.methods or ())}",
 )
-def test_a_rule_that_still_decides_something_is_kept(earlier: Rule, later: Rule) -> None:
+def test_rule_that_can_still_match_first_is_accepted(earlier: Rule, later: Rule) -> None:
     reject_hidden([earlier, later])
 
 
 @bounded
 @given(rule_lists(), st.lists(st.sampled_from(["a", "A", "b", "admin", "x", ""]), min_size=1, max_size=4), METHOD_NAMES)
-def test_a_hidden_rule_never_decides(rules: list[Rule], segments: list[str], method: str) -> None:
+def test_hidden_rule_never_matches_first(rules: list[Rule], segments: list[str], method: str) -> None:
     try:
         reject_hidden(rules)
     except ConfigError:
@@ -567,17 +565,16 @@ def test_a_hidden_rule_never_decides(rules: list[Rule], segments: list[str], met
                     continue
                 del without[at]
                 break
-        first = [
-            first_by_segments(each, PUBLIC, method, segments, fold=False, empty=False) for each in (rules, without)
-        ]
-        assert first[0] == first[1]
+        path = "/" + "/".join(segments)
+        one, other = (first_by_regex(each, PUBLIC, method, path, fold=False, empty=False) for each in (rules, without))
+        assert one == other
 
 
-# -- admission ----------------------------------------------------------------------------------------
+# -- enforcing a policy -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("kind", "restricted", "anonymous", "row"),
+    ("kind", "restricted", "anonymous", "code"),
     [
         (NORMAL, False, False, None),
         (NORMAL, True, True, None),
@@ -591,25 +588,25 @@ def test_a_hidden_rule_never_decides(rules: list[Rule], segments: list[str], met
     ],
     ids=str,
 )
-def test_who_is_let_in(kind: Any, restricted: bool, anonymous: bool, row: ErrorCode | None) -> None:
-    """Leave for anonymous users implies leave for restricted ones, and not the other way round."""
+def test_user_types_that_a_policy_accepts(kind: Any, restricted: bool, anonymous: bool, code: ErrorCode | None) -> None:
+    """Accepting anonymous users includes restricted ones, and not the other way round."""
     policy = Policy("required", False, restricted, anonymous)
-    if row is None:
+    if code is None:
         enforce(user(kind), policy)
         return
     with pytest.raises(RefusedError) as caught:
         enforce(user(kind), policy)
-    assert caught.value.code is row
-    told = {
+    assert caught.value.code is code
+    expected = {
         ErrorCode.ANONYMOUS_NOT_ALLOWED: ("an anonymous user", None),
         ErrorCode.RESTRICTED_NOT_ALLOWED: ("a restricted user", "email_not_verified"),
     }
-    assert (caught.value.detail, caught.value.restricted_reason) == told[row]
+    assert (caught.value.detail, caught.value.restricted_reason) == expected[code]
 
 
 @pytest.mark.parametrize("answer", [False, None, 0, 1, "yes", [], object()], ids=as_id)
-def test_only_true_lets_in(answer: Any) -> None:
-    """A check that forgot its return, or returned a match object, must not let everybody in."""
+def test_check_accepts_by_true_only(answer: Any) -> None:
+    """A check without a return, or one that returns a match object, must not accept every user."""
     with pytest.raises(RefusedError) as caught:
         enforce(user(), Policy("required", False, False, False, (lambda _: answer,)))
     assert caught.value.code is ErrorCode.FORBIDDEN
@@ -617,7 +614,7 @@ def test_only_true_lets_in(answer: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), StopIteration(), RefusedError(ErrorCode.INVALID_TOKEN)], ids=repr)
-def test_a_check_that_raises_refuses(error: Exception) -> None:
+def test_check_that_raises_refuses(error: Exception) -> None:
     def check(_: User) -> bool:
         raise error
 
@@ -628,12 +625,12 @@ def test_a_check_that_raises_refuses(error: Exception) -> None:
     assert caught.value.__cause__ is error
 
 
-def test_every_check_is_called_with_the_user_until_one_refuses() -> None:
-    asked: list[tuple[str, User]] = []
+def test_checks_are_called_with_the_user_until_one_refuses() -> None:
+    called: list[tuple[str, User]] = []
 
     def ask(name: str, answer: bool) -> Callable[[User], bool]:
         def check(who: User) -> bool:
-            asked.append((name, who))
+            called.append((name, who))
             return answer
 
         return check
@@ -641,10 +638,10 @@ def test_every_check_is_called_with_the_user_until_one_refuses() -> None:
     who = user()
     with pytest.raises(RefusedError):
         enforce(who, Policy("required", False, False, False, (ask("a", True), ask("b", False), ask("c", True))))
-    assert asked == [("a", who), ("b", who)]
+    assert called == [("a", who), ("b", who)]
 
 
-def test_a_user_who_is_not_let_in_is_shown_to_no_check() -> None:
+def test_no_check_is_called_for_a_refused_user_type() -> None:
     def check(_: User) -> bool:
         raise AssertionError
 
@@ -709,15 +706,14 @@ WRONG: dict[str, tuple[Callable[[], object], str, str]] = {
 
 
 @pytest.mark.parametrize(("make", "begins", "ends"), WRONG.values(), ids=WRONG)
-def test_a_wrong_rule_is_refused_where_it_is_written(make: Callable[[], object], begins: str, ends: str) -> None:
-    """The complaint names the setting, what it was, and what would be right."""
+def test_wrong_argument_is_a_config_error_that_names_it(make: Callable[[], object], begins: str, ends: str) -> None:
     with pytest.raises(ConfigError) as caught:
         make()
     assert str(caught.value).startswith(begins)
     assert str(caught.value).endswith(ends)
 
 
-def test_a_rule_shows_what_it_is_and_compares_by_value() -> None:
+def test_rules_are_shown_and_compared_by_value() -> None:
     rule = Rule("/a/*", "optional", methods=["get"])
     assert rule == Rule("/a/*", "optional", methods=("HEAD", "GET"))
     assert rule != Rule("/a/*", "optional")

@@ -1,4 +1,4 @@
-"""Which settings are right, which are not, and what the complaint about a wrong one says."""
+"""Right and wrong values of each setting, and the messages for wrong ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ RIGHT: list[tuple[str, Any, Any]] = [
     ("secret_server_key", "", ""),
     ("secret_server_key", None, ""),
     ("secret_server_key", "ssk_abc", "ssk_abc"),
-    ("secret_server_key", "of-an-own-making", "of-an-own-making"),
+    ("secret_server_key", "key-of-another-form", "key-of-another-form"),
     ("publishable_client_key", "pck_abc", "pck_abc"),
     ("mode", "jwt", "jwt"),
     ("api_url", "", API),
@@ -125,7 +125,7 @@ def test_right_value_is_held_in_its_final_form(name: str, value: Any, expected: 
     assert final(**{name: value})[name] == expected
 
 
-def test_the_defaults_are_right() -> None:
+def test_defaults() -> None:
     assert final() == {
         "project_id": PROJECT,
         "secret_server_key": "",
@@ -161,21 +161,21 @@ def test_the_defaults_are_right() -> None:
     }
 
 
-def test_plain_http_to_another_machine_must_be_allowed_by_name() -> None:
+def test_plain_http_to_another_host_needs_allow_http() -> None:
     assert final(api_url="http://stack:8102", allow_http=True)["api_url"] == "http://stack:8102"
     with pytest.raises(ConfigError, match="must be https"):
         final(api_url="http://stack:8102")
 
 
-def test_credentials_of_every_origin_are_a_config_error() -> None:
+def test_cors_credentials_with_any_origin_are_a_config_error() -> None:
     """The Fetch standard ignores ``Access-Control-Allow-Origin: *`` where credentials are sent."""
     assert final(cors_credentials=True, cors_origins=["https://*.example.com"])["cors_credentials"] is True
     with pytest.raises(ConfigError, match=r"cors_credentials is True and cors_origins has '\*'"):
         final(cors_credentials=True, cors_origins=["https://app.example.com", "*"])
 
 
-def test_what_is_settled_is_a_copy() -> None:
-    """A caller's list or mapping that changes later must change nothing here."""
+def test_mutable_values_are_copied() -> None:
+    """A list or mapping that the caller changes later does not change the config."""
     bodies: dict[Any, Any] = {401: {}}
     rules, origins = [RULE], ["*"]
     held = final(error_body=bodies, rules=rules, cors_origins=origins)
@@ -185,7 +185,7 @@ def test_what_is_settled_is_a_copy() -> None:
     assert (held["error_body"], held["rules"], held["cors_origins"]) == ({401: {}}, (RULE,), ("*",))
 
 
-def test_a_callable_whose_signature_cannot_be_read_is_taken_at_its_word() -> None:
+def test_function_without_a_readable_signature_is_accepted() -> None:
     assert final(error_body=type)["error_body"] is type
 
 
@@ -336,15 +336,15 @@ WRONG: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "says"), WRONG, ids=as_id)
-def test_a_wrong_setting_is_refused_by_name(name: str, value: Any, says: str) -> None:
+@pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=as_id)
+def test_wrong_value_is_a_config_error_that_names_the_setting(name: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         final(**{name: value})
     assert str(caught.value).startswith(name)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-SECRET = "geheim-canary"
+SECRET = "secret-canary"
 
 
 @pytest.mark.parametrize(
@@ -359,8 +359,8 @@ SECRET = "geheim-canary"
         ("issuer_url", f"https://{SECRET}@stack.example.com"),
     ],
 )
-def test_a_complaint_shows_no_secret(name: str, value: Any) -> None:
-    """A complaint goes into the log of a deployment that failed."""
+def test_message_shows_no_secret(name: str, value: Any) -> None:
+    """It is logged by the deployment that failed."""
     with pytest.raises(ConfigError) as caught:
         final(**{name: value})
     error: BaseException | None = caught.value
@@ -378,16 +378,15 @@ JUNK: list[Any] = [
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
-def test_no_value_at_all_makes_a_setting_raise_anything_else(name: str) -> None:
-    """Every mistake is told in the same way, where it is written."""
-    complaints = []
+def test_any_wrong_value_is_a_config_error_that_names_the_setting(name: str) -> None:
+    messages = []
     for value in JUNK:
         try:
             final(**{name: value})
         except ConfigError as error:
-            complaints.append(str(error))
-    assert [each for each in complaints if not each.startswith(name)] == []
-    assert complaints
+            messages.append(str(error))
+    assert [each for each in messages if not each.startswith(name)] == []
+    assert messages
 
 
 @bounded
@@ -397,7 +396,7 @@ def test_no_value_at_all_makes_a_setting_raise_anything_else(name: str) -> None:
     | st.text(max_size=20).map("https://".__add__)
     | st.from_regex(r"https?://[a-zA-Z0-9.\[\]:@%/-]{0,20}", fullmatch=True),
 )
-def test_any_text_is_a_url_or_a_config_error(name: str, text: str) -> None:
+def test_any_text_is_a_base_url_or_a_config_error(name: str, text: str) -> None:
     try:
         held = final(**{name: text}, allow_http=True)[name]
     except ConfigError:
@@ -436,13 +435,13 @@ PAIR = (API, "https://api.hexclave.com")
         ("https://auth.example.com:443", ("https://auth.example.com",)),
     ],
 )
-def test_the_issuers_behind_an_api_url(api_url: str, bases: tuple[str, ...]) -> None:
-    """Both brands' canonical hosts for the hosted service; else the host itself, without the path."""
+def test_issuer_bases_of_an_api_url(api_url: str, bases: tuple[str, ...]) -> None:
+    """Both brands' canonical hosts for the hosted service; otherwise the host itself, without the path."""
     assert validation.issuer_bases(api_url) == bases
 
 
-def test_every_setting_has_a_right_and_a_wrong_value_here() -> None:
-    """So that a setting added later is not left out of the tables."""
+def test_every_setting_has_a_right_and_a_wrong_value() -> None:
+    """A setting that is added has to be added to the tables above."""
     flags = {"request_user", "prefetch_keys"}
     assert {name for name, *_ in RIGHT} | flags == set(DEFAULTS)
     assert {name for name, *_ in WRONG} == set(DEFAULTS)
