@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from operator import length_hint
 from typing import Any, TypeAlias
@@ -25,15 +26,33 @@ OUTCOME = "stackauth.outcome"
 
 HEADER_NAMES = HEADERS - {"sec-websocket-protocol"} | CORS_HEADERS
 """Names of the headers that are read from a request, in lower case."""
+_REREADABLE = frozenset({tuple, list})
+"""Types of header pairs that are known not to be iterators."""
 _SCOPE_NAMES = {name.encode("ascii"): name for name in HEADER_NAMES}
 _ENVIRON_KEYS = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in sorted(HEADER_NAMES))
+
+
+def accepts(app: Any, count: int) -> bool:
+    """Return whether `app` can be called with `count` positional arguments.
+
+    Only its own parameters count: `functools.wraps` gives an app the signature of a view.
+    """
+    try:
+        signature = inspect.signature(app, follow_wrapped=False)
+    except Exception:  # written in C, or a proxy without an object yet
+        return callable(app)
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def request_from_scope(scope: Any, setting: str, stated: str) -> RequestRecord:
     """Return the record of an ASGI request or WebSocket.
 
     Args:
-        scope: the ASGI scope. Headers that can be read only once are replaced by a list in place.
+        scope: the ASGI scope. Headers or pairs that can be read only once are replaced in place.
         setting: ``root_path`` of the config.
         stated: the ``root_path`` that the wrapped app declares, or "".
 
@@ -41,13 +60,15 @@ def request_from_scope(scope: Any, setting: str, stated: str) -> RequestRecord:
         Exception: of any type; `scope` is invalid.
     """
     headers: dict[str, str] = {}
-    pairs = scope.get("headers")
-    if type(pairs) is not list and isinstance(pairs, Iterator):
-        pairs = scope["headers"] = [tuple(pair) for pair in pairs]
-    if length_hint(pairs or ()) > MAX_HEADERS:
+    pairs = scope.get("headers") or ()
+    if isinstance(pairs, Iterator):
+        pairs = scope["headers"] = list(pairs)
+    if length_hint(pairs) > MAX_HEADERS:
         pairs, headers = (), dict(UNSEARCHED)
+    elif not _REREADABLE.issuperset(map(type, pairs)) and any(isinstance(pair, Iterator) for pair in pairs):
+        pairs = scope["headers"] = [tuple(pair) if isinstance(pair, Iterator) else pair for pair in pairs]
     repeated: set[str] = set()
-    for name, value in pairs or ():
+    for name, value in pairs:
         key = _SCOPE_NAMES.get(name)
         if key is not None:
             if key in headers:

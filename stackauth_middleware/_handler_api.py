@@ -77,7 +77,8 @@ def require_user(obj: RequestLike) -> User:
         return user
     if USER not in published:
         raise ConfigError(
-            "no Stack Auth middleware saw this request; wrap the app in StackAuthASGIMiddleware or StackAuthWSGIMiddleware"
+            "no Stack Auth middleware saw this request; "
+            "wrap the app in StackAuthASGIMiddleware or StackAuthWSGIMiddleware"
         )
     error: ErrorCode | None = published.get(ERROR)
     if error is not None:

@@ -1,13 +1,12 @@
-"""The ASGI door: wraps any ASGI app, and lets http and WebSocket requests through by the same gate."""
+"""`StackAuthASGIMiddleware`: authenticates the HTTP and WebSocket requests to an ASGI app."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ._adapters import publish, request_from_scope
+from ._adapters import accepts, publish, request_from_scope
 from ._core.config import StackAuthConfig, config_of
 from ._core.credentials import SUBPROTOCOL, vary_names
 from ._core.flow import Flow
@@ -19,34 +18,46 @@ from ._core.responses import close_code_of
 from ._core.sealed import Sealed
 from ._core.upstream import Script
 from ._core.users import GUEST, Permissions, User, UserType
-from ._io.network import clocks
+from ._io.network import clocks, in_event_loop
 from .errors import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._core.config import Settings
+    from ._io.background import BackgroundTask
 
 __all__ = ["StackAuthASGIMiddleware"]
 
 logger = logging.getLogger("stackauth_middleware")
 
+_RECURSION = (
+    "the middleware wraps the app whose asgi_app it is, so each calls the other; "
+    "write: app.asgi_app = StackAuthASGIMiddleware(app.asgi_app)"
+)
+
 
 class StackAuthASGIMiddleware:
-    """Let only verified Stack Auth users through to an ASGI app, and tell it who they are.
+    """Authenticate the requests to an ASGI app, and refuse those that the rules do not allow.
 
-    The user, or None, is ``scope["stackauth.user"]`` and, for frameworks that read it,
-    ``scope["state"]["user"]``. A refused request never reaches the app.
+    The verified user, or None, is ``scope["stackauth.user"]`` and, as frameworks read it,
+    ``scope["state"]["user"]``. The app is never called for a refused request. Follows ASGI 3.0.
 
     Args:
-        app: any ASGI 3 app, or an ASGI 2 one.
-        config: the settings; doors and verifiers of one `StackAuthConfig` share their caches.
-        settings: the settings as keywords, where no `config` is given.
+        app: an ASGI 3 or ASGI 2 app.
+        config: the settings. Middlewares and verifiers of one `StackAuthConfig` share their caches.
+        settings: the settings as keywords, if `config` is None.
 
     Raises:
-        ConfigError: a setting is wrong.
+        ConfigError: a setting is missing or invalid, or `app` is no ASGI app.
 
-    Nothing is fetched here. A lifespan, where the server has one, is used to fetch the keys early.
+    Not promised: that keys are fetched before the first request. They are prefetched once the app has started, if
+    the server runs a lifespan and ``prefetch_keys`` is on. The constructor makes no network call.
+
+    Example::
+
+        app = FastAPI()
+        app.add_middleware(StackAuthASGIMiddleware, config=StackAuthConfig(rules=[Rule("/health", "public")]))
     """
 
     def __init__(
@@ -69,20 +80,25 @@ class StackAuthASGIMiddleware:
         scope: Any,
         receive: Callable[[], Awaitable[Any]],
         send: Callable[[Any], Awaitable[None]],
-    ) -> None:
+    ) -> Any:
+        """Authenticate a request and pass it on, or send the refusal.
+
+        Raises:
+            ConfigError: the middleware wraps an app that calls it.
+        """
         kind = scope["type"]
+        if getattr(self.app, "asgi_app", None) is self:
+            raise ConfigError(_RECURSION)
         if kind not in ("http", "websocket"):
-            await (self._lifespan if kind == "lifespan" else self.app)(scope, receive, send)
-            return
+            return await (self._lifespan if kind == "lifespan" else self.app)(scope, receive, send)
         request = Sealed(scope)
-        del scope  # error trackers write out the variables of this frame where a hook fails
+        del scope  # error trackers show the variables of this frame if a hook raises
         step = self._authorize(request)
         outcome = step if isinstance(step, Outcome) else await self._runner.run(step)
         scope = request.value
         if isinstance(outcome, Refused):
             refuse = self._refuse_websocket if kind == "websocket" else _refuse
-            await refuse(scope, receive, send, outcome.response)
-            return
+            return await refuse(scope, receive, send, outcome.response)
         publish(scope, outcome)
         self._fill_state(scope, outcome.user)
         if kind == "websocket" and "websocket" in self._config.token_sources and _hide_token(scope):
@@ -91,33 +107,34 @@ class StackAuthASGIMiddleware:
             send = _relaying_preflight(send)
         elif outcome.per_user and self._vary and kind == "http":
             send = _making_private(send, self._vary)
-        await self.app(scope, receive, send)
+        result: Any = await self.app(scope, receive, send)
         if outcome.refresh is not None:
             await self._refresh(outcome.refresh)
+        return result
 
     def _authorize(self, request: Sealed) -> Outcome | Script[Outcome]:
         try:
             record = request_from_scope(request.value, self._config.root_path, self._stated)
-        except Exception:  # any: what is no scope can fail in any way
+        except Exception:  # of any type: the scope is invalid
             return self._flow.unreadable()
         return self._flow.authorize(record, clocks(), defer_refresh=True, in_event_loop=True)
 
     async def _refresh(self, user_type: UserType) -> None:
-        """Refresh a stale key set now that the app is done and nobody waits for this task."""
+        """Refresh a stale key set (stale-while-revalidate); the response has been sent."""
         try:
             await self._runner.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
         except Exception:
-            logger.exception("the keys could not be refreshed; a later request will try again")
+            logger.exception("the key set could not be refreshed; a later request will try again")
 
     def _fill_state(self, scope: MutableMapping[str, Any], user: User | None) -> None:
-        """Write the user where Starlette, FastAPI and others look, in place: outer layers may hold the scope."""
+        """Write the user where Starlette and other frameworks read it. In place: outer layers may hold the scope."""
         key = self._config.state_key
         if key is not None:
             state = scope.get("state")
             if state is None:
                 scope["state"] = {key: user}
             elif isinstance(state, MutableMapping):
-                if key in state:  # some servers hand one dict to all requests; another user must not show through it
+                if key in state:  # some servers share one dict between requests: do not overwrite another user
                     state = scope["state"] = {**state}
                 state[key] = user
         if self._config.request_user:
@@ -125,7 +142,7 @@ class StackAuthASGIMiddleware:
             scope["auth"] = Permissions([] if user is None else ["authenticated"])
 
     async def _refuse_websocket(self, scope: Any, receive: Any, send: Any, response: Response) -> None:
-        """Refuse before accepting, with the whole response where the server can send one."""
+        """Refuse before accepting the connection; with a response if the server supports it, else a close code."""
         await receive()
         close = {"type": "websocket.close", "code": close_code_of(response.status)}
         if self._config.websocket_refusal == "accept":
@@ -138,47 +155,55 @@ class StackAuthASGIMiddleware:
         else:
             await send(close)
 
-    async def _lifespan(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass the lifespan through; fetch keys from its start to its shutdown; close what was opened.
+    async def _lifespan(self, scope: Any, receive: Any, send: Any) -> Any:
+        """Run the lifespan of the app; prefetch keys between startup and shutdown, and close connections at its end.
 
-        Nothing is awaited that the app does not await: there are drivers, Falcon's test client among
-        them, that lose their word for shutdown on whoever does not listen for it at once.
+        Awaits only what the app awaits until the app returns: some drivers, such as the test client of Falcon, lose the
+        shutdown message if the app does not wait for it at once.
         """
-        from ._io.async_runner import beside
+        prefetch: BackgroundTask | None = None
 
-        async with beside(self._prefetch_keys) as (start, give_up):
+        async def receiving() -> Any:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown" and prefetch is not None:
+                prefetch.cancel()
+            return message
 
-            async def receiving() -> Any:
-                message = await receive()
-                if message["type"] == "lifespan.shutdown":
-                    give_up()
-                return message
+        async def sending(message: Any) -> None:
+            nonlocal prefetch
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed") and in_event_loop():
+                await self._runner.aclose()
+            await send(message)
+            if message["type"] == "lifespan.startup.complete" and self._config.prefetch_keys and in_event_loop():
+                from ._io import background
 
-            async def sending(message: Any) -> None:
-                if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-                    await self._runner.aclose()
-                await send(message)
-                if message["type"] == "lifespan.startup.complete" and self._config.prefetch_keys:
-                    start()
+                prefetch = background.BackgroundTask(self._prefetch_keys)
 
-            await self.app(scope, receiving, sending)
+        try:
+            result: Any = await self.app(scope, receiving, sending)
+        finally:
+            if prefetch is not None:
+                prefetch.cancel()
+        if prefetch is not None:
+            await prefetch.wait()
+        return result
 
     async def _prefetch_keys(self) -> None:
         try:
             await self._runner.run(self._flow.keys.prefetch_keys(clocks()))
         except Exception:
-            logger.exception("the keys could not be fetched early; the first request will ask for them")
+            logger.exception("the key set could not be prefetched; the first request will fetch it")
 
 
-def _single_callable(app: Callable[..., Any]) -> Callable[[Any, Any, Any], Awaitable[None]]:
+def _single_callable(app: Callable[..., Any]) -> Callable[[Any, Any, Any], Awaitable[Any]]:
     """Return `app` as an ASGI 3 app.
 
     Raises:
-        ConfigError: it is none, nor an ASGI 2 one.
+        ConfigError: `app` is neither an ASGI 3 nor an ASGI 2 app.
     """
-    if _takes(app, 3):
+    if accepts(app, 3):
         return app
-    if not _takes(app, 1):
+    if not accepts(app, 1):
         raise ConfigError(f"app is {app!r}; it must be an ASGI app (for a WSGI app there is StackAuthWSGIMiddleware)")
     from asgiref.compatibility import guarantee_single_callable
 
@@ -186,18 +211,8 @@ def _single_callable(app: Callable[..., Any]) -> Callable[[Any, Any, Any], Await
     return adapted
 
 
-def _takes(app: Any, count: int) -> bool:
-    try:
-        inspect.signature(app).bind(*[None] * count)
-    except TypeError:
-        return False
-    except ValueError:
-        return True  # written in C, without a signature to be had
-    return True
-
-
 def _offered(scope: Any) -> list[str]:
-    """Return the sub-protocols that the client offers; those alone that can be echoed."""
+    """Return the subprotocols that the client offers, without invalid values."""
     offered = scope.get("subprotocols")
     return [each for each in offered if isinstance(each, str)] if isinstance(offered, Iterable) else []
 
@@ -213,7 +228,7 @@ async def _respond(send: Any, event: Literal["http.response", "websocket.http.re
 
 
 def _hide_token(scope: Any) -> bool:
-    """Take each ``stackauth, <token>`` out of what the app sees; say whether nothing else was offered."""
+    """Remove each pair ``stackauth, <token>`` from the offered subprotocols; return whether none is left."""
     offered = _offered(scope)
     if SUBPROTOCOL not in offered:
         return False
@@ -233,7 +248,7 @@ def _hide_token(scope: Any) -> bool:
 
 
 def _echoing(send: Any) -> Any:
-    """Echo the carrier's own sub-protocol where the app chooses none: a browser closes when it gets none."""
+    """Choose the subprotocol ``stackauth`` if the app chooses none: without one, a browser closes the connection."""
 
     async def echo(message: Any) -> None:
         if message["type"] == "websocket.accept" and not message.get("subprotocol"):
@@ -244,9 +259,9 @@ def _echoing(send: Any) -> Any:
 
 
 def _relaying_preflight(send: Any) -> Any:
-    """Relay status and CORS headers of the app's first response, end it there, and drop all other messages.
+    """Relay status and CORS headers of the first response of the app, end the response, and drop other messages.
 
-    After that the server tells the app that the request is over, so that an app that streams stops.
+    The server then reports a disconnect to the app, so that a streaming app stops.
     """
     started = False
 
@@ -254,25 +269,27 @@ def _relaying_preflight(send: Any) -> Any:
         nonlocal started
         if message["type"] == "http.response.start" and not started:
             started = True
-            headers = preflight_headers(message["status"], _text(message.get("headers")))
-            await send({"type": "http.response.start", "status": message["status"], "headers": _octets(headers)})
+            headers = preflight_headers(message["status"], _decoded(message.get("headers")))
+            await send({"type": "http.response.start", "status": message["status"], "headers": _encoded(headers)})
             await send({"type": "http.response.body", "body": b""})
 
     return relay
 
 
 def _making_private(send: Any, vary: tuple[str, ...]) -> Any:
+    """Make the response private, as `private_headers` does."""
+
     async def sending(message: Any) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": _octets(private_headers(_text(message.get("headers")), vary))}
+            message = {**message, "headers": _encoded(private_headers(_decoded(message.get("headers")), vary))}
         await send(message)
 
     return sending
 
 
-def _text(headers: Iterable[tuple[bytes, bytes]] | None) -> list[tuple[str, str]]:
+def _decoded(headers: Iterable[tuple[bytes, bytes]] | None) -> list[tuple[str, str]]:
     return [(bytes(name).decode("latin-1"), bytes(value).decode("latin-1")) for name, value in headers or ()]
 
 
-def _octets(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

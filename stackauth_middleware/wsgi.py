@@ -1,4 +1,4 @@
-"""The WSGI door: wraps any WSGI app (PEP 3333)."""
+"""`StackAuthWSGIMiddleware`: authenticates the requests to a WSGI app (PEP 3333)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ._adapters import publish, request_from_environ
+from ._adapters import accepts, publish, request_from_environ
 from ._core.config import StackAuthConfig, config_of
 from ._core.credentials import vary_names
 from ._core.flow import Flow
@@ -24,23 +24,33 @@ if TYPE_CHECKING:
 
 __all__ = ["StackAuthWSGIMiddleware"]
 
+_RECURSION = (
+    "the middleware wraps the app whose wsgi_app it is, so each calls the other; "
+    "write: app.wsgi_app = StackAuthWSGIMiddleware(app.wsgi_app)"
+)
+
 
 class StackAuthWSGIMiddleware:
-    """Let only verified Stack Auth users through to a WSGI app, and tell it who they are.
+    """Authenticate the requests to a WSGI app, and refuse those that the rules do not allow.
 
-    The user, or None, is ``environ["stackauth.user"]``. A refused request never reaches the app; the
-    iterable of the app comes back untouched, except for preflights with ``pass_preflights``.
+    The verified user, or None, is ``environ["stackauth.user"]``. The app is never called for a refused request. Its
+    iterable is returned as it is, except for preflights with ``pass_preflights``. Follows PEP 3333.
 
     Args:
-        app: any WSGI app.
-        config: the settings; doors and verifiers of one `StackAuthConfig` share their caches.
-        settings: the settings as keywords, where no `config` is given.
+        app: a WSGI app.
+        config: the settings. Middlewares and verifiers of one `StackAuthConfig` share their caches.
+        settings: the settings as keywords, if `config` is None.
 
     Raises:
-        ConfigError: a setting is wrong.
+        ConfigError: a setting is missing or invalid, or `app` is no WSGI app.
 
-    Not promised: that ``X_Stack_Access_Token`` is told from ``X-Stack-Access-Token``. CGI spells them
-    alike, so that is the server's to do; gunicorn drops the former.
+    Not promised: that the headers ``X_Stack_Access_Token`` and ``X-Stack-Access-Token`` are distinguished. An
+    environ has one key for both (RFC 3875 section 4.1.18), so servers must drop the former, as gunicorn does.
+
+    Example::
+
+        app = Flask(__name__)
+        app.wsgi_app = StackAuthWSGIMiddleware(app.wsgi_app, config=StackAuthConfig())
     """
 
     def __init__(
@@ -58,8 +68,15 @@ class StackAuthWSGIMiddleware:
         self._vary = vary_names(self._config.token_sources) if self._config.private_responses else ()
 
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Authenticate a request and pass it on, or return the refusal.
+
+        Raises:
+            ConfigError: the middleware wraps an app that calls it.
+        """
+        if getattr(self.app, "wsgi_app", None) is self:
+            raise ConfigError(_RECURSION)
         request = Sealed(environ)
-        del environ  # error trackers write out the variables of this frame where a hook fails
+        del environ  # error trackers show the variables of this frame if a hook raises
         step = self._authorize(request)
         outcome = step if isinstance(step, Outcome) else self._runner.run(step)
         if isinstance(outcome, Refused):
@@ -77,7 +94,7 @@ class StackAuthWSGIMiddleware:
     def _authorize(self, request: Sealed) -> Outcome | Script[Outcome]:
         try:
             record = request_from_environ(request.value, self._config.root_path)
-        except Exception:  # any: what is no environ can fail in any way
+        except Exception:  # of any type: the environ is invalid
             return self._flow.unreadable()
         return self._flow.authorize(record, clocks(), defer_refresh=False, in_event_loop=False)
 
@@ -86,24 +103,27 @@ def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[byte
     """Return `app`.
 
     Raises:
-        ConfigError: it is no WSGI app.
+        ConfigError: `app` is no WSGI app.
     """
-    try:
-        inspect.signature(app).bind({}, None)
-    except TypeError:
-        raise ConfigError(
-            f"app is {app!r}; it must be a WSGI app (for an ASGI app there is StackAuthASGIMiddleware)"
-        ) from None
-    except ValueError:
-        return app  # written in C, without a signature to be had
+    if _is_async(app) or not accepts(app, 2):
+        raise ConfigError(f"app is {app!r}; it must be a WSGI app (for an ASGI app there is StackAuthASGIMiddleware)")
     return app
 
 
+def _is_async(app: object) -> bool:
+    """Return whether a call of `app` returns a coroutine."""
+    call = getattr(type(app), "__call__", None)  # noqa: B004 - not a test of callability
+    try:
+        return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
+    except Exception:  # a proxy without an object yet
+        return False
+
+
 def _relayed_preflight(app: Callable[..., Iterable[bytes]], environ: Any, start_response: Any) -> list[bytes]:
-    """Run the app, and return an empty body: of its answer only status and CORS headers are relayed.
+    """Run the app, relay status and CORS headers of its response, and return an empty body.
 
     Raises:
-        RuntimeError: the app did not call ``start_response``.
+        RuntimeError: the app has not called ``start_response``.
     """
     started: list[tuple[str, list[tuple[str, str]]]] = []
 
@@ -113,7 +133,7 @@ def _relayed_preflight(app: Callable[..., Iterable[bytes]], environ: Any, start_
 
     chunks = app(environ, starting)
     try:
-        if not started:  # an app may call start_response as late as when its first chunk is asked for (PEP 3333)
+        if not started:  # an app may call start_response when its first chunk is requested (PEP 3333)
             next(iter(chunks), None)
     finally:
         close = getattr(chunks, "close", None)
@@ -127,6 +147,8 @@ def _relayed_preflight(app: Callable[..., Iterable[bytes]], environ: Any, start_
 
 
 def _making_private(start_response: Callable[..., Any], vary: tuple[str, ...]) -> Callable[..., Any]:
+    """Make the response private, as `private_headers` does."""
+
     def starting(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
         return start_response(status, private_headers(headers, vary), *exc_info)
 

@@ -6,12 +6,15 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from functools import partial, wraps
 from typing import Any
 
 import pytest
 from asgiref.wsgi import WsgiToAsgi
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
+from werkzeug.local import LocalProxy
 
 from stackauth_middleware import Rule, StackAuthConfig, StackAuthWSGIMiddleware
 from stackauth_middleware._adapters import (
@@ -19,6 +22,7 @@ from stackauth_middleware._adapters import (
     HEADER_NAMES,
     OUTCOME,
     USER,
+    accepts,
     publish,
     request_from_environ,
     request_from_headers,
@@ -319,6 +323,40 @@ def test_headers_that_can_be_read_once_reach_the_app(stackauth: LocalStackAuth) 
     seen = asgi(scope)
     assert seen.status == 200
     assert (b"x-other", b"1") in list(seen.reached[0]["headers"])
+
+
+@pytest.mark.parametrize("outer", [list, tuple, iter])
+def test_header_pairs_that_can_be_read_once_reach_the_app(outer: Any) -> None:
+    scope = http_scope()
+    scope["headers"] = outer([iter((b"authorization", b"a")), (b"x", b"1")])
+    assert request_from_scope(scope, "", "").headers == {"authorization": "a"}
+    assert [tuple(pair) for pair in scope["headers"]] == [(b"authorization", b"a"), (b"x", b"1")]
+
+
+def test_headers_that_can_be_read_again_are_not_copied() -> None:
+    headers = [[b"authorization", b"a"], (b"x", b"1")]
+    scope = http_scope() | {"headers": headers}
+    request_from_scope(scope, "", "")
+    assert scope["headers"] is headers
+
+
+@pytest.mark.parametrize(
+    ("app", "counts"),
+    [
+        (lambda a, b: None, {2}),
+        (lambda *a: None, {1, 2, 3}),
+        (wraps(lambda request: None)(lambda a, b: None), {2}),
+        (partial(lambda a, b, c: None, 1), {2}),
+        (LocalProxy(ContextVar("app")), {1, 2, 3}),
+        (type, {1, 2, 3}),
+        (lambda a, *, b: None, set()),
+        (None, set()),
+        ("app", set()),
+    ],
+    ids=["function", "any-arguments", "wrapped", "partial", "unbound-proxy", "no-signature", "keyword", "None", "text"],
+)
+def test_app_accepts_arguments_by_its_own_signature(app: Any, counts: set[int]) -> None:
+    assert {count for count in (1, 2, 3) if accepts(app, count)} == counts
 
 
 @pytest.mark.parametrize(

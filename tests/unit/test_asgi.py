@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import types
+from collections.abc import Iterator
+from functools import wraps
 from typing import Any
 
 import anyio
 import httpx
 import pytest
 from asgi_lifespan import LifespanManager
+from quart import Quart
 
 from stackauth_middleware import (
     AuthServerError,
@@ -228,6 +232,35 @@ def test_wsgi_app_is_a_config_error() -> None:
     assert StackAuthASGIMiddleware(type, project_id=PROJECT).app is type, "callables without a signature are accepted"
 
 
+@pytest.mark.parametrize("kind", ["http", "websocket", "lifespan", "mqtt"])
+def test_return_value_of_the_app_is_passed_on(kind: str, stackauth: LocalStackAuth) -> None:
+    """Servers report an app that returns something by mistake."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> str:
+        return "result"
+
+    middleware = StackAuthASGIMiddleware(app, project_id=PROJECT, default_access="public")
+    assert asyncio.run(middleware(http_scope(type=kind), None, None)) == "result"  # type: ignore[arg-type]
+
+
+def test_app_with_the_signature_of_a_view_is_accepted() -> None:
+    """`functools.wraps` gives it one."""
+
+    @wraps(get_user)
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    assert StackAuthASGIMiddleware(app, project_id=PROJECT).app is app
+
+
+def test_middleware_around_the_app_that_calls_it_is_a_config_error(stackauth: LocalStackAuth) -> None:
+    """Each would call the other, up to a RecursionError."""
+    app = Quart("app")
+    app.asgi_app = StackAuthASGIMiddleware(app, project_id=PROJECT)  # type: ignore[method-assign]
+    for kind in ("http", "lifespan"):
+        with pytest.raises(ConfigError, match=r"StackAuthASGIMiddleware\(app\.asgi_app\)"):
+            asyncio.run(app(http_scope(type=kind), None, None))  # type: ignore[arg-type]
+
+
 # -- a stale key set -------------------------------------------------------------------------------
 
 
@@ -340,15 +373,90 @@ def test_failed_prefetch_is_only_logged(
 
     monkeypatch.setattr(middleware._flow.keys, "prefetch_keys", broken)
     assert lifespan(middleware) == BOTH
-    assert "could not be fetched early" in caplog.text
+    assert "could not be prefetched" in caplog.text
 
 
-def test_exception_of_an_app_without_lifespan_propagates(stackauth: LocalStackAuth) -> None:
+class OwnBaseException(BaseException):
+    """Neither an `Exception` nor one that event loops treat specially."""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("at", ["start", "lifespan.startup", "lifespan.shutdown"])
+@pytest.mark.parametrize("raised", [LookupError(), OwnBaseException(), SystemExit(3), GeneratorExit()], ids=repr)
+def test_lifespan_exception_of_any_kind_propagates_as_it_is(
+    raised: BaseException, at: str, backend: str, stackauth: LocalStackAuth
+) -> None:
+    """While keys are prefetched too: nothing wraps it."""
+    events = iter(["start", "lifespan.startup", "lifespan.shutdown"])
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        raise NotImplementedError(scope["type"])
+        while True:
+            message = await receive()
+            if message["type"] == at:
+                raise raised
+            await send({"type": f"{message['type']}.complete"})
 
-    with pytest.raises(NotImplementedError, match="lifespan"):
-        lifespan(StackAuthASGIMiddleware(app, project_id=PROJECT))
+    async def receive() -> Any:
+        await anyio.lowlevel.checkpoint()
+        return {"type": next(events)}
+
+    async def send(message: Any) -> None: ...
+
+    async def main() -> BaseException | None:
+        try:
+            await StackAuthASGIMiddleware(app, project_id=PROJECT)({"type": "lifespan"}, receive, send)
+        except BaseException as error:
+            return error
+        return None
+
+    with stackauth.delay(60):
+        assert anyio.run(main, backend=backend) is raised
+
+
+@pytest.mark.parametrize("prefetch", [True, False])
+@pytest.mark.parametrize("started", [True, False])
+def test_waiting_lifespan_can_be_closed(prefetch: bool, started: bool, stackauth: LocalStackAuth) -> None:
+    """Without an event loop: the lifespan runs to where the app waits, and the ``finally`` of the app runs at close."""
+    log: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            if started:
+                await send({"type": "lifespan.startup.complete"})
+            await receive()
+        finally:
+            log.append("finally")
+
+    @types.coroutine
+    def forever() -> Iterator[None]:
+        yield
+
+    async def receive() -> Any:
+        await forever()
+
+    async def send(message: Any) -> None:
+        log.append(message["type"])
+
+    middleware = StackAuthASGIMiddleware(app, project_id=PROJECT, prefetch_keys=prefetch)
+    lifespan = middleware({"type": "lifespan"}, receive, send)
+    lifespan.send(None)
+    lifespan.close()
+    assert log == ["lifespan.startup.complete", "finally"][not started :]
+
+
+def test_lifespan_without_an_event_loop_completes(stackauth: LocalStackAuth) -> None:
+    sent: list[str] = []
+    events = iter(["startup", "shutdown"])
+
+    async def receive() -> Any:
+        return {"type": f"lifespan.{next(events)}"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    with pytest.raises(StopIteration):
+        StackAuthASGIMiddleware(with_lifespan, project_id=PROJECT)({"type": "lifespan"}, receive, send).send(None)
+    assert sent == BOTH
 
 
 def test_connections_are_closed_at_shutdown(stackauth: LocalStackAuth, monkeypatch: pytest.MonkeyPatch) -> None:

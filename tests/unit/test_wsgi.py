@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from functools import partial, wraps
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
+from flask import Flask
+from werkzeug.local import LocalProxy
+from werkzeug.wrappers import Request, Response
 
 from stackauth_middleware import (
     ConfigError,
@@ -184,10 +189,66 @@ def test_exception_of_the_app_propagates(stackauth: LocalStackAuth) -> None:
 
 def test_asgi_app_is_a_config_error() -> None:
     async def asgi_app(scope: Any, receive: Any, send: Any) -> None: ...
+    async def async_function(environ: Any, start_response: Any) -> None: ...
 
-    with pytest.raises(ConfigError, match="must be a WSGI app"):
-        StackAuthWSGIMiddleware(asgi_app, project_id=PROJECT)  # type: ignore[arg-type]
+    class AsyncCallable:
+        async def __call__(self, environ: Any, start_response: Any) -> None: ...
+
+    for app in (asgi_app, async_function, AsyncCallable()):
+        with pytest.raises(ConfigError, match="must be a WSGI app"):
+            StackAuthWSGIMiddleware(app, project_id=PROJECT)  # type: ignore[arg-type]
     assert StackAuthWSGIMiddleware(type, project_id=PROJECT).app is type, "callables without a signature are accepted"
+
+
+@Request.application
+def decorated(request: Request) -> Response:
+    return Response("app")
+
+
+class Decorated:
+    @Request.application
+    def __call__(self, request: Request) -> Response:
+        return Response("app")
+
+    @Request.application
+    def method(self, request: Request) -> Response:
+        return Response("app")
+
+
+def plain_app(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [b"app"]
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        decorated,
+        Decorated(),
+        Decorated().method,
+        wraps(get_user)(plain_app),
+        partial(plain_app),
+        LocalProxy(lambda: plain_app),
+    ],
+    ids=["werkzeug-function", "werkzeug-callable", "werkzeug-method", "wrapped", "partial", "proxy"],
+)
+def test_wsgi_app_of_any_form_is_accepted(app: Any, stackauth: LocalStackAuth) -> None:
+    """`functools.wraps` gives an app the signature of a view."""
+    chunks = StackAuthWSGIMiddleware(app, project_id=PROJECT, default_access="public")(environ_of(), lambda *_: None)
+    assert b"".join(chunks) == b"app"
+
+
+def test_proxy_without_an_app_yet_is_accepted() -> None:
+    proxy: Any = LocalProxy(ContextVar("app"))
+    StackAuthWSGIMiddleware(proxy, project_id=PROJECT)
+
+
+def test_middleware_around_the_app_that_calls_it_is_a_config_error(stackauth: LocalStackAuth) -> None:
+    """Each would call the other, up to a RecursionError."""
+    app = Flask("app")
+    app.wsgi_app = StackAuthWSGIMiddleware(app, project_id=PROJECT)  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match=r"StackAuthWSGIMiddleware\(app\.wsgi_app\)"):
+        app(environ_of(), lambda *_: None)
 
 
 def test_middlewares_of_one_config_share_their_caches(stackauth: LocalStackAuth) -> None:
