@@ -256,7 +256,7 @@ def sanic_site(root_path: str = "") -> Site:
         app.add_route(handler(template), root_path + _angled(template), methods=["GET", "HEAD"], name=f"route{number}")
     app.add_route(handler(READ), f"{root_path}/posts", methods=["GET", "HEAD"], name="read")
     app.add_route(handler(WRITE), f"{root_path}/posts", methods=["POST"], name="write")
-    asyncio.run(_start(app))
+    start(app)
     return Site("sanic", True, app)
 
 
@@ -280,15 +280,18 @@ def blacksheep_site(root_path: str = "") -> Site:
         app.router.add("GET", root_path + template, handler(template))
     app.router.add("GET", f"{root_path}/posts", handler(READ))
     app.router.add("POST", f"{root_path}/posts", handler(WRITE))
-    asyncio.run(_start(app))
+    start(app)
     return Site("blacksheep", True, app)
 
 
-async def _start(app: Any) -> None:
-    """Run the startup of a lifespan, without which these two have no routes."""
+def start(app: Any) -> None:
+    """Run the startup of a lifespan, without which Sanic and BlackSheep have no routes."""
     from asgi_lifespan import LifespanManager
 
-    await LifespanManager(app, shutdown_timeout=1).__aenter__()
+    async def enter() -> None:
+        await LifespanManager(app, shutdown_timeout=1).__aenter__()
+
+    asyncio.run(enter())
 
 
 def pyramid_site() -> Site:

@@ -23,6 +23,8 @@ import msgspec
 import orjson
 import pydantic
 import pytest
+import quart
+import quart.json.provider
 from fastapi import Body, Depends, FastAPI, Form, Query
 from litestar.enums import RequestEncodingType
 from litestar.params import Body as LitestarBody
@@ -236,6 +238,7 @@ ENCODERS: dict[str, Callable[[Any], object]] = {
     "pydantic without a type": lambda value: TypeAdapter(Any).dump_json(value),
     "FastAPI": fastapi.encoders.jsonable_encoder,
     "Flask": lambda value: flask.json.provider.DefaultJSONProvider(flask.Flask("x")).dumps(value),
+    "Quart": lambda value: quart.json.provider.DefaultJSONProvider(quart.Quart("x")).dumps(value),
     "Litestar": litestar.serialization.encode_json,
     "orjson": orjson.dumps,
     "cattrs": cattrs.unstructure,

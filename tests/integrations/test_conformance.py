@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
+from stackauth_middleware import Rule
 from stackauth_middleware.testing import LocalStackAuth
 
 from . import cases
 from .adapters import ADAPTERS
-from .cases import JANE, ORIGIN, Case
+from .cases import JANE, ORIGIN, Answer, Case
 from .serving import client, uvicorn_serving, wsgiref_serving
 from .site import Site, running
 
@@ -28,6 +29,7 @@ INSIDE = {
     **{f"profile, {name}": case for name, case in cases.NO_PROFILE.items()},
 }
 FORMS = [(name, form) for name in ADAPTERS for form in cases.FORMS if form == "problem" or name in ONE_OF_EACH]
+PREFLIGHT = {"access-control-request-method": "GET", "access-control-request-headers": "x-stack-access-token"}
 every_framework = pytest.mark.parametrize("name", ADAPTERS)
 every_socket = pytest.mark.parametrize("name", SOCKETS)
 
@@ -58,6 +60,26 @@ def test_handler_receives_verified_user(site: Site, stackauth: LocalStackAuth) -
     assert (user.user_id, user.email) == (JANE["id"], JANE["email"])
     assert not {"www-authenticate", "retry-after"} & answer.headers.keys()
     assert answer.headers.get("cache-control") == ("private" if site.adapter.module == "django" else None)
+
+
+@every_framework
+def test_handler_that_sends_user_with_profile_sends_what_clients_may_see(name: str, stackauth: LocalStackAuth) -> None:
+    with running(name, rules=[Rule("/me", profile=True)], request_user=True) as site:
+        account = stackauth.users.create(
+            client_metadata={"a": [1, {"b": None}]},
+            server_metadata="canary",
+            restricted_by_admin_private_details="canary",
+            country_code="canary",
+        )
+        headers = stackauth.headers(account, a_claim="canary")
+        answer = site.get("/me", headers)
+        (user,) = handlers(site)
+    assert answer[::2] == (200, user.to_dict())
+    assert answer.body["profile"]["client_metadata"] == {"a": [1, {"b": None}]}
+    (token,) = headers.values()
+    secrets = ["canary", "risk_scores", "ssk_for_tests", *token.split(".")]
+    assert [each for each in secrets if each in str(answer)] == []
+    assert user.profile.server_metadata == "canary"
 
 
 @every_framework
@@ -137,17 +159,43 @@ def test_own_handler_takes_refusal_in_native_form(name: str, stackauth: LocalSta
         assert site.get("/me").body == {"error": "Access token required", "code": "missing_token"}
 
 
+def readable(answer: Answer, origin: str) -> bool:
+    """Return whether a browser lets a script of `origin` read `answer`: the CORS check of the Fetch standard.
+
+    `Site.get` joins repeated headers by a comma, which no browser takes for an origin.
+    """
+    return answer.headers.get("access-control-allow-origin") in ("*", origin)
+
+
 @every_framework
-def test_cors_tool_and_setting_name_origin_once(name: str, stackauth: LocalStackAuth) -> None:
-    """Browsers take no response with the header twice, which `Site.get` would join."""
-    with running(name, cors=True, request_user=True, cors_origins=[ORIGIN]) as site:
-        for path in ("/me", "/public/guarded"):
+@pytest.mark.parametrize("passing", [False, True], ids=["answered", "passed"])
+def test_cors_tool_with_cors_origins_names_origin_once(name: str, passing: bool, stackauth: LocalStackAuth) -> None:
+    """In responses of the app, refusals and preflights, which the middleware answers or passes on to the tool."""
+    with running(name, cors=True, request_user=True, cors_origins=[ORIGIN], pass_preflights=passing) as site:
+        headers = stackauth.headers()
+        for origin in (ORIGIN, "https://evil.example.com"):
+            allowed, sent = origin == ORIGIN, {"origin": origin}
+            for path in ("/me", "/public/guarded"):
+                refusal = site.get(path, sent)
+                assert (refusal.status, readable(refusal, origin)) == (401, allowed)
+                assert not allowed or "Origin" in refusal.headers["vary"]
+            granted = site.get("/me", sent | headers)
+            assert (granted.status, readable(granted, origin)) == (200, allowed)
+            preflight = site.get("/me", sent | PREFLIGHT, "OPTIONS")
+            assert readable(preflight, origin) is allowed
+            assert passing or not allowed or preflight.status in (200, 204)
+        with stackauth.down(cold=True):
+            unavailable = site.get("/me", {"origin": ORIGIN, **headers})
+        assert (unavailable.status, readable(unavailable, ORIGIN)) == (503, True)
+
+
+@every_framework
+def test_cors_tool_alone_leaves_refusals_of_the_middleware_unreadable(name: str, stackauth: LocalStackAuth) -> None:
+    """This is what `cors_origins` is for. Refusals inside the app pass the tool; Litestar's is outside of both."""
+    with running(name, cors=True, request_user=True) as site:
+        for path, expected in (("/me", name == "litestar"), ("/public/guarded", True)):
             refusal = site.get(path, {"origin": ORIGIN})
-            assert refusal.status == 401
-            assert refusal.headers["access-control-allow-origin"] == ORIGIN
-            assert "Origin" in refusal.headers["vary"]
-        granted = site.get("/me", {"origin": ORIGIN, **stackauth.headers()})
-        assert (granted.status, granted.headers["access-control-allow-origin"]) == (200, ORIGIN)
+            assert (refusal.status, readable(refusal, ORIGIN)) == (401, expected)
 
 
 @every_framework

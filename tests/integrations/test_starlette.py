@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,13 +11,14 @@ from starlette.applications import Starlette
 from starlette.authentication import requires
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stackauth_middleware import RefusedError, StackAuthASGIMiddleware, Verifier, load_profile, require_user
 from stackauth_middleware.contrib.starlette import refusal_handlers
 from stackauth_middleware.testing import LocalStackAuth
+from tests.frameworks.ask import Ask, scope_of
 
 from . import cases
 from .cases import JANE, answered
@@ -107,3 +110,35 @@ def test_handlers_answer_for_a_verifier_without_a_middleware(stackauth: LocalSta
 
     http = TestClient(Starlette(routes=[Route("/", verify)], exception_handlers=refusal_handlers))
     assert answered(http.get("/")) == cases.REFUSED["garbage"].answer()
+
+
+def test_stream_is_passed_on_as_it_is_made(stackauth: LocalStackAuth) -> None:
+    """The first chunk is sent while the handler waits with the second, and headers of the app are left unchanged."""
+    sent: list[Any] = []
+
+    async def run() -> None:
+        first_sent = asyncio.Event()
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"one"
+            await first_sent.wait()
+            yield b"two"
+
+        async def stream(request: Request) -> StreamingResponse:
+            return StreamingResponse(chunks(), headers={"cache-control": "max-age=60"})
+
+        async def receive() -> Any:
+            await asyncio.sleep(60)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if message.get("body") == b"one":
+                first_sent.set()
+
+        middleware = StackAuthASGIMiddleware(Starlette(routes=[Route("/stream", stream)]), cases.config())
+        scope = scope_of(Ask("/stream", headers=stackauth.headers()))
+        await asyncio.wait_for(middleware(scope, receive, send), 5)
+
+    asyncio.run(run())
+    assert [message.get("body") for message in sent] == [None, b"one", b"two", b""]
+    assert dict(sent[0]["headers"]) == {b"cache-control": b"max-age=60"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +12,9 @@ import pytest
 from django.core.asgi import get_asgi_application
 from django.core.signals import request_finished
 from django.core.wsgi import get_wsgi_application
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import override_settings
-from django.urls import re_path
+from django.urls import path, re_path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -93,10 +93,10 @@ def test_a_refusal_that_a_view_meets_is_answered(name: str, site: Site, stackaut
     """As the middleware answers its own. The paths of the cases are those of the decorator; see there."""
     case = cases.NO_PROFILE[name]
     headers = case.send(stackauth)
-    for path in ("/optional/load", "/optional/async/load"):
+    for target in ("/optional/load", "/optional/async/load"):
         stackauth.reset()
         with case.trouble(stackauth):
-            assert site.answer(path, headers) == case.answer()
+            assert site.answer(target, headers) == case.answer()
         if name == "deleted since":
             break
     assert [each for each in ran if each != "below"] == []
@@ -174,6 +174,53 @@ def test_a_browser_elsewhere_can_read_a_refusal(
         status = 204 if named and not above else 200
         assert (preflight.status_code, preflight["access-control-allow-origin"]) == (status, ORIGIN)
         assert preflight["access-control-allow-headers"] == "x-stack-access-token"
+
+
+def preflight_views() -> dict[str, Any]:
+    """Return views that, like many, do not distinguish a preflight from a request."""
+
+    def function(request: HttpRequest) -> HttpResponse:
+        ran.append(request.method)
+        response = HttpResponse("secret", headers={"X-Secret": "secret"})
+        response.set_cookie("session", "secret")
+        return response
+
+    async def coroutine(request: HttpRequest) -> HttpResponse:
+        return function(request)
+
+    def stream(request: HttpRequest) -> StreamingHttpResponse:
+        ran.append(request.method)
+        return StreamingHttpResponse(iter(["secret"]), headers={"X-Secret": "secret"})
+
+    async def chunks() -> AsyncIterator[str]:
+        yield "secret"
+
+    async def astream(request: HttpRequest) -> StreamingHttpResponse:
+        ran.append(request.method)
+        return StreamingHttpResponse(chunks(), headers={"X-Secret": "secret"})
+
+    return {"function": function, "coroutine": coroutine, "stream": stream, "astream": astream}
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume (a)?synchronous iterators:Warning")
+@pytest.mark.parametrize("view", preflight_views().values(), ids=preflight_views())
+def test_preflight_reaches_a_view_only_if_passed_and_gets_no_secret(
+    view: Any, asgi: bool, stackauth: LocalStackAuth
+) -> None:
+    urls = {"ROOT_URLCONF": (path("secret", view),)}
+    sent = {"origin": ORIGIN, "access-control-request-method": "GET"}
+    for origins, status in (([], 401), ([ORIGIN], 204), (["https://elsewhere.example.com"], 401)):
+        with installed(more=urls, cors_origins=origins):
+            assert Site(asgi=asgi).get("/secret", sent, method="options").status_code == status
+    assert ran == []
+    with installed(more=urls, pass_preflights=True):
+        response = Site(asgi=asgi).get("/secret", sent, method="options")
+        assert response.status_code == 200
+        assert (b"".join(map(str.encode, response.lines)) if response.streaming else response.content) == b""
+        assert not response.cookies
+        assert {name.lower() for name in response.headers} <= {"content-length", "vary"}
+    assert ran == ["OPTIONS"]
+    assert stackauth.requests.count() == 0
 
 
 # -- stale keys ---------------------------------------------------------------------------------------

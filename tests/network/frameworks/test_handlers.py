@@ -1,11 +1,10 @@
-"""Profiles loaded by the handlers of frameworks, each in the ways in which it runs them."""
+"""Connections for profiles that handlers load, in the event loops and threads in which frameworks run handlers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,177 +16,85 @@ from stackauth_middleware import (
     StackAuthASGIMiddleware,
     StackAuthConfig,
     StackAuthWSGIMiddleware,
-    UserProfile,
     Verifier,
     aload_profile,
     load_profile,
 )
-from tests.frameworks.ask import Ask, Loop, ask_wsgi
-from tests.frameworks.django_project import installed
+from tests.frameworks.ask import Answer, Ask, Loop, ask_wsgi
 from tests.network.upstream import Upstream
 
-from django.http import HttpRequest, JsonResponse  # isort: skip - once the project above has its settings
-from django.urls import path  # isort: skip
-
-Handle = Callable[..., Any]
-WRONG = {"error": "load_profile would block the event loop of this thread; use: await aload_profile(...)"}
-
-
-def told(profile: UserProfile) -> dict[str, Any]:
-    return {"name": profile.display_name}
-
-
-# -- one app for each framework: /sync and /async do it right, /wrong does not ------------------------------
-
 fastapi = FastAPI()
-
-
-@fastapi.get("/sync")
-def fastapi_sync(request: Request) -> dict[str, Any]:
-    return told(load_profile(request, fresh=True))
-
-
-@fastapi.get("/async")
-async def fastapi_async(request: Request) -> dict[str, Any]:
-    return told(await aload_profile(request, fresh=True))
-
-
-@fastapi.get("/wrong")
-async def fastapi_wrong(request: Request) -> dict[str, Any]:
-    try:
-        return told(load_profile(request))
-    except RuntimeError as error:
-        return {"error": str(error)}
-
-
 flask = Flask(__name__)
 
 
+@fastapi.get("/sync")
+def fastapi_sync(request: Request) -> str | None:
+    return load_profile(request, fresh=True).display_name
+
+
+@fastapi.get("/async")
+async def fastapi_async(request: Request) -> str | None:
+    return (await aload_profile(request, fresh=True)).display_name
+
+
 @flask.get("/sync")
-def flask_sync() -> dict[str, Any]:
-    return told(load_profile(request, fresh=True))
+def flask_sync() -> str:
+    return json.dumps(load_profile(request, fresh=True).display_name)
 
 
 @flask.get("/async")
-async def flask_async() -> dict[str, Any]:
-    return told(await aload_profile(request, fresh=True))
+async def flask_async() -> str:
+    return json.dumps((await aload_profile(request, fresh=True)).display_name)
 
 
-@flask.get("/wrong")
-async def flask_wrong() -> dict[str, Any]:
-    try:
-        return told(load_profile(request))
-    except RuntimeError as error:
-        return {"error": str(error)}
-
-
-def django_sync(request: HttpRequest) -> JsonResponse:
-    return JsonResponse(told(load_profile(request, fresh=True)))
-
-
-async def django_async(request: HttpRequest) -> JsonResponse:
-    return JsonResponse(told(await aload_profile(request, fresh=True)))
-
-
-async def django_wrong(request: HttpRequest) -> JsonResponse:
-    try:
-        return JsonResponse(told(load_profile(request)))
-    except RuntimeError as error:
-        return JsonResponse({"error": str(error)})
-
-
-urlpatterns = [path("sync", django_sync), path("async", django_async), path("wrong", django_wrong)]
-
-
-def django_asgi() -> Any:
-    from django.core.asgi import get_asgi_application
-
-    return get_asgi_application()
-
-
-def django_wsgi() -> Any:
-    from django.core.wsgi import get_wsgi_application
-
-    return get_wsgi_application()
-
-
-# -- asking them --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def under_asgi(app: Any, config: StackAuthConfig) -> Iterator[Handle]:
-    """Yield the function that asks `app` behind its door, in one loop."""
+@pytest.fixture
+def loop() -> Iterator[Loop]:
     loop = Loop()
-    door = StackAuthASGIMiddleware(app, config=config)
-    try:
-        yield lambda ask: loop.ask(door, ask)
-    finally:
-        loop._loop.run_until_complete(AsyncVerifier(config).aclose())
-        loop.close()
-        Verifier(config).close()
+    yield loop
+    loop.close()
 
 
-@contextmanager
-def under_wsgi(app: Any, config: StackAuthConfig) -> Iterator[Handle]:
-    door = StackAuthWSGIMiddleware(app, config=config)
+@pytest.fixture
+def config(up: Upstream, loop: Loop) -> Iterator[StackAuthConfig]:
+    config = up.config(mode="jwt", prefetch_keys=False)
     with Verifier(config):
-        yield lambda ask: ask_wsgi(door, ask)
+        yield config
+    loop._loop.run_until_complete(AsyncVerifier(config).aclose())
 
 
-SITES: dict[str, tuple[Callable[[], Any], Any]] = {
-    "fastapi": (lambda: fastapi, under_asgi),
-    "flask": (lambda: flask.wsgi_app, under_wsgi),
-    "django under asgi": (django_asgi, under_asgi),
-    "django under wsgi": (django_wsgi, under_wsgi),
-}
-
-
-@pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, up: Upstream) -> Iterator[Handle]:
-    """Yield the function that asks one of the apps."""
-    make, under = SITES[request.param]
-    with installed(), _urls(), under(make(), up.config(mode="jwt", prefetch_keys=False)) as ask:
-        yield ask
-
-
-@contextmanager
-def _urls() -> Iterator[None]:
-    from django.test import override_settings
-
-    with override_settings(ROOT_URLCONF=__name__):
-        yield
-
-
-@pytest.mark.parametrize("where", ["/sync", "/async"])
-def test_a_handler_of_either_kind_loads_the_profile(where: str, site: Handle, up: Upstream) -> None:
-    """Each profile over a handful of connections, whatever loops and threads the framework makes."""
+@pytest.mark.parametrize("path", ["/sync", "/async"])
+@pytest.mark.parametrize("framework", ["fastapi", "flask"])
+def test_handlers_share_a_few_connections(
+    framework: str, path: str, config: StackAuthConfig, loop: Loop, up: Upstream
+) -> None:
+    """Flask runs each coroutine in an event loop of its own, which no connection could outlive."""
+    ask: Callable[[Ask], Answer]
+    if framework == "fastapi":
+        asgi = StackAuthASGIMiddleware(fastapi, config)
+        ask = lambda sent: loop.ask(asgi, sent)  # noqa: E731
+    else:
+        wsgi = StackAuthWSGIMiddleware(flask.wsgi_app, config)
+        ask = lambda sent: ask_wsgi(wsgi, sent)  # noqa: E731
     for number in range(20):
         token = up.token(up.local.users.create(display_name=f"Jane {number}"))
-        answer = site(Ask(where, headers={"x-stack-access-token": token}))
-        assert (answer.status, json.loads(answer.body)) == (200, {"name": f"Jane {number}"})
+        answer = ask(Ask(path, headers={"x-stack-access-token": token}))
+        assert (answer.status, json.loads(answer.body)) == (200, f"Jane {number}")
     assert len(up.calls) == 20
     assert up.connections <= 3
 
 
-def test_a_coroutine_that_would_block_its_loop_is_told_what_to_use(site: Handle, up: Upstream) -> None:
-    answer = site(Ask("/wrong", headers={"x-stack-access-token": up.token()}))
-    assert json.loads(answer.body) == WRONG
-    assert up.calls == []
-
-
-def test_the_loop_turns_while_a_worker_thread_asks(up: Upstream) -> None:
-    """A `def` endpoint that waits for Stack Auth keeps nobody else waiting."""
+def test_event_loop_runs_while_a_plain_endpoint_waits(config: StackAuthConfig, loop: Loop, up: Upstream) -> None:
     turns = 0
     up.me = up.slowly(0.1)
 
-    async def turning(scope: Any, receive: Any, send: Any) -> None:
+    async def counting(scope: Any, receive: Any, send: Any) -> None:
         nonlocal turns
-        answering = asyncio.ensure_future(fastapi(scope, receive, send))
-        while not answering.done():
+        task = asyncio.ensure_future(fastapi(scope, receive, send))
+        while not task.done():
             turns += 1
             await asyncio.sleep(0.001)
-        await answering
+        await task
 
-    with under_asgi(turning, up.config(mode="jwt", prefetch_keys=False)) as asked:
-        assert asked(Ask("/sync", headers={"x-stack-access-token": up.token()})).status == 200
+    middleware = StackAuthASGIMiddleware(counting, config)
+    assert loop.ask(middleware, Ask("/sync", headers={"x-stack-access-token": up.token()})).status == 200
     assert turns > 10
