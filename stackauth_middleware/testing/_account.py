@@ -1,7 +1,7 @@
-"""A user as Stack Auth stores one, and as users/me reads it (contract.md section 3).
+"""A user as Stack Auth stores one, and as users/me reads it (docs/stack-auth.md section 5).
 
-Whether somebody is restricted, and why, is worked out at each reading: anonymous users are, those
-whose address is still to be verified are, and those whom an administrator has restricted.
+The restriction and its reason are computed at each read: anonymous users, users whose address is not verified yet,
+and users restricted by an administrator are restricted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from .._core.users import UserType
 
 LONG_AGO_MILLIS = 1_735_689_600_000
-"""When accounts have signed up that do not say when: the start of 2025."""
+"""Default sign-up time, in milliseconds since the epoch: the start of 2025."""
 
 _TEAM_CLIENT_FIELDS = ("client_read_only_metadata", "client_metadata", "profile_image_url", "display_name", "id")
 _CLIENT_FIELDS = (
@@ -76,12 +76,12 @@ def _no_risk() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A user as stored. A value: to change one, ask the `Accounts` that hold it.
+    """A user as stored. Immutable: `Accounts.update` changes a user.
 
     Attributes:
         id: a UUID in lower case.
-        must_verify_email: whether the project restricts this user until the address is verified.
-        selected_team: a team in its server form, or None.
+        must_verify_email: whether the user is restricted until the address is verified.
+        selected_team: the team as a server reads it, or None.
     """
 
     id: str
@@ -111,7 +111,7 @@ class Account:
 
     @property
     def restricted_reason(self) -> dict[str, str] | None:
-        """Why the user is restricted, in the form in which Stack Auth says so; None where it is not."""
+        """Why the user is restricted, as Stack Auth writes it; None if the user is not restricted."""
         if self.is_anonymous:
             return {"type": "anonymous"}
         if self.must_verify_email and not self.primary_email_verified:
@@ -120,31 +120,31 @@ class Account:
 
     @property
     def user_type(self) -> UserType:
-        """The type that the next token of this user has."""
+        """The user type of the next token of this user."""
         if self.is_anonymous:
             return UserType.ANONYMOUS
         return UserType.RESTRICTED if self.restricted_reason else UserType.NORMAL
 
     @property
     def selected_team_id(self) -> str | None:
-        """The id of the selected team, if there is one."""
+        """The id of the selected team; None if there is none."""
         return None if self.selected_team is None else str(self.selected_team["id"])
 
     def read(self, *, as_client: bool = False) -> dict[str, Any]:
-        """Return the JSON that users/me answers, with the members of a server read or of a client read."""
-        told: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
-        told["selected_team_id"] = self.selected_team_id
-        told["auth_with_email"] = self.has_password or self.otp_auth_enabled
-        told["restricted_reason"] = self.restricted_reason
-        told["is_restricted"] = self.restricted_reason is not None
-        told["oauth_providers"] = list(self.oauth_providers)
+        """Return the body of users/me, as a client or as a server reads it."""
+        members: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        members["selected_team_id"] = self.selected_team_id
+        members["auth_with_email"] = self.has_password or self.otp_auth_enabled
+        members["restricted_reason"] = self.restricted_reason
+        members["is_restricted"] = self.restricted_reason is not None
+        members["oauth_providers"] = list(self.oauth_providers)
         if as_client and self.selected_team is not None:
-            told["selected_team"] = {name: self.selected_team[name] for name in _TEAM_CLIENT_FIELDS}
-        return {name: told[name] for name in (_CLIENT_FIELDS if as_client else _SERVER_FIELDS)}
+            members["selected_team"] = {name: self.selected_team[name] for name in _TEAM_CLIENT_FIELDS}
+        return {name: members[name] for name in (_CLIENT_FIELDS if as_client else _SERVER_FIELDS)}
 
 
 class AccountFields(TypedDict, total=False):
-    """What `Accounts.create` and `Accounts.update` take. `Account` explains them."""
+    """Arguments of `Accounts.create` and `Accounts.update`, explained at `Account`."""
 
     primary_email: str | None
     primary_email_verified: bool
@@ -172,7 +172,7 @@ class AccountFields(TypedDict, total=False):
 
 
 def team(team_id: str, display_name: str = "Team") -> dict[str, Any]:
-    """Return a team in its server form, for `Account.selected_team`."""
+    """Return a team as a server reads it, for `Account.selected_team`."""
     return {
         "id": team_id,
         "display_name": display_name,

@@ -1,4 +1,4 @@
-"""Who has an account, and who is signed in."""
+"""Accounts and sessions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Session(NamedTuple):
-    """What a refresh token stands for."""
+    """A session, found by its refresh token."""
 
     id: str
     refresh_token: str
@@ -32,12 +32,12 @@ def opaque(length: int) -> str:
 
 
 class Accounts:
-    """Hold accounts and sessions. Thread-safe. An account is known in every project."""
+    """Accounts and sessions. Thread-safe. An account exists in every project."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._accounts: dict[str, Account] = {}
-        self._implied: set[str] = set()
+        self._auto_created: set[str] = set()
         self._deleted: set[str] = set()
         self._sessions: dict[str, Session] = {}
 
@@ -52,32 +52,32 @@ class Accounts:
         return user_id in self._accounts
 
     def create(self, id: str | None = None, **values: Unpack[AccountFields]) -> Account:  # noqa: A002
-        """Make an account, or make it anew where one has this id.
+        """Create an account, or replace the one with this id.
 
         Args:
-            id: the user's id; else a new UUID.
-            values: members of the account.
+            id: the user id; a new UUID if None.
+            values: fields of the account.
         """
         account = Account(id=str(uuid.uuid4()) if id is None else id, **values)
         with self._lock:
             self._accounts[account.id] = account
-            self._implied.discard(account.id)
+            self._auto_created.discard(account.id)
             self._deleted.discard(account.id)
         return account
 
     def get(self, user_id: str) -> Account | None:
-        """Return the account of `user_id`, if there is one."""
+        """Return the account of `user_id`; None if there is none."""
         return self._accounts.get(user_id)
 
     def update(self, user_id: str, **values: Unpack[AccountFields]) -> Account:
-        """Change members of an account. From now on it no longer follows the tokens minted for it.
+        """Change fields of an account. Tokens created later no longer change it.
 
         Raises:
             KeyError: there is no such account.
         """
         with self._lock:
             account = self._accounts[user_id] = replace(self._accounts[user_id], **values)
-            self._implied.discard(user_id)
+            self._auto_created.discard(user_id)
         return account
 
     def restrict(self, user_id: str, reason: str | None = None, *, private_details: str | None = None) -> Account:
@@ -85,8 +85,8 @@ class Accounts:
 
         Args:
             user_id: the user.
-            reason: told to the user, as ``restricted_by_admin_reason``.
-            private_details: told to server reads only.
+            reason: ``restricted_by_admin_reason``, which the user can read.
+            private_details: for server reads only.
 
         Raises:
             KeyError: there is no such account.
@@ -99,7 +99,7 @@ class Accounts:
         )
 
     def unrestrict(self, user_id: str) -> Account:
-        """Lift what `restrict` did. A user who has yet to verify the address is still restricted.
+        """Undo `restrict`. A user who must still verify the address stays restricted.
 
         Raises:
             KeyError: there is no such account.
@@ -112,7 +112,7 @@ class Accounts:
         )
 
     def verify(self, user_id: str) -> Account:
-        """Have the user verify the address, which lifts the restriction ``email_not_verified``.
+        """Mark the address as verified, which lifts the restriction ``email_not_verified``.
 
         Raises:
             KeyError: there is no such account.
@@ -120,44 +120,44 @@ class Accounts:
         return self.update(user_id, primary_email_verified=True)
 
     def delete(self, user_id: str) -> None:
-        """Delete a user and end the sessions. Tokens minted for this id later bring no account back.
+        """Delete a user and end the sessions. Tokens created later for this id do not create the account again.
 
         Raises:
             KeyError: there is no such account.
         """
         with self._lock:
             del self._accounts[user_id]
-            self._implied.discard(user_id)
+            self._auto_created.discard(user_id)
             self._deleted.add(user_id)
             self._sessions = {token: each for token, each in self._sessions.items() if each.user_id != user_id}
 
-    def chosen(self, user_id: str) -> Account | None:
-        """Return the account of `user_id` if a test made or changed it, rather than a token."""
+    def explicit(self, user_id: str) -> Account | None:
+        """Return the account of `user_id` if a test created or changed it; None if a token auto-created it."""
         with self._lock:
-            return None if user_id in self._implied else self._accounts.get(user_id)
+            return None if user_id in self._auto_created else self._accounts.get(user_id)
 
-    def imply(self, account: Account) -> None:
-        """Take in what a token says of its user, unless a test has its own idea of that account."""
+    def auto_create(self, account: Account) -> None:
+        """Store the account that a token describes, unless a test created, changed or deleted it."""
         with self._lock:
-            if account.id in self._deleted or self.chosen(account.id) is not None:
+            if account.id in self._deleted or self.explicit(account.id) is not None:
                 return
             self._accounts[account.id] = account
-            self._implied.add(account.id)
+            self._auto_created.add(account.id)
 
     def start_session(self, user_id: str, project_id: str) -> Session:
-        """Sign a user in. The refresh token is an opaque string of 45 characters."""
+        """Start a session. Its refresh token is an opaque string of 45 characters."""
         session = Session(str(uuid.uuid4()), opaque(45), user_id, project_id)
         with self._lock:
             self._sessions[session.refresh_token] = session
         return session
 
     def session(self, refresh_token: str, project_id: str) -> Session | None:
-        """Return the session of a refresh token, if it lives and belongs to the project."""
+        """Return the session of a refresh token; None if it has ended or belongs to another project."""
         session = self._sessions.get(refresh_token)
         return session if session is not None and session.project_id == project_id else None
 
     def end_session(self, session_id: str) -> bool:
-        """End a session by its id, and say whether there was one."""
+        """End a session by its id. Return whether it existed."""
         with self._lock:
             ended = [token for token, each in self._sessions.items() if each.id == session_id]
             for token in ended:

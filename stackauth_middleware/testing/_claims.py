@@ -1,6 +1,6 @@
-"""What a token says: the full claim set of the real one, and every way to bend it.
+"""Claims of the tokens: the full set of a real token, and overrides.
 
-The names, their order, issuers and audiences are those of contract.md sections 1 and 13.
+Names, order, issuers and audiences are those of docs/stack-auth.md sections 2 and 3.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ._accounts import Accounts
 from ._issuer import AUDIENCE_SUFFIXES, ISSUER_PATHS
 
 LIFETIME = 600
-"""Seconds from issue to expiry of a token that does not say otherwise."""
+"""Default lifetime of a token, in seconds."""
 
 
 class Omit:
@@ -28,7 +28,7 @@ class Omit:
 
 
 OMIT: Final = Omit()
-"""As the value of a claim or header parameter: it is left out."""
+"""Value of a claim or header parameter that is to be left out."""
 
 _DEFAULTS = {
     UserType.NORMAL: Account(
@@ -52,14 +52,14 @@ _DEFAULTS = {
 
 
 def default_account(user_type: UserType) -> Account:
-    """Return who a token is for that names nobody: the same user for the same type, each time."""
+    """Return the user of a token that names no user: always the same one for a user type."""
     return _DEFAULTS[user_type]
 
 
 def subject_of(
     accounts: Accounts, user: Account | str | None, user_type: UserType | str | None, claims: Mapping[str, Any]
 ) -> tuple[Account, UserType]:
-    """Return whom a token is for, and of which type it is. The arguments are those of `LocalStackAuth.token`.
+    """Return the user and the user type of a token. The arguments are those of `LocalStackAuth.token`.
 
     Raises:
         KeyError: `user` is an id that no account has.
@@ -70,7 +70,7 @@ def subject_of(
     if isinstance(user, str) and account is None:
         raise KeyError(user)
     if account is None and isinstance(subject, str):
-        account = accounts.chosen(subject)
+        account = accounts.explicit(subject)
     user_type = None if user_type is None else UserType(user_type)
     kind = user_type or _type_of(claims, account)
     if account is not None:
@@ -78,24 +78,24 @@ def subject_of(
     usual = default_account(kind)
     if isinstance(subject, str):
         return replace(usual, id=subject), kind
-    chosen = accounts.chosen(usual.id)
-    return (usual, kind) if chosen is None else (chosen, user_type or _type_of(claims, chosen))
+    explicit = accounts.explicit(usual.id)
+    return (usual, kind) if explicit is None else (explicit, user_type or _type_of(claims, explicit))
 
 
 def _type_of(claims: Mapping[str, Any], account: Account | None) -> UserType:
-    """Return the user type that the given flags ask for; else the account's; else normal."""
+    """Return the user type of the given flags; else that of the account; else normal."""
     if claims.get("is_anonymous") is True:
         return UserType.ANONYMOUS
     if claims.get("is_restricted") is True:
         return UserType.RESTRICTED
-    told = UserType.NORMAL if account is None else account.user_type
+    default = UserType.NORMAL if account is None else account.user_type
     denied = claims.get("is_restricted") is False or (
-        claims.get("is_anonymous") is False and told is UserType.ANONYMOUS
+        claims.get("is_anonymous") is False and default is UserType.ANONYMOUS
     )
-    return UserType.NORMAL if denied else told
+    return UserType.NORMAL if denied else default
 
 
-def full_claims(  # the claims stand in the order in which the real server writes them
+def full_claims(  # in the order in which the real server writes them
     account: Account,
     user_type: UserType,
     *,
@@ -105,16 +105,16 @@ def full_claims(  # the claims stand in the order in which the real server write
     now: float,
     expires_in: float,
 ) -> dict[str, Any]:
-    """Return every claim of a token for `account`.
+    """Return all claims of a token for `account`.
 
     Args:
         account: the user.
-        user_type: decides issuer, audience and flags, whatever the account is.
+        user_type: decides issuer, audience and flags, even if the account has another type.
         project_id: the project.
-        issuer_url: base URL of the issuer, without a slash at its end.
-        session_id: the claim ``refresh_token_id``; else one that goes with the user's id.
+        issuer_url: base URL of the issuer, without a trailing slash.
+        session_id: the claim ``refresh_token_id``; None for one derived from the user id.
         now: seconds since the epoch.
-        expires_in: seconds from now to the expiry; where negative, the token was issued `LIFETIME` before it.
+        expires_in: seconds from now to the expiry; if negative, the token was issued `LIFETIME` before its expiry.
     """
     expires_at = math.floor(now) + math.floor(expires_in)
     anonymous = user_type is UserType.ANONYMOUS
@@ -151,12 +151,12 @@ def _reason(account: Account, user_type: UserType) -> dict[str, str] | None:
 
 
 def overridden(members: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `members` with those of `by` in their place, and without those that it says to omit."""
+    """Return `members` updated by `by`, without those whose value is `OMIT`."""
     return {name: value for name, value in {**members, **by}.items() if not isinstance(value, Omit)}
 
 
-def implied_account(claims: Mapping[str, Any]) -> Account | None:
-    """Return the account that a token with these claims leads one to expect; None where it has no subject."""
+def account_from_claims(claims: Mapping[str, Any]) -> Account | None:
+    """Return the account that these claims describe; None if they have no subject."""
     user_id = claims.get("sub")
     if not isinstance(user_id, str) or not user_id:
         return None

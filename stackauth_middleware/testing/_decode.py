@@ -1,8 +1,7 @@
-"""How the server reads an access token: in the backend's own way, and with none of the package's verifier.
+"""Reads access tokens as the back end does. It shares no code with the verifier of this package, on purpose.
 
-The backend verifies the signature, then the issuer, then the expiry, and only then asks whether the
-claims agree; where they do not it breaks, with a 500 (contract.md sections 1 and 3). It allows for
-no clock that differs from its own.
+The back end verifies the signature, the issuer, the expiry, and then whether the claims agree with each other; if
+they do not, it responds 500 (docs/stack-auth.md sections 2 and 6). It allows no clock skew.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Any, NamedTuple
 import jwt
 from jwt.exceptions import PyJWTError
 
-from ._answers import KnownError, server_fault
 from ._issuer import AUDIENCE_SUFFIXES, ISSUER_PATHS, Issuer
+from ._responses import KnownError, server_fault
 
 _SIGNATURE_ONLY = {
     "verify_signature": True,
@@ -29,7 +28,7 @@ _TYPES_BY_SUFFIX = {suffix[1:]: user_type for user_type, suffix in AUDIENCE_SUFF
 
 
 class Seen(NamedTuple):
-    """What the backend takes from a token."""
+    """What the back end reads from a token."""
 
     project_id: str
     user_id: str
@@ -43,14 +42,14 @@ def decode(token: str, issuer: Issuer, issuer_urls: Collection[str], now: float)
     """Read an access token.
 
     Args:
-        token: as sent.
+        token: the access token.
         issuer: holds the keys.
-        issuer_urls: base URLs of the issuers that are ours.
+        issuer_urls: base URLs of the accepted issuers.
         now: seconds since the epoch.
 
     Raises:
-        KnownError: the token is not one of ours, or has expired.
-        PlainError: its claims do not agree with each other.
+        KnownError: the token is invalid or has expired.
+        PlainError: its claims contradict each other.
     """
     claims, audience = _verified(token, issuer)
     project_id = audience.split(":")[0]
@@ -59,7 +58,7 @@ def decode(token: str, issuer: Issuer, issuer_urls: Collection[str], now: float)
     for name in ("iat", "nbf", "exp"):
         if name in claims and not _is_number(claims[name]):
             raise KnownError("UNPARSABLE_ACCESS_TOKEN")
-    # the backend's clock is cut down to the second
+    # the back end compares whole seconds
     if claims.get("nbf", 0) > math.floor(now):
         raise KnownError("UNPARSABLE_ACCESS_TOKEN")
     if claims.get("exp", math.inf) <= math.floor(now):
@@ -68,7 +67,7 @@ def decode(token: str, issuer: Issuer, issuer_urls: Collection[str], now: float)
 
 
 def _verified(token: str, issuer: Issuer) -> tuple[dict[str, Any], str]:
-    """Return the claims, whose signature held, and their audience, which says by which keys to judge it."""
+    """Return the claims of a token whose signature holds, and the audience, which selects the keys."""
     try:
         kid = jwt.get_unverified_header(token).get("kid")
         unverified: Any = json.loads(_unb64url(token.split(".")[1]))
@@ -83,24 +82,24 @@ def _verified(token: str, issuer: Issuer) -> tuple[dict[str, Any], str]:
 
 
 def _expired(claims: Mapping[str, Any], project_id: str) -> KnownError:
-    """Return the refusal, with what the backend tells of the token; a moment that is no date breaks it."""
+    """Return the error with the details that the back end gives; an expiry that is no date is a 500."""
     try:
         millis = int(claims["exp"] * 1000)
         moment = _EPOCH + timedelta(milliseconds=millis)
     except (OverflowError, ValueError):
         raise server_fault() from None
-    told = {
+    details = {
         "expired_at_millis": millis,
         "project_id": project_id,
         "user_id": claims.get("sub"),
         "refresh_token_id": claims.get("refresh_token_id", claims.get("refreshTokenId")),
     }
     expired_at = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return KnownError("ACCESS_TOKEN_EXPIRED", told, expired_at=expired_at)
+    return KnownError("ACCESS_TOKEN_EXPIRED", details, expired_at=expired_at)
 
 
 def _consistent(claims: Mapping[str, Any], audience: str, project_id: str) -> Seen:
-    """Return what the claims say, the older forms of them included, if they agree."""
+    """Return what the claims say, in their current or older form, if they agree with each other."""
     anonymous = claims.get("is_anonymous")
     restricted = claims.get("is_restricted", anonymous)
     reason = claims.get("restricted_reason", {"type": "anonymous"} if anonymous else None)

@@ -1,4 +1,4 @@
-"""What goes wrong on request: faults that nest, and a log of what was asked."""
+"""Injected faults, which nest, and the log of requests."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-from ._answers import NO_STORE, Answer, bare_answer, error_answer, server_fault
+from ._responses import NO_STORE, Response, bare_response, error_response, server_fault
 
 Kind: TypeAlias = Literal["jwks", "users/me", "users", "refresh", "sign-out", "other"]
-"""What a request is for."""
+"""Kind of a request, by its endpoint."""
 
 _LOGGED = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fault:
-    """One thing that is wrong.
+    """An injected fault.
 
     Attributes:
-        only: the kind of requests that suffer from it; None for all.
-        seconds: how much later they are answered.
-        down: whether they are not answered at all.
-        database_down: whether the server lives, and answers as far as it gets without its database.
-        answer: what they get for an answer.
+        only: the kind of requests that it affects; None for all.
+        seconds: by which the response is delayed.
+        down: whether the connection is refused.
+        database_down: whether the server runs without its database.
+        response: the response to send; None for the regular one.
     """
 
     only: Kind | None = None
     seconds: float = 0.0
     down: bool = False
     database_down: bool = False
-    answer: Answer | None = None
+    response: Response | None = None
 
 
-class Trouble(NamedTuple):
-    """Every fault that meets one request, taken together."""
+class ActiveFaults(NamedTuple):
+    """All faults that affect one request, combined."""
 
     seconds: float
     down: bool
     database_down: bool
-    answer: Answer | None
+    response: Response | None
 
 
 class Faults:
-    """Hold the faults that are in force. Thread-safe."""
+    """The active faults. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class Faults:
 
     @contextmanager
     def during(self, fault: Fault) -> Iterator[None]:
-        """Have `fault` in force for the length of the context, beside those that already are."""
+        """Activate `fault` within the context, in addition to those that are active."""
         with self._lock:
             self._faults = (*self._faults, fault)
         try:
@@ -63,38 +63,38 @@ class Faults:
             with self._lock:
                 self._faults = tuple(each for each in self._faults if each is not fault)
 
-    def meeting(self, kind: Kind) -> Trouble:
-        """Return what a request of this kind meets: delays add up, and of several answers the newest_config holds."""
+    def active_for(self, kind: Kind) -> ActiveFaults:
+        """Return the faults that affect a request of this kind. Delays add up; the newest of several responses wins."""
         faults = [each for each in self._faults if each.only in (None, kind)]
-        answers = [each.answer for each in faults if each.answer is not None]
-        return Trouble(
+        responses = [each.response for each in faults if each.response is not None]
+        return ActiveFaults(
             seconds=sum(each.seconds for each in faults),
             down=any(each.down for each in faults),
             database_down=any(each.database_down for each in faults),
-            answer=answers[-1] if answers else None,
+            response=responses[-1] if responses else None,
         )
 
 
-def throttled(retry_after: str | None) -> Answer:
-    """Return the 429 of what stands in front of the server (contract.md section 3)."""
+def throttled(retry_after: str | None) -> Response:
+    """Return the 429 of the rate limiter in front of the server (docs/stack-auth.md section 7)."""
     headers = [("content-type", "application/json")]
     if retry_after is not None:
         headers.append(("retry-after", retry_after))
     body = b'{"message":"Artificial development rate limit triggered. Wait before retrying."}'
-    return bare_answer(429, *headers, body=body)
+    return bare_response(429, *headers, body=body)
 
 
-def failed(status: int) -> Answer:
-    """Return a 500 as the server sends it in production; any other status as a proxy would, with a short text."""
+def failed(status: int) -> Response:
+    """Return a 500 as the server sends it in production; any other status as a proxy would send it."""
     if status == 500:
-        return error_answer(server_fault())
+        return error_response(server_fault())
     headers = (("content-type", "text/plain; charset=utf-8"), ("cache-control", NO_STORE))
-    return bare_answer(status, *headers, body=b"The local Stack Auth was told to fail.")
+    return bare_response(status, *headers, body=b"The local Stack Auth was made to fail.")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that came in. Header names in lower case."""
+class LoggedRequest:
+    """A received request. Header names are in lower case."""
 
     kind: Kind
     method: str
@@ -103,37 +103,37 @@ class Asked:
 
 
 class RequestLog:
-    """Hold the last 10,000 requests, those that met a fault included, oldest first. Thread-safe."""
+    """The last 10,000 requests, oldest first, including those that failed. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked: deque[Asked] = deque(maxlen=_LOGGED)
+        self._requests: deque[LoggedRequest] = deque(maxlen=_LOGGED)
         self._counts: Counter[Kind] = Counter()
 
-    def add(self, asked: Asked) -> None:
-        """Note a request."""
+    def add(self, request: LoggedRequest) -> None:
+        """Add a request."""
         with self._lock:
-            self._asked.append(asked)
-            self._counts[asked.kind] += 1
+            self._requests.append(request)
+            self._counts[request.kind] += 1
 
     def count(self, kind: Kind | None = None) -> int:
-        """Return how many there were since the start or `clear`: of one kind, or in all."""
+        """Return the number of requests since the start or `clear`, of one kind or of all."""
         with self._lock:
             return sum(self._counts.values()) if kind is None else self._counts[kind]
 
     def clear(self) -> None:
-        """Forget them, and count from nought."""
+        """Remove all requests and set the counts to 0."""
         with self._lock:
-            self._asked.clear()
+            self._requests.clear()
             self._counts.clear()
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._requests)
 
-    def __iter__(self) -> Iterator[Asked]:
+    def __iter__(self) -> Iterator[LoggedRequest]:
         with self._lock:
-            return iter(list(self._asked))
+            return iter(list(self._requests))
 
-    def __getitem__(self, index: int) -> Asked:
+    def __getitem__(self, index: int) -> LoggedRequest:
         with self._lock:
-            return self._asked[index]
+            return self._requests[index]

@@ -1,8 +1,8 @@
-"""Who signs: the keys of any number of projects, the key sets they publish, and tokens in any shape.
+"""Signing keys of projects, the key sets that they publish, and signed tokens.
 
-What the real one does (contract.md sections 1 and 2): each user type of a project has a pair of
-P-256 keys of its own; the first signs, the second waits for the next rotation; the published
-members are ``kty, alg, crv, x, y, kid``, without padding to the left of a short coordinate.
+As in the real service (docs/stack-auth.md sections 3 and 4), each user type of a project has two P-256 keys: the
+first signs, the second is for the next rotation. The published members are ``kty, alg, crv, x, y, kid``; short
+coordinates are not padded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from .._core.users import UserType
 
 SigningKey: TypeAlias = Literal["first", "second", "foreign", "normal", "restricted", "anonymous"]
-"""Which key signs: of the token's own user type the first or second, one never published, or another type's first."""
+"""The key that signs: the first or second of the token's user type, an unpublished one, or the first of a type."""
 
 AUDIENCE_SUFFIXES: Final = {UserType.NORMAL: "", UserType.RESTRICTED: ":restricted", UserType.ANONYMOUS: ":anon"}
 ISSUER_PATHS: Final = {
@@ -32,11 +32,11 @@ ISSUER_PATHS: Final = {
 }
 
 _FULL_WIDTH = 1 << 248
-"""The least coordinate that takes 32 octets."""
+"""The smallest coordinate of 32 bytes."""
 
 
 class Key(NamedTuple):
-    """A private key and the id under which its public half is, or is not, published."""
+    """A private key and its key id."""
 
     kid: str
     private: ec.EllipticCurvePrivateKey
@@ -46,7 +46,7 @@ class Key(NamedTuple):
 
     @property
     def jwk(self) -> dict[str, str]:
-        """The published form, its coordinates as short as they happen to be."""
+        """The public key as published, with unpadded coordinates."""
         numbers = self.private.public_key().public_numbers()
         return {
             "kty": "EC",
@@ -59,11 +59,11 @@ class Key(NamedTuple):
 
 
 def new_key(*, short: bool = False) -> Key:
-    """Make a key pair with a fresh id of 12 base64url characters.
+    """Generate a key with a new id of 12 base64url characters.
 
     Args:
-        short: whether x or y has a leading zero octet, which takes some 130 tries, a few
-            milliseconds. Otherwise neither has, so that no test meets such a key unasked.
+        short: whether x or y has a leading zero byte, which takes about 130 attempts, a few milliseconds. If False,
+            neither has, so that tests do not depend on chance.
     """
     while True:
         private = ec.generate_private_key(ec.SECP256R1())
@@ -73,11 +73,11 @@ def new_key(*, short: bool = False) -> Key:
 
 
 def compact(key: Key, header: Mapping[str, Any] | bytes, payload: Mapping[str, Any] | bytes) -> str:
-    """Return the JWS in compact form, ES256 whatever the header says of itself.
+    """Return a JWS in compact form, signed with ES256 even if the header says otherwise.
 
     Args:
-        key: what signs.
-        header: the header's members, or its very octets.
+        key: the signing key.
+        header: the members of the header, or its bytes.
         payload: likewise.
     """
     parts = [_b64url(part if isinstance(part, bytes) else _json(part)) for part in (header, payload)]
@@ -87,7 +87,7 @@ def compact(key: Key, header: Mapping[str, Any] | bytes, payload: Mapping[str, A
 
 
 class Issuer:
-    """Hold the keys of every project, made when a project is first asked for. Thread-safe."""
+    """The keys of all projects, generated at first use. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,23 +96,23 @@ class Issuer:
         self._foreign = new_key()
 
     def with_short_coordinates(self, project_id: str) -> None:
-        """Make the key that signs for normal users of `project_id` one with a coordinate of 31 octets.
+        """Replace the keys for normal users of `project_id` by keys with a coordinate of 31 bytes.
 
-        Replaces the keys that the project has for them; later rotations keep to it.
+        Later rotations do so too.
         """
         with self._lock:
             self._short.add(project_id)
             self._keys[project_id, UserType.NORMAL] = self._fresh(project_id, UserType.NORMAL)
 
     def keys(self, project_id: str, user_type: UserType) -> tuple[Key, ...]:
-        """Return the published keys of one user type, the one that signs first."""
+        """Return the published keys of one user type. The first signs."""
         with self._lock:
             return self._held(project_id, user_type)
 
     def key(self, project_id: str, user_type: UserType, choice: SigningKey) -> Key:
         """Return the key that `choice` names for a token of `user_type`.
 
-        The foreign key goes under the id of the first, so that only its signature gives it away.
+        The foreign key has the id of the first key, so that only the signature is wrong.
         """
         first, second = self.keys(project_id, user_type)[:2]
         if choice == "first":
@@ -129,7 +129,7 @@ class Issuer:
         Args:
             project_id: the project.
             restricted: add the keys for restricted users.
-            anonymous: add those for anonymous users, and for restricted ones with them.
+            anonymous: add the keys for restricted and anonymous users.
         """
         types = [UserType.NORMAL]
         if restricted or anonymous:
@@ -139,19 +139,19 @@ class Issuer:
         return {"keys": [key.jwk for each in types for key in self.keys(project_id, each)]}
 
     def rotate(self, project_id: str | None = None, *, keep_old: bool = False) -> None:
-        """Replace keys: of `project_id`, or of every project that has any.
+        """Replace the keys of `project_id`, or of all projects that have keys.
 
         Args:
-            project_id: the project.
-            keep_old: rotate as Stack Auth announces its own rotations: the second key signs from now
-                on, a new one waits behind it, and the one that signed so far is still published,
-                until the next rotation. Otherwise every key is a new one, and old tokens fail.
+            project_id: the project; None for all.
+            keep_old: rotate as Stack Auth does: the second key signs from now on, a new second key is added, and
+                the previous signing key stays published until the next rotation. If False, all keys are replaced
+                and old tokens fail.
         """
         with self._lock:
-            chosen = {held for held in self._keys if project_id in (None, held[0])}
+            selected = {held for held in self._keys if project_id in (None, held[0])}
             if project_id is not None:
-                chosen |= {(project_id, each) for each in UserType}
-            for of_project, user_type in chosen:
+                selected |= {(project_id, each) for each in UserType}
+            for of_project, user_type in selected:
                 old = self._held(of_project, user_type)
                 fresh = self._fresh(of_project, user_type)
                 self._keys[of_project, user_type] = (old[1], fresh[1], old[0]) if keep_old else fresh
@@ -167,7 +167,7 @@ class Issuer:
 
 
 def origin(url: str) -> str:
-    """Return scheme and host as ``new URL`` does, without a default port."""
+    """Return scheme, host and port as JavaScript's ``new URL(url).origin`` does, without a default port."""
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
@@ -183,5 +183,5 @@ def _json(members: Mapping[str, Any]) -> bytes:
     return json.dumps(members, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def _b64url(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode("ascii")
+def _b64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -1,4 +1,4 @@
-"""The one object that a test holds."""
+"""`LocalStackAuth`, the object that tests use."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .._core.users import UserType
 from .._io import network
 from ._account import Account
 from ._accounts import Accounts, Session
-from ._answers import Answer
-from ._breakable import Breakable
-from ._claims import LIFETIME, full_claims, implied_account, overridden, subject_of
-from ._faces import AsgiFace, InProcess, Outcome, WsgiFace
-from ._faults import Asked, RequestLog
+from ._apps import AsgiApp, DelayedResponse, TransportOverride, WsgiApp
+from ._claims import LIFETIME, account_from_claims, full_claims, overridden, subject_of
+from ._fault_injection import FaultInjection
+from ._faults import LoggedRequest, RequestLog
 from ._issuer import Issuer, SigningKey, compact, origin
 from ._projects import Project, Projects
+from ._responses import Response
 from ._server import Server, kind_of
 
 SOME_PROJECT = "00000000-0000-4000-8000-00000000cafe"
-"""The project where neither the test, nor a config, nor the environment names one."""
+"""The project id if neither the test, nor a config, nor the environment names one."""
 
 _HOSTED = ("https://api.stack-auth.com", "https://api.hexclave.com")
 
 
 class SignedIn(NamedTuple):
-    """A session, as the client holds it."""
+    """A session, as a client has it."""
 
     access_token: str
     refresh_token: str
@@ -38,36 +38,35 @@ class SignedIn(NamedTuple):
     user_id: str
     project_id: str
 
-    def __repr__(self) -> str:  # the tokens are as good as a password
+    def __repr__(self) -> str:  # the tokens are credentials
         return f"SignedIn(user_id={self.user_id!r}, session_id={self.session_id!r}, project_id={self.project_id!r})"
 
 
-class LocalStackAuth(Breakable):
-    """A Stack Auth of one's own: it signs tokens, publishes keys, keeps accounts, answers, and breaks down.
+class LocalStackAuth(FaultInjection):
+    """A local Stack Auth: it signs tokens, publishes keys, stores accounts and sessions, and fails on request.
 
-    It has three faces: `asgi` and `wsgi`, to be served over HTTP, and `in_process`, which takes the
-    place of the network for every verifier of this process.
+    Use `in_process` to answer all verifiers of this process without a network, or serve `asgi` or `wsgi` over
+    HTTP.
 
     Args:
-        project_id: the project that tokens are for by default; else that of the newest_config living
-            `StackAuthConfig`, else the environment's ``STACK_PROJECT_ID``, else a fixed one.
-        api_url: base URL that issuers are made of; else, where `project_id` is not given either, that
-            of an issuer which the newest_config config accepts; else the hosted service's. May be set
-            later, once a port is known.
-        secret_server_key: the only one that `project_id` takes; else any that is not empty.
+        project_id: the default project of tokens; None for that of the newest `StackAuthConfig`, else of
+            ``STACK_PROJECT_ID`` in the environment, else a fixed one.
+        api_url: base URL of the issuers; None for an issuer that the newest config accepts if `project_id` is
+            None too, else for the hosted service. Can be set later, once the port is known.
+        secret_server_key: the accepted key of `project_id`; None accepts any that is not empty.
         publishable_client_key: likewise.
-        short_coordinates: have a key of `project_id` published with a coordinate of 31 octets.
-        any_project: whether every project is known that is asked for; else only those that were added.
+        short_coordinates: publish a key of `project_id` with a coordinate of 31 bytes.
+        any_project: whether every project id exists; if False, only those that were added.
         clock: returns the seconds since the epoch.
 
     Attributes:
         api_url: as above.
-        users: the accounts. Verifiers remember what they were told of one; after a change, `forget`
-            has them ask again, instead of up to half a minute later.
-        requests: what was asked, and how often.
+        users: the accounts. Verifiers cache profiles; call `reset` after a change, or they use the old profile
+            until `profile_ttl` has passed.
+        requests: the received requests.
         issuer: the keys.
 
-    Not promised: anything of Stack Auth beyond the key set, users/me, a user by id, refresh and sign-out.
+    Not promised: other endpoints than the key set, users/me, a user by id, refresh and sign-out.
     """
 
     def __init__(
@@ -99,9 +98,9 @@ class LocalStackAuth(Breakable):
             issuer_urls=self._own_issuer_urls,
             clock=clock,
         )
-        self.asgi = AsgiFace(self._ask)
-        self.wsgi = WsgiFace(self._ask)
-        self._in_process = InProcess(self._ask)
+        self.asgi = AsgiApp(self._handle)
+        self.wsgi = WsgiApp(self._handle)
+        self._transport_override = TransportOverride(self._handle)
         if project_id is not None:
             self.add_project(
                 project_id,
@@ -112,7 +111,7 @@ class LocalStackAuth(Breakable):
 
     @property
     def project_id(self) -> str:
-        """The project that tokens are for by default, as of now."""
+        """The current default project of tokens."""
         if self._project_id is not None:
             return self._project_id
         config = config_module.newest_config()
@@ -120,7 +119,7 @@ class LocalStackAuth(Breakable):
 
     @property
     def issuer_url(self) -> str:
-        """The base URL of the issuers, as of now: only scheme and host, as the real one has it."""
+        """The current base URL of the issuers: scheme, host and port, as in the real service."""
         if self.api_url is not None:
             return origin(self.api_url)
         config = config_module.newest_config() if self._project_id is None else None
@@ -138,15 +137,15 @@ class LocalStackAuth(Breakable):
         require_publishable_client_key: bool = False,
         short_coordinates: bool = False,
     ) -> None:
-        """Have a project, in place of what went by its id.
+        """Add a project, or replace the one with its id.
 
         Args:
             project_id: the project.
-            secret_server_key: the only one that it takes; None for any that is not empty.
+            secret_server_key: the accepted key; None accepts any that is not empty.
             publishable_client_key: likewise.
             super_secret_admin_key: likewise.
             require_publishable_client_key: whether client access needs one.
-            short_coordinates: publish a key with a coordinate of 31 octets, as one project in 130 has.
+            short_coordinates: publish a key with a coordinate of 31 bytes, as about one project in 130 has.
         """
         self._projects.add(
             Project(
@@ -161,7 +160,7 @@ class LocalStackAuth(Breakable):
             self.issuer.with_short_coordinates(project_id)
 
     def remove_project(self, project_id: str) -> None:
-        """Have no such project. Its tokens are still signed by its keys."""
+        """Remove a project. `token` still signs tokens with its keys."""
         self._projects.remove(project_id)
 
     def token(
@@ -178,28 +177,27 @@ class LocalStackAuth(Breakable):
         header: Mapping[str, Any] | None = None,
         **claims: Any,
     ) -> str:
-        """Return an access token with every claim of a real one.
+        """Return an access token with all claims of a real one.
 
-        Unless a test made or changed it, the account of ``sub`` is afterwards as this token says.
+        The account of ``sub`` is auto-created or updated from the claims, unless a test created or changed it.
 
         Args:
-            user: an account, or the id of one; else that of the claim ``sub``; else one for the type.
-            user_type: ``"normal"``, ``"restricted"`` or ``"anonymous"``, which decides issuer, audience,
-                key and flags; else the flags among `claims` decide, else the account.
-            expires_in: seconds from now to the expiry; negative for a token that has expired.
-            project_id: the project; else the default one.
-            issuer_url: the base URL of the issuer; else the default one.
-            session_id: the claim ``refresh_token_id``; else one that goes with the user's id.
-            key: what signs it.
-            kid: the header's ``kid``, where it is not that of the key.
-            header: more members of the header, or others in place of its own; ``alg`` too, which
-                changes nothing but what is said.
-            claims: in place of the claims by these names; with `OMIT`, a claim is left out. Nothing
-                keeps them from contradicting each other.
+            user: an account or its id; None for the account of the claim ``sub``, else the default one of the type.
+            user_type: ``"normal"``, ``"restricted"`` or ``"anonymous"``, which decides issuer, audience, key and flags;
+                None for that of the flags in `claims`, else of the account.
+            expires_in: seconds from now to the expiry; negative for an expired token.
+            project_id: the project; None for the default one.
+            issuer_url: the base URL of the issuer; None for the default one.
+            session_id: the claim ``refresh_token_id``; None for one derived from the user id.
+            key: the signing key.
+            kid: the ``kid`` in the header; None for that of the key.
+            header: members to add to the header, or to override. ``alg`` changes the header only; the signature
+                is always ES256.
+            claims: claims to add or override; `OMIT` leaves one out. They may contradict each other.
 
         Raises:
-            KeyError: `user` is an id that no account has.
-            ValueError: there is no such user type.
+            KeyError: `user` is the id of no account.
+            ValueError: `user_type` is unknown.
         """
         account, kind = subject_of(self.users, user, user_type, claims)
         issuer_url = origin(issuer_url) if issuer_url else self.issuer_url
@@ -216,23 +214,23 @@ class LocalStackAuth(Breakable):
         )
         payload = overridden(full, claims)
         signing_key = self.issuer.key(project_id, kind, key)
-        implied = implied_account(payload) if key in ("first", "second") else None
-        if implied is not None:
-            self.users.imply(implied)
+        described = account_from_claims(payload) if key in ("first", "second") else None
+        if described is not None:
+            self.users.auto_create(described)
         members = overridden({"alg": "ES256", "kid": kid or signing_key.kid}, header or {})
         return compact(signing_key, members, payload)
 
     def headers(self, user: Account | str | None = None, **claims: Any) -> dict[str, str]:
-        """Return the request headers of a client that is signed in; takes what `token` takes."""
+        """Return the request headers of a signed-in client. Takes the arguments of `token`."""
         return {"x-stack-access-token": self.token(user, **claims)}
 
     def sign_in(self, user: Account | str | None = None, *, project_id: str | None = None, **claims: Any) -> SignedIn:
-        """Start a session, and return its two tokens.
+        """Start a session and return its tokens.
 
         Args:
-            user: an account, or the id of one; else the one that `token` has by default.
-            project_id: the project; else the default one.
-            claims: for the access token, as `token` takes them; refreshed ones say what the account says.
+            user: as for `token`.
+            project_id: the project; None for the default one.
+            claims: of the access token, as for `token`. Refreshed tokens have the claims of the account instead.
         """
         account, kind = subject_of(self.users, user, claims.pop("user_type", None), claims)
         project_id = project_id or self.project_id
@@ -241,24 +239,25 @@ class LocalStackAuth(Breakable):
         return SignedIn(token, session.refresh_token, session.id, account.id, project_id)
 
     def sign_out(self, signed_in: SignedIn) -> None:
-        """End a session. Its access tokens are good until they expire, as with the real one."""
+        """End a session. Its access tokens stay valid until they expire, as in the real service."""
         self.users.end_session(signed_in.session_id)
 
     def rotate(self, project_id: str | None = None, *, keep_old: bool = False, reset: bool = True) -> None:
-        """Replace the keys of a project, or of all.
+        """Replace the keys of a project, or of all projects.
 
         Args:
-            project_id: the project; else all that have keys.
-            keep_old: rotate softly, as `Issuer.rotate` says; else old tokens fail at once.
-            forget: have the verifiers of this process ask for the new keys at once; else they find
-                out as they would in production.
+            project_id: the project; None for all that have keys.
+            keep_old: keep the previous signing key published, as `Issuer.rotate` describes; if False, old tokens
+                fail at once.
+            reset: whether to reset the caches of all verifiers of this process, so that they fetch the new keys
+                at once; if False, they fetch them as in production.
         """
         self.issuer.rotate(project_id, keep_old=keep_old)
         if reset:
             self.reset()
 
-    def answer(self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
-        """Answer a request as if nothing were wrong, and without a word in `requests`.
+    def answer(self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Response:
+        """Return the response to a request, without faults and without logging it in `requests`.
 
         Args:
             method: in upper case.
@@ -270,11 +269,11 @@ class LocalStackAuth(Breakable):
 
     @contextmanager
     def in_process(self) -> Iterator[LocalStackAuth]:
-        """Take the place of the network for every verifier of this process, for the length of the context.
+        """Answer the calls of all verifiers of this process, instead of the network.
 
-        The verifiers forget everything on the way in and on the way out.
+        Sets the transport override. All caches are reset at the start and at the end.
         """
-        before, network.transport_override = network.transport_override, self._in_process
+        before, network.transport_override = network.transport_override, self._transport_override
         self.reset()
         try:
             yield self
@@ -282,16 +281,16 @@ class LocalStackAuth(Breakable):
             network.transport_override = before
             self.reset()
 
-    def _ask(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Outcome:
+    def _handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> DelayedResponse:
         kind = kind_of(target)
-        self.requests.add(Asked(kind, method, target, headers))
-        trouble = self._faults.meeting(kind)
-        if trouble.down:
-            return Outcome(trouble.seconds, None)
-        answer = trouble.answer or self._server.answer(
-            method, target, headers, body, database_down=trouble.database_down
+        self.requests.add(LoggedRequest(kind, method, target, headers))
+        active = self._faults.active_for(kind)
+        if active.down:
+            return DelayedResponse(active.seconds, None)
+        response = active.response or self._server.answer(
+            method, target, headers, body, database_down=active.database_down
         )
-        return Outcome(trouble.seconds, answer)
+        return DelayedResponse(active.seconds, response)
 
     def _refreshed(self, account: Account, session: Session) -> str:
         return self.token(account, project_id=session.project_id, session_id=session.id)
@@ -302,6 +301,6 @@ class LocalStackAuth(Breakable):
                 self._issuer_urls |= {issuer_url}
 
     def _own_issuer_urls(self) -> frozenset[str]:
-        """Every base URL that a token was minted under, and the default one; of the hosted pair, both."""
+        """Return the base URLs of the issuers of all tokens so far and the default one; both of the hosted service."""
         urls = self._issuer_urls | {self.issuer_url}
         return urls | frozenset(_HOSTED) if urls & frozenset(_HOSTED) else urls

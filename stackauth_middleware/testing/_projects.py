@@ -1,4 +1,4 @@
-"""Which projects there are, and what opens their doors."""
+"""Projects and their keys."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A project's keys and requirements (contract.md section 3).
+    """A project's keys and requirements (docs/stack-auth.md section 5).
 
     Attributes:
         id: the project id.
-        secret_server_key: the only one that passes; None lets any pass that is not empty.
+        secret_server_key: the accepted key; None accepts any that is not empty.
         publishable_client_key: likewise.
         super_secret_admin_key: likewise.
-        require_publishable_client_key: whether client access needs the key; if sent, it must be right anyway.
+        require_publishable_client_key: whether client access needs the key; if sent, it must be right in any case.
     """
 
     id: str
@@ -26,10 +26,10 @@ class Project:
 
 
 class Projects:
-    """Hold the projects. Thread-safe.
+    """The projects. Thread-safe.
 
     Args:
-        any_id: whether a project is there for any id that is asked for, unless it was removed.
+        any_id: whether every project id exists, unless it was removed.
     """
 
     def __init__(self, *, any_id: bool) -> None:
@@ -38,17 +38,17 @@ class Projects:
         self._projects: dict[str, Project | None] = {}
 
     def add(self, project: Project) -> None:
-        """Have this project, in place of what went by its id."""
+        """Add a project, or replace the one with its id."""
         with self._lock:
             self._projects[project.id] = project
 
     def remove(self, project_id: str) -> None:
-        """Have no project by this id."""
+        """Remove a project."""
         with self._lock:
             self._projects[project_id] = None
 
     def get(self, project_id: str) -> Project | None:
-        """Return the project by this id, if there is one."""
+        """Return the project with this id; None if there is none."""
         with self._lock:
             if self._any_id:
                 return self._projects.setdefault(project_id, Project(id=project_id))

@@ -1,4 +1,4 @@
-"""A request, and what is asked of its form."""
+"""Requests and their validation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from ._answers import CORS, Answer, KnownError, bare_answer
+from ._responses import CORS, KnownError, Response, bare_response
 
 _METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _REQUEST_HEADERS = ", ".join(
@@ -38,7 +38,7 @@ _REQUEST_HEADERS = ", ".join(
 
 
 class Request(NamedTuple):
-    """A request, its headers of either brand under the name ``x-stack-*``."""
+    """A request. Headers of both brands are named ``x-stack-*``."""
 
     method: str
     path: str
@@ -47,12 +47,12 @@ class Request(NamedTuple):
     body: bytes
 
     def header(self, name: str) -> str:
-        """Return a header of the brand, or nothing."""
+        """Return a header of the brand; "" if it is missing."""
         return self.headers.get(f"x-stack-{name}", "")
 
 
 def one_brand(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers with those of the new brand under their old names, which they win over."""
+    """Rename headers of the new brand to their old names. They take precedence over the old ones."""
     renamed = {
         name.replace("x-hexclave-", "x-stack-", 1): value
         for name, value in headers.items()
@@ -62,7 +62,16 @@ def one_brand(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_schema(request: Request, problems: list[str] | None = None, known: tuple[str, ...] = ()) -> None:
-    """Refuse what the route's schema has no place for."""
+    """Check the query, as the route's schema does.
+
+    Args:
+        request: the request.
+        problems: found before.
+        known: the allowed query parameters.
+
+    Raises:
+        KnownError: SCHEMA_ERROR.
+    """
     unknown = [name for name in request.query if name not in known]
     found = [*(problems or []), *([f"query contains unknown properties: {', '.join(unknown)}"] if unknown else [])]
     if found:
@@ -72,7 +81,7 @@ def check_schema(request: Request, problems: list[str] | None = None, known: tup
 
 
 def form(request: Request) -> dict[str, str]:
-    """Return the members of a body that is JSON or a form."""
+    """Return the members of a JSON or form body."""
     content_type = request.headers.get("content-type", "").split(";")[0]
     text = request.body.decode("utf-8", "replace")
     if content_type == "application/x-www-form-urlencoded":
@@ -88,8 +97,8 @@ def wants_pretty(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
-def preflight() -> Answer:
-    return bare_answer(
+def preflight() -> Response:
+    return bare_response(
         200,
         CORS,
         ("access-control-allow-methods", _METHODS),

@@ -1,7 +1,7 @@
-"""What is answered to what: one function of the method, the target, the headers and the body.
+"""The endpoints: one function from method, target, headers and body to a response.
 
-The order of the checks is the backend's (contract.md section 3): which headers go together, the
-token, the project, its keys, the branch; then the route's own rules; then the user.
+Checks run in the order of the back end (docs/stack-auth.md section 5): combinations of headers, token, project,
+project keys, branch; then the rules of the route; then the user.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from urllib.parse import parse_qsl, unquote
 
 from ._account import Account
 from ._accounts import Accounts, Session
-from ._answers import (
-    CORS,
-    Answer,
-    KnownError,
-    PlainError,
-    bare_answer,
-    error_answer,
-    json_answer,
-    server_fault,
-    with_status_hidden,
-)
 from ._decode import Seen, decode
 from ._faults import Kind
 from ._issuer import Issuer
 from ._projects import Project, Projects
 from ._request import Request, check_schema, form, one_brand, preflight, wants_pretty
+from ._responses import (
+    CORS,
+    KnownError,
+    PlainError,
+    Response,
+    bare_response,
+    error_response,
+    json_response,
+    server_fault,
+    with_status_hidden,
+)
 
 PUBLIC_CLIENT = "__stack_public_client__"
-"""Stands for a publishable client key where none is required."""
+"""Placeholder for the publishable client key if none is required."""
 
 _ACCESS_TYPES = ("client", "server", "admin")
 _PREFIX = re.compile(r"/api/(?:v1|latest|v2beta[1-5])(/.*)\Z", re.DOTALL)
@@ -45,7 +45,7 @@ _ROUTES: tuple[tuple[Kind, re.Pattern[str], frozenset[str]], ...] = (
 
 
 class Access(NamedTuple):
-    """Who asks, after every check on the way in."""
+    """The caller, after all checks that every route makes."""
 
     project: Project
     access_type: str
@@ -57,14 +57,14 @@ Mint: TypeAlias = Callable[[Account, Session], str]
 
 
 class Server:
-    """Answer as a Stack Auth server does.
+    """The endpoints of a Stack Auth server.
 
     Args:
         issuer: the keys.
         projects: the projects.
         accounts: users and sessions.
-        mint: makes an access token for a session.
-        issuer_urls: returns the base URLs of the issuers whose tokens are taken.
+        mint: creates an access token for a session.
+        issuer_urls: returns the base URLs of the accepted issuers.
         clock: returns the seconds since the epoch.
     """
 
@@ -87,34 +87,34 @@ class Server:
 
     def answer(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes, *, database_down: bool = False
-    ) -> Answer:
-        """Answer a request.
+    ) -> Response:
+        """Return the response to a request.
 
         Args:
             method: in upper case.
             target: path and query, percent-encoded.
             headers: names in lower case.
             body: the whole of it.
-            database_down: fail where the database would be asked.
+            database_down: fail where the database is needed.
         """
         path, _, query = target.partition("?")
         if method == "OPTIONS":
             return preflight()
         if path.endswith("/") and path != "/":
             location = path.rstrip("/") + (f"?{query}" if query else "")
-            return bare_answer(308, ("location", location), body=location.encode())
+            return bare_response(308, ("location", location), body=location.encode())
         kind, captured, methods = _route(path)
         if method not in methods and kind != "other":
-            return bare_answer(405, CORS)
+            return bare_response(405, CORS)
         pairs = parse_qsl(query, keep_blank_values=True)
         request = Request(method, path, dict(pairs), one_brand(headers), body)
         try:
-            answer = self._handle(kind, captured, request, database_down=database_down)
+            response = self._handle(kind, captured, request, database_down=database_down)
         except (KnownError, PlainError) as error:
-            answer = error_answer(error)
-        return with_status_hidden(answer) if "x-stack-override-error-status" in request.headers else answer
+            response = error_response(error)
+        return with_status_hidden(response) if "x-stack-override-error-status" in request.headers else response
 
-    def _handle(self, kind: Kind, captured: str, request: Request, *, database_down: bool) -> Answer:
+    def _handle(self, kind: Kind, captured: str, request: Request, *, database_down: bool) -> Response:
         if captured == "oauth/token":
             if database_down:
                 raise server_fault()
@@ -135,7 +135,7 @@ class Server:
         return self._user(access, captured or "me", request)
 
     def _access(self, request: Request, *, database_down: bool) -> Access | None:
-        """Check what every route checks first. None where the request asks for no access at all."""
+        """Run the checks that all routes share. Return None if the request has no access type."""
         access_type = request.header("access-type")
         names = ("publishable-client-key", "secret-server-key", "super-secret-admin-key", "admin-access-token")
         if not access_type:
@@ -165,8 +165,8 @@ class Server:
             return None
         seen = decode(token, self._issuer, self._issuer_urls(), self._clock())
         if seen.project_id != project_id:
-            told = {"expected_project_id": project_id, "actual_project_id": seen.project_id}
-            raise KnownError("INVALID_PROJECT_FOR_ACCESS_TOKEN", told)
+            details = {"expected_project_id": project_id, "actual_project_id": seen.project_id}
+            raise KnownError("INVALID_PROJECT_FOR_ACCESS_TOKEN", details)
         allow_anonymous = request.header("allow-anonymous-user") == "true"
         if seen.is_anonymous and not allow_anonymous:
             raise KnownError("ANONYMOUS_AUTHENTICATION_NOT_ALLOWED")
@@ -175,7 +175,7 @@ class Server:
             raise KnownError("RESTRICTED_USER_NOT_ALLOWED", {"restricted_reason": reason}, reason=reason["type"])
         return seen
 
-    def _key_set(self, project_id: str, request: Request) -> Answer:
+    def _key_set(self, project_id: str, request: Request) -> Response:
         names = ("include_anonymous", "include_restricted")
         problems = [
             f"query.{name} must be one of the following values: true, false"
@@ -183,37 +183,37 @@ class Server:
             if request.query.get(name, "true") not in ("true", "false")
         ]
         check_schema(request, problems, names)
-        if "\0" in project_id:  # the database takes no such text
+        if "\0" in project_id:  # the database rejects such text
             raise server_fault()
         if self._projects.get(project_id) is None:
             raise PlainError(404, "Project not found")
         restricted, anonymous = (request.query.get(f"include_{each}") == "true" for each in ("restricted", "anonymous"))
         document = self._issuer.key_set(project_id, restricted=restricted, anonymous=anonymous)
-        return json_answer(document, pretty=wants_pretty(request), cache_control="public, max-age=3600")
+        return json_response(document, pretty=wants_pretty(request), cache_control="public, max-age=3600")
 
-    def _user(self, access: Access, user_id: str, request: Request) -> Answer:
+    def _user(self, access: Access, user_id: str, request: Request) -> Response:
         if request.method != "GET":
-            raise PlainError(501, f"The local Stack Auth does not answer {request.method} {request.path}")
+            raise PlainError(501, f"The local Stack Auth does not support {request.method} {request.path}")
         as_client = access.access_type == "client"
         if user_id != "me" and as_client:
-            told = {"actual_access_type": access.access_type, "allowed_access_types": ["server", "admin"]}
-            raise KnownError("INSUFFICIENT_ACCESS_TYPE", told)
+            details = {"actual_access_type": access.access_type, "allowed_access_types": ["server", "admin"]}
+            raise KnownError("INSUFFICIENT_ACCESS_TYPE", details)
         check_schema(request)
         account = access.account if user_id == "me" else self._accounts.get(unquote(user_id))
         if account is None:
             raise KnownError("CANNOT_GET_OWN_USER_WITHOUT_USER" if user_id == "me" else "USER_NOT_FOUND")
-        return json_answer(account.read(as_client=as_client), pretty=wants_pretty(request))
+        return json_response(account.read(as_client=as_client), pretty=wants_pretty(request))
 
-    def _refresh(self, access: Access, request: Request) -> Answer:
+    def _refresh(self, access: Access, request: Request) -> Response:
         refresh_token = request.header("refresh-token")
         problems = (
             [] if "x-stack-refresh-token" in request.headers else ["headers.x-stack-refresh-token must be defined"]
         )
         check_schema(request, problems)
         token = self._minted(refresh_token, access.project.id)
-        return json_answer({"access_token": token}, pretty=wants_pretty(request))
+        return json_response({"access_token": token}, pretty=wants_pretty(request))
 
-    def _oauth_token(self, request: Request) -> Answer:
+    def _oauth_token(self, request: Request) -> Response:
         grant = form(request)
         client_id = grant.get("client_id", "")
         project_id, _, branch_id = client_id.partition("#")
@@ -227,11 +227,11 @@ class Server:
                 raise
             raise KnownError("INVALID_OAUTH_CLIENT_ID_OR_SECRET", {"client_id": client_id}) from None
         if grant.get("grant_type") != "refresh_token":
-            raise PlainError(501, "The local Stack Auth grants nothing but a refresh_token")
+            raise PlainError(501, "The local Stack Auth supports only the grant type refresh_token")
         token = self._minted(grant.get("refresh_token", ""), project.id)
-        # the OAuth library's own lifetime, not the token's
-        told = {"access_token": token, "token_type": "Bearer", "expires_in": 3600, "scope": "legacy"}
-        return json_answer(told, pretty=wants_pretty(request))
+        # expires_in is the default of the OAuth library, not the token's lifetime
+        members = {"access_token": token, "token_type": "Bearer", "expires_in": 3600, "scope": "legacy"}
+        return json_response(members, pretty=wants_pretty(request))
 
     def _minted(self, refresh_token: str, project_id: str) -> str:
         session = self._accounts.session(refresh_token, project_id)
@@ -240,17 +240,17 @@ class Server:
             raise KnownError("REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED")
         return self._mint(account, session)
 
-    def _sign_out(self, access: Access, request: Request) -> Answer:
+    def _sign_out(self, access: Access, request: Request) -> Response:
         check_schema(request)
         if access.seen is None or access.account is None:
             raise KnownError("USER_AUTHENTICATION_REQUIRED")
         if not self._accounts.end_session(access.seen.session_id or ""):
             raise server_fault()
-        return json_answer({"success": True}, pretty=wants_pretty(request))
+        return json_response({"success": True}, pretty=wants_pretty(request))
 
 
 def kind_of(target: str) -> Kind:
-    """Return what a request with this target is for."""
+    """Return the kind of a request with this target."""
     return _route(target.partition("?")[0])[0]
 
 

@@ -27,7 +27,7 @@ TEAM_ID = "55555555-5555-4555-8555-555555555555"
         (Account(id=USER_ID, is_anonymous=True, restricted_by_admin=True), "anonymous", UserType.ANONYMOUS),
     ],
 )
-def test_a_restriction_is_worked_out(account: Account, reason: str | None, user_type: UserType) -> None:
+def test_restriction_and_type_follow_the_account(account: Account, reason: str | None, user_type: UserType) -> None:
     told = None if reason is None else {"type": reason}
     assert account.restricted_reason == told
     assert account.user_type is user_type
@@ -59,12 +59,12 @@ def test_a_server_read_has_27_members_and_a_client_read_21_of_them() -> None:
 @pytest.mark.parametrize(
     ("password", "otp", "with_email"), [(False, False, False), (True, False, True), (False, True, True)]
 )
-def test_a_password_or_a_code_is_a_way_in_by_mail(password: bool, otp: bool, with_email: bool) -> None:
+def test_auth_with_email_needs_a_password_or_otp(password: bool, otp: bool, with_email: bool) -> None:
     account = Account(id=USER_ID, has_password=password, otp_auth_enabled=otp)
     assert account.read()["auth_with_email"] is with_email
 
 
-def test_a_client_read_has_less_of_the_team() -> None:
+def test_client_read_leaves_server_fields_of_the_team_out() -> None:
     account = Account(id=USER_ID, selected_team=team(TEAM_ID, "Crew"))
     server, client = account.read(), account.read(as_client=True)
     assert server["selected_team_id"] == client["selected_team_id"] == TEAM_ID
@@ -96,7 +96,7 @@ def test_a_team_has_the_members_of_a_server_read() -> None:
     }
 
 
-def test_an_account_is_a_value() -> None:
+def test_account_is_immutable() -> None:
     account = Account(id=USER_ID)
     with pytest.raises(FrozenInstanceError):
         account.id = "x"  # type: ignore[misc]

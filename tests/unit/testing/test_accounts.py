@@ -17,7 +17,7 @@ def users() -> Accounts:
     return Accounts()
 
 
-def test_an_account_is_made_and_found(users: Accounts) -> None:
+def test_created_account_is_found(users: Accounts) -> None:
     ann = users.create(primary_email="ann@example.com", display_name="Ann")
     assert str(uuid.UUID(ann.id)) == ann.id
     assert users.get(ann.id) == ann
@@ -30,19 +30,19 @@ def test_an_account_is_made_and_found(users: Accounts) -> None:
     assert len(users) == 2
 
 
-def test_an_account_made_anew_takes_the_place_of_the_old(users: Accounts) -> None:
+def test_create_replaces_an_account_with_the_same_id(users: Accounts) -> None:
     users.create(USER_ID, display_name="Ann")
     assert users.create(USER_ID).display_name is None
     assert len(users) == 1
 
 
-def test_an_account_is_changed(users: Accounts) -> None:
+def test_update_changes_an_account(users: Accounts) -> None:
     users.create(USER_ID, display_name="Ann", has_password=True)
     changed = users.update(USER_ID, display_name="Anna")
     assert users.get(USER_ID) == changed == Account(id=USER_ID, display_name="Anna", has_password=True)
 
 
-def test_a_user_is_restricted_and_let_go(users: Accounts) -> None:
+def test_restrict_and_unrestrict(users: Accounts) -> None:
     users.create(USER_ID)
     restricted = users.restrict(USER_ID, "spam", private_details="ticket 1")
     assert restricted.user_type is UserType.RESTRICTED
@@ -53,7 +53,7 @@ def test_a_user_is_restricted_and_let_go(users: Accounts) -> None:
     assert users.unrestrict(USER_ID) == Account(id=USER_ID)
 
 
-def test_a_verified_address_lifts_that_restriction_alone(users: Accounts) -> None:
+def test_verify_lifts_only_the_restriction_for_the_address(users: Accounts) -> None:
     users.create(USER_ID, must_verify_email=True)
     assert users.unrestrict(USER_ID).restricted_reason == {"type": "email_not_verified"}
     assert users.verify(USER_ID).restricted_reason is None
@@ -61,7 +61,7 @@ def test_a_verified_address_lifts_that_restriction_alone(users: Accounts) -> Non
     assert users.verify(USER_ID).restricted_reason == {"type": "restricted_by_administrator"}
 
 
-def test_who_is_deleted_is_gone(users: Accounts) -> None:
+def test_deleted_account_is_not_found(users: Accounts) -> None:
     users.create(USER_ID)
     users.delete(USER_ID)
     assert users.get(USER_ID) is None
@@ -69,40 +69,40 @@ def test_who_is_deleted_is_gone(users: Accounts) -> None:
     assert users.create(USER_ID) == users.get(USER_ID)
 
 
-def test_nobody_is_changed_who_is_not_there(users: Accounts) -> None:
+def test_unknown_user_id_raises_key_error(users: Accounts) -> None:
     for change in (users.update, users.restrict, users.unrestrict, users.verify, users.delete):
         with pytest.raises(KeyError, match=USER_ID):
             change(USER_ID)
 
 
-def test_an_implied_account_follows_until_a_test_touches_it(users: Accounts) -> None:
-    users.imply(Account(id=USER_ID, display_name="One"))
-    users.imply(Account(id=USER_ID, display_name="Two"))
+def test_auto_created_account_follows_tokens_until_updated(users: Accounts) -> None:
+    users.auto_create(Account(id=USER_ID, display_name="One"))
+    users.auto_create(Account(id=USER_ID, display_name="Two"))
     assert users.get(USER_ID) == Account(id=USER_ID, display_name="Two")
-    assert users.chosen(USER_ID) is None
+    assert users.explicit(USER_ID) is None
     touched = users.update(USER_ID, has_password=True)
-    assert users.chosen(USER_ID) == touched
-    users.imply(Account(id=USER_ID, display_name="Three"))
+    assert users.explicit(USER_ID) == touched
+    users.auto_create(Account(id=USER_ID, display_name="Three"))
     assert users.get(USER_ID) == touched
-    assert users.chosen("nobody") is None
+    assert users.explicit("nobody") is None
 
 
 def test_an_account_made_over_an_implied_one_is_chosen(users: Accounts) -> None:
-    users.imply(Account(id=USER_ID, display_name="One"))
+    users.auto_create(Account(id=USER_ID, display_name="One"))
     made = users.create(USER_ID)
-    assert users.chosen(USER_ID) == made
-    users.imply(Account(id=USER_ID, display_name="Two"))
+    assert users.explicit(USER_ID) == made
+    users.auto_create(Account(id=USER_ID, display_name="Two"))
     assert users.get(USER_ID) == made
 
 
-def test_no_token_brings_a_deleted_account_back(users: Accounts) -> None:
-    users.imply(Account(id=USER_ID))
+def test_deleted_account_is_not_auto_created_again(users: Accounts) -> None:
+    users.auto_create(Account(id=USER_ID))
     users.delete(USER_ID)
-    users.imply(Account(id=USER_ID))
+    users.auto_create(Account(id=USER_ID))
     assert users.get(USER_ID) is None
     users.create(USER_ID)
     users.delete(USER_ID)
-    users.imply(Account(id=USER_ID))
+    users.auto_create(Account(id=USER_ID))
     assert USER_ID not in users
 
 
@@ -115,7 +115,7 @@ def test_a_session_belongs_to_one_project(users: Accounts) -> None:
     assert users.session("unknown", PROJECT) is None
 
 
-def test_a_session_ends_once(users: Accounts) -> None:
+def test_end_session_returns_whether_it_existed(users: Accounts) -> None:
     one, other = users.start_session(USER_ID, PROJECT), users.start_session(USER_ID, PROJECT)
     assert users.end_session(one.id) is True
     assert users.end_session(one.id) is False
@@ -132,12 +132,12 @@ def test_a_deleted_user_has_no_session_left(users: Accounts) -> None:
     assert users.session(left.refresh_token, PROJECT) == left
 
 
-def test_opaque_texts_differ() -> None:
+def test_opaque_values_differ() -> None:
     assert len(opaque(16)) == 16
     assert len({opaque(16) for _ in range(100)}) == 100
 
 
-def test_many_threads_leave_every_account_there(users: Accounts) -> None:
+def test_concurrent_creates_lose_no_account(users: Accounts) -> None:
     def work(number: int) -> None:
         account = users.create(display_name=str(number))
         users.restrict(account.id)

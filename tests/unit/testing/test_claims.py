@@ -11,9 +11,9 @@ from stackauth_middleware.testing import OMIT, Account, Accounts, team
 from stackauth_middleware.testing._account import LONG_AGO_MILLIS
 from stackauth_middleware.testing._claims import (
     LIFETIME,
+    account_from_claims,
     default_account,
     full_claims,
-    implied_account,
     overridden,
     subject_of,
 )
@@ -94,11 +94,11 @@ def test_the_claims_of_an_anonymous_user() -> None:
         (Account(id=USER_ID, is_anonymous=True), "email_not_verified"),
     ],
 )
-def test_a_restricted_token_has_a_reason_that_goes_with_the_account(account: Account, reason: str) -> None:
+def test_restricted_reason_follows_the_account(account: Account, reason: str) -> None:
     assert claims_for(account, RESTRICTED)["restricted_reason"] == {"type": reason}
 
 
-def test_a_session_goes_with_the_user_unless_it_is_named() -> None:
+def test_session_id_is_derived_from_the_user_by_default() -> None:
     one, other = Account(id=USER_ID), default_account(NORMAL)
     first, again = claims_for(one, NORMAL), claims_for(one, NORMAL, now=NOW + 9)
     assert first["refresh_token_id"] == again["refresh_token_id"]
@@ -139,7 +139,7 @@ def test_members_are_overridden_and_omitted() -> None:
         ({"is_restricted": "yes"}, NORMAL),
     ],
 )
-def test_flags_decide_the_type_where_nobody_is_named(claims: dict[str, Any], user_type: UserType) -> None:
+def test_flags_decide_the_type_without_an_account(claims: dict[str, Any], user_type: UserType) -> None:
     assert subject_of(Accounts(), None, None, claims) == (default_account(user_type), user_type)
 
 
@@ -156,11 +156,11 @@ def test_flags_decide_the_type_where_nobody_is_named(claims: dict[str, Any], use
         (Account(id=USER_ID, is_anonymous=True), {"is_restricted": True}, RESTRICTED),
     ],
 )
-def test_flags_come_before_the_account(account: Account, claims: dict[str, Any], user_type: UserType) -> None:
+def test_flags_take_precedence_over_the_account(account: Account, claims: dict[str, Any], user_type: UserType) -> None:
     assert subject_of(Accounts(), account, None, claims) == (account, user_type)
 
 
-def test_a_type_that_is_named_comes_before_all() -> None:
+def test_explicit_user_type_takes_precedence() -> None:
     users = Accounts()
     account = users.create(restricted_by_admin=True)
     assert subject_of(users, account, "normal", {"is_anonymous": True}) == (account, NORMAL)
@@ -178,31 +178,31 @@ def test_a_user_is_found_by_id() -> None:
         subject_of(users, USER_ID, None, {})
 
 
-def test_the_subject_names_an_account_that_a_test_made() -> None:
+def test_subject_selects_an_explicit_account() -> None:
     users = Accounts()
     account = users.create(USER_ID, restricted_by_admin=True)
     assert subject_of(users, None, None, {"sub": USER_ID}) == (account, RESTRICTED)
 
 
-def test_an_unknown_subject_is_the_usual_user_by_another_id() -> None:
+def test_unknown_subject_is_the_default_user_with_that_id() -> None:
     users = Accounts()
-    users.imply(Account(id=USER_ID, display_name="Implied"))
+    users.auto_create(Account(id=USER_ID, display_name="Implied"))
     account, user_type = subject_of(users, None, None, {"sub": USER_ID})
     assert (account.id, account.display_name, user_type) == (USER_ID, "Jane Doe", NORMAL)
     assert subject_of(users, None, None, {"sub": 7})[0] == default_account(NORMAL)
 
 
-def test_the_usual_user_is_as_a_test_made_it() -> None:
+def test_default_user_can_be_overridden() -> None:
     users = Accounts()
     usual = default_account(NORMAL)
-    users.imply(usual)
+    users.auto_create(usual)
     restricted = users.restrict(usual.id)
     assert subject_of(users, None, None, {}) == (restricted, RESTRICTED)
     assert subject_of(users, None, "normal", {}) == (restricted, NORMAL)
     assert subject_of(users, None, None, {"is_restricted": False}) == (restricted, NORMAL)
 
 
-def test_a_token_implies_an_account() -> None:
+def test_claims_describe_an_account() -> None:
     team_id = "55555555-5555-4555-8555-555555555555"
     claims = {
         "sub": USER_ID,
@@ -213,7 +213,7 @@ def test_a_token_implies_an_account() -> None:
         "requires_totp_mfa": True,
         "selected_team_id": team_id,
     }
-    assert implied_account(claims) == Account(
+    assert account_from_claims(claims) == Account(
         id=USER_ID,
         primary_email="ann@example.com",
         primary_email_verified=True,
@@ -228,25 +228,25 @@ def test_a_token_implies_an_account() -> None:
 
 
 @pytest.mark.parametrize("user_type", UserType)
-def test_what_a_token_implies_has_the_same_type_and_reason(user_type: UserType) -> None:
+def test_account_from_claims_has_the_same_type_and_reason(user_type: UserType) -> None:
     for usual in (default_account(user_type), Account(id=USER_ID, primary_email_verified=True)):
         claims = claims_for(usual, user_type)
-        account = implied_account(claims)
+        account = account_from_claims(claims)
         assert account is not None
         assert account.user_type is user_type
         assert account.restricted_reason == claims["restricted_reason"]
 
 
 @pytest.mark.parametrize("sub", [None, "", 7, ["x"]])
-def test_no_account_is_implied_without_a_subject(sub: object) -> None:
-    assert implied_account({"sub": sub}) is None
-    assert implied_account({}) is None
+def test_claims_without_a_subject_describe_no_account(sub: object) -> None:
+    assert account_from_claims({"sub": sub}) is None
+    assert account_from_claims({}) is None
 
 
 @pytest.mark.parametrize("odd", [None, "x", math.nan, math.inf, [], {}])
-def test_odd_claims_imply_nothing(odd: object) -> None:
+def test_odd_claims_are_ignored(odd: object) -> None:
     names = ("name", "email", "email_verified", "signed_up_at", "requires_totp_mfa", "is_anonymous")
-    account = implied_account({"sub": USER_ID, "restricted_reason": odd, **dict.fromkeys(names, odd)})
+    account = account_from_claims({"sub": USER_ID, "restricted_reason": odd, **dict.fromkeys(names, odd)})
     text = "x" if odd == "x" else None
     assert account == Account(
         id=USER_ID,

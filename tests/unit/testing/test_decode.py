@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from stackauth_middleware.testing import OMIT, LocalStackAuth
-from stackauth_middleware.testing._answers import KnownError, PlainError
 from stackauth_middleware.testing._decode import Seen, decode
 from stackauth_middleware.testing._issuer import Issuer, compact, new_key
+from stackauth_middleware.testing._responses import KnownError, PlainError
 from tests.unit.testing.helpers import PROJECT, USER_ID, claims_of
 
 URL = "https://auth.example.com"
@@ -43,7 +43,7 @@ def refusal(local: LocalStackAuth, token: str) -> str:
     ],
 )
 @pytest.mark.parametrize("key", ["first", "second"])
-def test_a_token_is_read(
+def test_valid_token_is_decoded(
     local: LocalStackAuth, user_type: str, key: Any, anonymous: bool, restricted: bool, reason: Any
 ) -> None:
     token = local.token(user_type=user_type, key=key, sub=USER_ID, session_id=SESSION)
@@ -107,7 +107,7 @@ def test_garbage_is_unparsable(local: LocalStackAuth, name: str) -> None:
     ],
     ids=str,
 )
-def test_a_bent_token_is_unparsable(local: LocalStackAuth, bent: dict[str, Any]) -> None:
+def test_invalid_claims_are_unparsable(local: LocalStackAuth, bent: dict[str, Any]) -> None:
     assert refusal(local, local.token(**bent)) == "UNPARSABLE_ACCESS_TOKEN"
 
 
@@ -120,12 +120,12 @@ def test_a_payload_of_another_form_is_unparsable(local: LocalStackAuth, payload:
 @pytest.mark.parametrize(
     "bent", [{"nbf": 1_800_000_000}, {"iat": 9_999_999_999}, {"iat": OMIT}, {"exp": 1_800_000_001}]
 )
-def test_the_clock_allows(local: LocalStackAuth, bent: dict[str, Any]) -> None:
+def test_times_in_range_are_accepted(local: LocalStackAuth, bent: dict[str, Any]) -> None:
     assert read(local, local.token(**bent)).project_id == PROJECT
 
 
 @pytest.mark.parametrize("exp", [1_800_000_000, 1_799_999_999.5, 0])
-def test_an_expired_token_is_told_of_in_detail(local: LocalStackAuth, exp: float) -> None:
+def test_expired_token_error_has_details(local: LocalStackAuth, exp: float) -> None:
     with pytest.raises(KnownError) as caught:
         read(local, local.token(exp=exp, sub=USER_ID, session_id=SESSION))
     error = caught.value
@@ -141,19 +141,19 @@ def test_an_expired_token_is_told_of_in_detail(local: LocalStackAuth, exp: float
     assert f"Project ID: {PROJECT}. User ID: {USER_ID}. Refresh token ID: {SESSION}.\n\nDebug info: " in error.message
 
 
-def test_an_expiry_that_is_no_date_breaks_the_server(local: LocalStackAuth) -> None:
+def test_expiry_out_of_range_is_a_server_error(local: LocalStackAuth) -> None:
     with pytest.raises(PlainError) as caught:
         read(local, local.token(exp=-1e300))
     assert caught.value.status == 500
 
 
-def test_the_signature_comes_before_the_issuer_and_the_issuer_before_the_expiry(local: LocalStackAuth) -> None:
+def test_signature_then_issuer_then_expiry_are_checked(local: LocalStackAuth) -> None:
     assert refusal(local, local.token(expires_in=-60, key="foreign")) == "UNPARSABLE_ACCESS_TOKEN"
     assert refusal(local, local.token(expires_in=-60, iss="x")) == "UNPARSABLE_ACCESS_TOKEN"
     assert refusal(local, local.token(expires_in=-60, branch_id="dev")) == "ACCESS_TOKEN_EXPIRED"
 
 
-def test_any_of_the_three_issuers_passes_as_far_as_the_flags(local: LocalStackAuth) -> None:
+def test_issuer_of_another_user_type_passes_until_the_flags(local: LocalStackAuth) -> None:
     token = local.token(iss=f"{URL}/api/v1/projects-anonymous-users/{PROJECT}")
     assert read(local, token).is_anonymous is False
 
@@ -191,7 +191,7 @@ def test_any_of_the_three_issuers_passes_as_far_as_the_flags(local: LocalStackAu
     ],
     ids=str,
 )
-def test_claims_that_disagree_break_the_server(local: LocalStackAuth, bent: dict[str, Any]) -> None:
+def test_contradicting_claims_are_a_server_error(local: LocalStackAuth, bent: dict[str, Any]) -> None:
     with pytest.raises(PlainError) as caught:
         read(local, local.token(**bent))
     assert caught.value.status == 500
@@ -206,7 +206,7 @@ def older(local: LocalStackAuth, user_type: str, **changes: Any) -> str:
     return compact(key, {"alg": "ES256", "kid": key.kid}, {**claims, **changes})
 
 
-def test_older_forms_are_read(local: LocalStackAuth) -> None:
+def test_claims_of_older_tokens_are_decoded(local: LocalStackAuth) -> None:
     assert read(local, older(local, "normal")) == Seen(PROJECT, USER_ID, SESSION, False, False, None)
     anonymous = read(local, older(local, "anonymous"))
     assert anonymous == Seen(PROJECT, USER_ID, SESSION, True, True, {"type": "anonymous"})
@@ -229,7 +229,7 @@ def test_any_of_several_issuer_urls_passes(local: LocalStackAuth) -> None:
     assert refusal(local, token) == "UNPARSABLE_ACCESS_TOKEN"
 
 
-def test_the_keys_of_another_issuer_are_not_ours(local: LocalStackAuth) -> None:
+def test_token_signed_by_another_issuer_is_refused(local: LocalStackAuth) -> None:
     with pytest.raises(KnownError):
         decode(local.token(), Issuer(), {URL}, NOW)
     key = new_key()

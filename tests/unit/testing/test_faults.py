@@ -5,34 +5,42 @@ from contextlib import ExitStack
 
 import pytest
 
-from stackauth_middleware.testing._faults import Asked, Fault, Faults, RequestLog, Trouble, failed, throttled
+from stackauth_middleware.testing._faults import (
+    ActiveFaults,
+    Fault,
+    Faults,
+    LoggedRequest,
+    RequestLog,
+    failed,
+    throttled,
+)
 
-NO_TROUBLE = Trouble(0, down=False, database_down=False, answer=None)
+NO_FAULTS = ActiveFaults(0, down=False, database_down=False, response=None)
 
 
-def test_nothing_is_wrong_at_first() -> None:
-    assert Faults().meeting("jwks") == NO_TROUBLE
+def test_no_fault_is_active_at_first() -> None:
+    assert Faults().active_for("jwks") == NO_FAULTS
 
 
 def test_a_fault_ends_with_its_context() -> None:
     faults = Faults()
     with faults.during(Fault(down=True)):
-        assert faults.meeting("users/me").down
-    assert faults.meeting("users/me") == NO_TROUBLE
+        assert faults.active_for("users/me").down
+    assert faults.active_for("users/me") == NO_FAULTS
     with pytest.raises(ZeroDivisionError), faults.during(Fault(down=True)):
         raise ZeroDivisionError
-    assert faults.meeting("users/me") == NO_TROUBLE
+    assert faults.active_for("users/me") == NO_FAULTS
 
 
 def test_faults_nest() -> None:
     faults = Faults()
     with ExitStack() as outer:
         outer.enter_context(faults.during(Fault(seconds=1)))
-        outer.enter_context(faults.during(Fault(answer=throttled(None))))
-        with faults.during(Fault(seconds=2, answer=failed(503))), faults.during(Fault(database_down=True)):
-            assert faults.meeting("jwks") == Trouble(3, down=False, database_down=True, answer=failed(503))
-        assert faults.meeting("jwks") == Trouble(1, down=False, database_down=False, answer=throttled(None))
-    assert faults.meeting("jwks") == NO_TROUBLE
+        outer.enter_context(faults.during(Fault(response=throttled(None))))
+        with faults.during(Fault(seconds=2, response=failed(503))), faults.during(Fault(database_down=True)):
+            assert faults.active_for("jwks") == ActiveFaults(3, down=False, database_down=True, response=failed(503))
+        assert faults.active_for("jwks") == ActiveFaults(1, down=False, database_down=False, response=throttled(None))
+    assert faults.active_for("jwks") == NO_FAULTS
 
 
 def test_contexts_may_end_in_any_order() -> None:
@@ -41,16 +49,16 @@ def test_contexts_may_end_in_any_order() -> None:
     one.__enter__()
     two.__enter__()
     one.__exit__(None, None, None)
-    assert faults.meeting("jwks").seconds == 1
+    assert faults.active_for("jwks").seconds == 1
     two.__exit__(None, None, None)
-    assert faults.meeting("jwks").seconds == 0
+    assert faults.active_for("jwks").seconds == 0
 
 
 def test_a_fault_may_be_for_one_kind_only() -> None:
     faults = Faults()
     with faults.during(Fault(only="jwks", down=True)):
-        assert faults.meeting("jwks").down
-        assert faults.meeting("users/me") == NO_TROUBLE
+        assert faults.active_for("jwks").down
+        assert faults.active_for("users/me") == NO_FAULTS
 
 
 @pytest.mark.parametrize("retry_after", [None, "7", "Wed, 21 Oct 2026 07:28:00 GMT"])
@@ -62,7 +70,7 @@ def test_a_429_is_the_recorded_one(retry_after: str | None) -> None:
     assert dict(answer.headers) == {"content-type": "application/json", **told, "content-length": "80"}
 
 
-def test_a_500_is_in_the_words_of_the_server() -> None:
+def test_500_equals_that_of_the_server() -> None:
     answer = failed(500)
     assert answer.status == 500
     assert answer.body.startswith(b"Something went wrong. ")
@@ -70,9 +78,9 @@ def test_a_500_is_in_the_words_of_the_server() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 502, 503])
-def test_any_other_status_is_a_proxy_speaking(status: int) -> None:
+def test_other_statuses_look_like_those_of_a_proxy(status: int) -> None:
     answer = failed(status)
-    assert (answer.status, answer.body) == (status, b"The local Stack Auth was told to fail.")
+    assert (answer.status, answer.body) == (status, b"The local Stack Auth was made to fail.")
     assert dict(answer.headers) == {
         "content-type": "text/plain; charset=utf-8",
         "cache-control": "no-store, max-age=0",
@@ -82,7 +90,7 @@ def test_any_other_status_is_a_proxy_speaking(status: int) -> None:
 
 def test_requests_are_counted_by_kind_and_kept_in_order() -> None:
     log = RequestLog()
-    one, two = Asked("jwks", "GET", "/a", {"x": "y"}), Asked("users/me", "GET", "/b", {})
+    one, two = LoggedRequest("jwks", "GET", "/a", {"x": "y"}), LoggedRequest("users/me", "GET", "/b", {})
     log.add(one)
     log.add(two)
     log.add(one)
@@ -94,13 +102,16 @@ def test_requests_are_counted_by_kind_and_kept_in_order() -> None:
     assert (log.count(), log.count("jwks"), list(log), len(log)) == (0, 0, [], 0)
 
 
-def test_a_request_shows_no_header() -> None:
-    assert repr(Asked("jwks", "GET", "/a", {"x": "secret"})) == "Asked(kind='jwks', method='GET', target='/a')"
+def test_repr_hides_headers() -> None:
+    assert (
+        repr(LoggedRequest("jwks", "GET", "/a", {"x": "secret"}))
+        == "LoggedRequest(kind='jwks', method='GET', target='/a')"
+    )
 
 
 def test_the_log_is_bounded_and_the_count_is_not() -> None:
     log = RequestLog()
-    asked = Asked("jwks", "GET", "/a", {})
+    asked = LoggedRequest("jwks", "GET", "/a", {})
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(log.add, [asked] * 10_100))
     assert len(log) == 10_000

@@ -18,7 +18,7 @@ def ids(document: dict[str, Any]) -> list[str]:
     return [each["kid"] for each in document["keys"]]
 
 
-def test_a_key_has_an_id_and_shows_no_more() -> None:
+def test_key_repr_shows_only_the_id() -> None:
     key = new_key()
     assert re.fullmatch(r"[A-Za-z0-9_-]{12}", key.kid)
     assert repr(key) == f"Key({key.kid!r})"
@@ -35,7 +35,7 @@ def test_a_key_is_published_with_exactly_six_members() -> None:
     assert int.from_bytes(unb64url(jwk["y"]), "big") == numbers.y
 
 
-def test_no_coordinate_is_short_unasked() -> None:
+def test_coordinates_are_full_width_by_default() -> None:
     for _ in range(300):
         jwk = new_key().jwk
         assert (len(unb64url(jwk["x"])), len(unb64url(jwk["y"]))) == (32, 32)
@@ -46,7 +46,7 @@ def test_a_short_key_has_a_short_coordinate() -> None:
     assert min(len(unb64url(jwk["x"])), len(unb64url(jwk["y"]))) < 32
 
 
-def test_the_compact_form_is_one_that_others_verify() -> None:
+def test_compact_form_is_verified_by_pyjwt() -> None:
     key = new_key()
     token = compact(key, {"alg": "ES256", "kid": key.kid}, {"name": "Zoë", "n": 1})
     claims = jwt.decode(token, key.private.public_key(), algorithms=["ES256"])
@@ -55,13 +55,13 @@ def test_the_compact_form_is_one_that_others_verify() -> None:
     assert len(unb64url(token.split(".")[2])) == 64
 
 
-def test_octets_go_into_a_token_as_they_are() -> None:
+def test_bytes_are_signed_unchanged() -> None:
     header, payload = b'{"alg":"ES256","alg":"none"}', b"\xff not JSON"
     token = compact(new_key(), header, payload)
     assert [unb64url(part) for part in token.split(".")[:2]] == [header, payload]
 
 
-def test_a_lone_surrogate_goes_into_a_token() -> None:
+def test_lone_surrogate_can_be_signed() -> None:
     token = compact(new_key(), {"alg": "ES256"}, {"name": "\ud800"})
     assert unb64url(token.split(".")[1]) == b'{"name":"\xed\xa0\x80"}'
 
@@ -74,7 +74,7 @@ def test_each_user_type_of_each_project_has_two_keys_of_its_own() -> None:
     assert issuer.keys(PROJECT, NORMAL) == issuer.keys(PROJECT, NORMAL)
 
 
-def test_keys_are_made_once_for_threads_that_ask_together() -> None:
+def test_concurrent_first_use_generates_keys_once() -> None:
     issuer = Issuer()
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: issuer.keys(PROJECT, NORMAL), range(64)))
@@ -101,7 +101,7 @@ def test_a_choice_names_a_key() -> None:
     assert set(get_args(SigningKey)) == {"first", "second", "foreign", *(kind.value for kind in UserType)}
 
 
-def test_the_foreign_key_goes_under_the_id_of_the_first_and_is_never_published() -> None:
+def test_foreign_key_has_the_first_key_id_and_is_not_published() -> None:
     issuer = Issuer()
     first, second = issuer.keys(PROJECT, NORMAL)
     foreign = issuer.key(PROJECT, NORMAL, "foreign")
@@ -149,7 +149,7 @@ def test_a_rotation_without_a_name_replaces_the_keys_of_all() -> None:
     }
 
 
-def test_a_soft_rotation_has_the_second_sign_and_keeps_the_first_published() -> None:
+def test_rotation_with_keep_old_keeps_the_first_key_published() -> None:
     issuer = Issuer()
     first, second = issuer.keys(PROJECT, NORMAL)
     issuer.rotate(PROJECT, keep_old=True)

@@ -108,7 +108,7 @@ def from_request(name: str, headers: dict[str, str], **options: Any) -> dict[str
 
 
 @pytest.mark.parametrize("sdk", SDKS)
-def test_the_real_sdk_takes_the_local_answers(sdk: str, installed: Path, served: LocalStackAuth) -> None:
+def test_real_sdk_accepts_the_local_responses(sdk: str, installed: Path, served: LocalStackAuth) -> None:
     ann = served.users.create(
         primary_email="ann@example.com",
         primary_email_verified=True,

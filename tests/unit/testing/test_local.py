@@ -62,7 +62,7 @@ def code(refused: Verifier, token: str) -> ErrorCode:
     return caught.value.code
 
 
-def test_without_any_hint_there_is_some_project_of_the_hosted_service() -> None:
+def test_defaults_without_config_and_environment() -> None:
     local = LocalStackAuth()
     assert (local.project_id, local.issuer_url) == (SOME_PROJECT, "https://api.stack-auth.com")
     assert claims_of(local.token())["iss"] == f"https://api.stack-auth.com/api/v1/projects/{SOME_PROJECT}"
@@ -74,7 +74,7 @@ def test_the_environment_names_the_project(monkeypatch: pytest.MonkeyPatch) -> N
     assert LocalStackAuth(OTHER_PROJECT).project_id == OTHER_PROJECT
 
 
-def test_the_youngest_config_names_project_and_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest_config_decides_project_and_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACK_PROJECT_ID", OTHER_PROJECT)
     config = StackAuthConfig(project_id=PROJECT, issuer_url="https://auth.example.com", api_url="https://stack.example")
     local = LocalStackAuth()
@@ -86,14 +86,14 @@ def test_the_youngest_config_names_project_and_issuer(monkeypatch: pytest.Monkey
     assert claims_of(local.token())["iss"] in config.issuers
 
 
-def test_the_real_youngest_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest_config_is_read_from_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     config = StackAuthConfig(project_id=OTHER_PROJECT, api_url="https://newest_config.example.com")
     local = LocalStackAuth()
     assert (local.project_id, local.issuer_url) == (config.project_id, "https://newest_config.example.com")
 
 
-def test_the_address_may_be_set_once_it_is_known() -> None:
+def test_api_url_can_be_set_later() -> None:
     local = LocalStackAuth(PROJECT)
     local.api_url = "http://127.0.0.1:4711"
     assert claims_of(local.token())["iss"] == f"http://127.0.0.1:4711/api/v1/projects/{PROJECT}"
@@ -112,14 +112,14 @@ def test_a_token_of_each_type_is_verified(local: LocalStackAuth, user_type: User
     assert user.is_restricted is (user_type is not UserType.NORMAL)
 
 
-def test_claims_are_overridden_and_left_out(local: LocalStackAuth) -> None:
+def test_claims_can_be_overridden_and_omitted(local: LocalStackAuth) -> None:
     claims = claims_of(local.token(email="x@example.com", name=OMIT, aud=["a"], iss="i", exp=1, plan={"a": [1]}))
     assert (claims["email"], claims["aud"], claims["iss"], claims["exp"]) == ("x@example.com", ["a"], "i", 1)
     assert claims["plan"] == {"a": [1]}
     assert "name" not in claims
 
 
-def test_header_and_key_are_chosen(local: LocalStackAuth) -> None:
+def test_header_and_key_can_be_set(local: LocalStackAuth) -> None:
     assert header_of(local.token(kid="x"))["kid"] == "x"
     assert header_of(local.token(header={"alg": "none", "typ": "JWT", "kid": OMIT})) == {"alg": "none", "typ": "JWT"}
     second = local.issuer.keys(PROJECT, UserType.NORMAL)[1].kid
@@ -145,7 +145,7 @@ def test_an_expired_token_is_refused(local: LocalStackAuth) -> None:
     assert code(verifier(), local.token(expires_in=-60)) is ErrorCode.EXPIRED_TOKEN
 
 
-def test_a_token_for_an_account_says_what_the_account_says(local: LocalStackAuth) -> None:
+def test_claims_follow_the_account(local: LocalStackAuth) -> None:
     ann = local.users.create(primary_email="ann@example.com", display_name="Ann")
     for token in (local.token(ann), local.token(ann.id), local.token(sub=ann.id)):
         claims = claims_of(token)
@@ -154,7 +154,7 @@ def test_a_token_for_an_account_says_what_the_account_says(local: LocalStackAuth
         local.token(USER_ID)
 
 
-def test_an_account_is_made_for_a_token(local: LocalStackAuth) -> None:
+def test_token_auto_creates_an_account(local: LocalStackAuth) -> None:
     local.token(sub=USER_ID, email="ann@example.com")
     account = local.users.get(USER_ID)
     assert account is not None
@@ -163,7 +163,7 @@ def test_an_account_is_made_for_a_token(local: LocalStackAuth) -> None:
 
 
 @pytest.mark.parametrize("bent", [{"key": "foreign"}, {"key": "anonymous"}, {"sub": OMIT}, {"sub": 7}])
-def test_no_account_is_made_for_a_token_that_nobody_would_issue(local: LocalStackAuth, bent: dict[str, Any]) -> None:
+def test_forged_token_creates_no_account(local: LocalStackAuth, bent: dict[str, Any]) -> None:
     local.token(**{"sub": USER_ID, **bent})
     assert len(local.users) == 0
 
@@ -205,7 +205,7 @@ def test_a_refreshed_token_is_for_the_same_session_and_the_account_as_it_is_now(
 
 
 @pytest.mark.parametrize("user_type", ["normal", "restricted", "anonymous"])
-def test_the_usual_users_sign_in_too(local: LocalStackAuth, user_type: str) -> None:
+def test_default_users_can_sign_in(local: LocalStackAuth, user_type: str) -> None:
     session = local.sign_in(user_type=user_type, project_id=OTHER_PROJECT)
     account = local.users.get(session.user_id)
     assert account is not None
@@ -229,7 +229,7 @@ def test_a_soft_rotation_keeps_old_tokens(local: LocalStackAuth) -> None:
     assert checked.verify(local.token())
 
 
-def test_verifiers_may_be_left_to_find_out_of_a_rotation(local: LocalStackAuth) -> None:
+def test_rotation_without_reset_is_noticed_as_in_production(local: LocalStackAuth) -> None:
     checked, old = verifier(), local.token()
     checked.verify(old)
     local.rotate(reset=False)
@@ -237,25 +237,25 @@ def test_verifiers_may_be_left_to_find_out_of_a_rotation(local: LocalStackAuth) 
     assert local.requests.count("jwks") == 1
 
 
-def test_in_process_the_network_is_back_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transport_override_is_removed_after_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
     before = object()
     monkeypatch.setattr(network, "transport_override", before)
     with LocalStackAuth(PROJECT).in_process() as one:
-        assert network.transport_override is one._in_process
+        assert network.transport_override is one._transport_override
         with LocalStackAuth(PROJECT).in_process() as other:
-            assert network.transport_override is other._in_process
-        assert network.transport_override is one._in_process
+            assert network.transport_override is other._transport_override
+        assert network.transport_override is one._transport_override
     assert network.transport_override is before
 
 
-def test_in_process_the_network_is_back_after_an_error() -> None:
+def test_transport_override_is_removed_after_an_exception() -> None:
     before = network.transport_override
     with pytest.raises(ZeroDivisionError), LocalStackAuth(PROJECT).in_process():
         raise ZeroDivisionError
     assert network.transport_override is before
 
 
-def test_in_process_nothing_is_left_over_from_one_to_the_next() -> None:
+def test_caches_are_reset_between_two_contexts() -> None:
     checked = verifier()
     with LocalStackAuth(PROJECT).in_process() as one:
         old = one.token()
@@ -267,7 +267,7 @@ def test_in_process_nothing_is_left_over_from_one_to_the_next() -> None:
     assert not checked.status().ready
 
 
-def test_in_process_any_verifier_is_answered(local: LocalStackAuth) -> None:
+def test_transport_override_answers_every_verifier(local: LocalStackAuth) -> None:
     config = StackAuthConfig(
         project_id=OTHER_PROJECT,
         api_url="http://stack:8102/base",
@@ -284,7 +284,7 @@ def test_in_process_any_verifier_is_answered(local: LocalStackAuth) -> None:
     assert asyncio.run(verify())
 
 
-def test_an_outage_is_survived_unless_it_is_cold(local: LocalStackAuth) -> None:
+def test_cached_keys_survive_an_outage_unless_cold(local: LocalStackAuth) -> None:
     checked, token = verifier(), local.token()
     checked.verify(token)
     with local.down():
@@ -294,7 +294,7 @@ def test_an_outage_is_survived_unless_it_is_cold(local: LocalStackAuth) -> None:
     assert checked.verify(token)
 
 
-def test_faults_reach_every_face_and_are_counted(local: LocalStackAuth) -> None:
+def test_faults_affect_asgi_wsgi_and_transport_override(local: LocalStackAuth) -> None:
     assert ask(local, JWKS).status == 200
     with local.fail(503, only="jwks"):
         assert ask(local, JWKS).status == 503
@@ -309,7 +309,7 @@ def test_faults_reach_every_face_and_are_counted(local: LocalStackAuth) -> None:
     assert local.requests[1].headers == {"content-type": ""}
 
 
-def test_an_answer_asked_for_meets_no_fault_and_is_not_counted(local: LocalStackAuth) -> None:
+def test_answer_ignores_faults_and_the_request_log(local: LocalStackAuth) -> None:
     with local.down():
         assert local.answer("GET", JWKS).status == 200
         assert local.answer("POST", JWKS, {}, b"x").status == 405
@@ -336,6 +336,6 @@ def test_a_project_may_have_short_coordinates() -> None:
         assert verifier().verify(local.token())
 
 
-def test_any_account_will_do() -> None:
+def test_account_object_need_not_be_stored() -> None:
     local = LocalStackAuth(PROJECT)
     assert claims_of(local.token(Account(id=USER_ID, is_anonymous=True)))["aud"] == f"{PROJECT}:anon"

@@ -4,7 +4,7 @@ from stackauth_middleware.testing._projects import Project, Projects
 from tests.unit.testing.helpers import OTHER_PROJECT, PROJECT, SECRET
 
 
-def test_only_added_projects_are_there() -> None:
+def test_only_added_projects_exist() -> None:
     projects = Projects(any_id=False)
     assert projects.get(PROJECT) is None
     project = Project(id=PROJECT, secret_server_key=SECRET)
@@ -15,7 +15,7 @@ def test_only_added_projects_are_there() -> None:
     assert projects.get(PROJECT) is None
 
 
-def test_any_project_is_there_unless_it_was_removed() -> None:
+def test_every_project_exists_unless_removed() -> None:
     projects = Projects(any_id=True)
     assert projects.get(PROJECT) == Project(id=PROJECT)
     projects.add(Project(id=PROJECT, secret_server_key=SECRET))

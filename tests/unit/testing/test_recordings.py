@@ -84,7 +84,7 @@ def names() -> list[str]:
 NAMES = names()
 
 
-def test_the_recordings_are_there() -> None:
+def test_recordings_exist() -> None:
     recordings()
     assert len(NAMES) == 112
 
@@ -200,7 +200,7 @@ class State:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_answer_equals_the_recorded_one(name: str) -> None:
+def test_response_equals_the_recorded_one(name: str) -> None:
     state = State(next(each for each in recordings() if each["name"] == name))
     got, recorded = state.answer(), state.response
     assert got.status == recorded["status"]

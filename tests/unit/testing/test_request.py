@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from stackauth_middleware.testing._answers import KnownError
 from stackauth_middleware.testing._request import Request, check_schema, form, one_brand, preflight, wants_pretty
+from stackauth_middleware.testing._responses import KnownError
 
 
 def request(**members: Any) -> Request:
@@ -18,13 +18,13 @@ def test_a_header_is_found_by_its_short_name() -> None:
     assert asked.header("branch-id") == ""
 
 
-def test_both_brands_become_one_and_the_new_one_wins() -> None:
+def test_new_brand_takes_precedence() -> None:
     headers = {"x-stack-a": "old", "x-hexclave-a": "new", "x-hexclave-b": "b", "x-stack-c": "c", "accept": "x"}
     folded = one_brand(headers)
     assert (folded["x-stack-a"], folded["x-stack-b"], folded["x-stack-c"], folded["accept"]) == ("new", "b", "c", "x")
 
 
-def test_a_schema_takes_what_it_knows() -> None:
+def test_known_parameters_pass() -> None:
     check_schema(request())
     check_schema(request(query={"a": "1"}), [], ("a",))
 
@@ -38,7 +38,7 @@ def test_a_schema_takes_what_it_knows() -> None:
         ({"x": "1"}, ["bad"], "\n  - bad\n  - query contains unknown properties: x"),
     ],
 )
-def test_a_schema_refuses_the_rest(query: dict[str, str], problems: list[str] | None, lines: str) -> None:
+def test_unknown_parameters_are_refused(query: dict[str, str], problems: list[str] | None, lines: str) -> None:
     with pytest.raises(KnownError) as caught:
         check_schema(request(method="POST", query=query), problems, ("a",))
     message = f"Request validation failed on POST /x:{lines}"
@@ -69,7 +69,7 @@ def test_broken_json_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(("accept", "pretty"), [("", False), ("*/*", False), ("text/html,*/*", True)])
-def test_browsers_are_answered_prettily(accept: str, pretty: bool) -> None:
+def test_browsers_get_indented_json(accept: str, pretty: bool) -> None:
     assert wants_pretty(request(headers={"accept": accept})) is pretty
 
 

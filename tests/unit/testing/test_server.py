@@ -68,7 +68,7 @@ def test_a_user_is_read(local: LocalStackAuth, base: dict[str, str], members: in
     assert (got.json["id"], got.json["primary_email"], len(got.json)) == (USER_ID, "ann@example.com", members)
 
 
-def test_the_headers_of_the_new_brand_do_as_well(local: LocalStackAuth) -> None:
+def test_headers_of_the_new_brand_are_accepted(local: LocalStackAuth) -> None:
     headers = {name.replace("x-stack-", "x-hexclave-"): value for name, value in SERVER.items()}
     got = ask(local, ME, {**headers, "x-hexclave-access-token": local.token()})
     assert got.status == 200
@@ -101,7 +101,7 @@ def test_the_headers_of_the_new_brand_do_as_well(local: LocalStackAuth) -> None:
         ({"access_token": "garbage"}, 401, "UNPARSABLE_ACCESS_TOKEN"),
     ],
 )
-def test_each_check_has_its_answer(
+def test_each_check_has_its_error(
     local: LocalStackAuth, changes: dict[str, str], status: int, code: str | None
 ) -> None:
     got = me(local, **changes)
@@ -123,7 +123,7 @@ def test_each_check_has_its_answer(
         ({"branch_id": "dev", "access_token": ""}, "BRANCH_DOES_NOT_EXIST"),
     ],
 )
-def test_the_checks_come_in_the_real_order(local: LocalStackAuth, changes: dict[str, str], code: str) -> None:
+def test_checks_run_in_the_order_of_the_back_end(local: LocalStackAuth, changes: dict[str, str], code: str) -> None:
     assert me(local, **changes).code == code
 
 
@@ -166,7 +166,7 @@ def test_anonymous_and_restricted_users_pass_where_they_are_allowed(
         assert got.json["is_restricted"] is True
 
 
-def test_the_gate_asks_the_token_and_the_body_the_account(local: LocalStackAuth) -> None:
+def test_token_is_checked_and_the_body_shows_the_account(local: LocalStackAuth) -> None:
     ann = local.users.create()
     token = local.token(ann)
     local.users.restrict(ann.id, "spam")
@@ -177,14 +177,14 @@ def test_the_gate_asks_the_token_and_the_body_the_account(local: LocalStackAuth)
     assert me(local, token=restricted).code == "RESTRICTED_USER_NOT_ALLOWED"
 
 
-def test_a_deleted_user_is_nobody(local: LocalStackAuth) -> None:
+def test_token_of_a_deleted_user_has_no_user(local: LocalStackAuth) -> None:
     token = local.token(sub=USER_ID)
     local.users.delete(USER_ID)
     assert me(local, token=token).code == "CANNOT_GET_OWN_USER_WITHOUT_USER"
     assert me(local, token=local.token(sub=USER_ID)).code == "CANNOT_GET_OWN_USER_WITHOUT_USER"
 
 
-def test_an_odd_token_breaks_the_server(local: LocalStackAuth) -> None:
+def test_contradicting_token_is_a_server_error(local: LocalStackAuth) -> None:
     got = me(local, token=local.token(branch_id="dev"))
     assert (got.status, got.code) == (500, None)
     assert got.headers["content-type"] == "text/plain; charset=utf-8"
@@ -199,13 +199,13 @@ def test_an_odd_token_breaks_the_server(local: LocalStackAuth) -> None:
         ("https://own.example.com", "https://own.example.com/base", 200),
     ],
 )
-def test_the_issuers_are_ours(issuer_url: str, api_url: str | None, status: int) -> None:
+def test_accepted_issuers(issuer_url: str, api_url: str | None, status: int) -> None:
     local = LocalStackAuth(PROJECT, api_url=api_url)
     token = local.token(iss=f"{issuer_url}/api/v1/projects/{PROJECT}")
     assert me(local, token=token).status == status
 
 
-def test_an_issuer_url_that_tokens_were_made_under_is_ours_from_then_on(local: LocalStackAuth) -> None:
+def test_issuer_url_of_a_created_token_is_accepted_afterwards(local: LocalStackAuth) -> None:
     bent = local.token(iss=f"https://two.example.com/api/v1/projects/{PROJECT}")
     assert me(local, token=bent).status == 401
     assert me(local, token=local.token(issuer_url="https://two.example.com/x")).status == 200
@@ -229,9 +229,9 @@ def test_an_unknown_parameter_is_refused(local: LocalStackAuth) -> None:
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_what_is_not_offered_says_so(local: LocalStackAuth, method: str) -> None:
+def test_unsupported_methods_respond_501(local: LocalStackAuth, method: str) -> None:
     got = ask(local, ME, {**SERVER, "x-stack-access-token": local.token()}, method=method)
-    assert (got.status, got.body.decode()) == (501, f"The local Stack Auth does not answer {method} /api/v1/users/me")
+    assert (got.status, got.body.decode()) == (501, f"The local Stack Auth does not support {method} /api/v1/users/me")
 
 
 def test_a_user_is_read_by_id(local: LocalStackAuth) -> None:
@@ -297,7 +297,7 @@ def test_the_key_set_checks_the_headers_that_it_does_not_need(local: LocalStackA
     assert ask(local, JWKS, {**SERVER, "x-stack-secret-server-key": "x"}).code == "INVALID_SECRET_SERVER_KEY"
 
 
-def test_a_browser_gets_a_key_set_to_read(local: LocalStackAuth) -> None:
+def test_browsers_get_an_indented_key_set(local: LocalStackAuth) -> None:
     got = ask(local, JWKS, {"accept": "text/html"})
     assert got.body.decode() == json.dumps(local.issuer.key_set(PROJECT), indent=2)
 
@@ -310,7 +310,7 @@ def test_other_methods_are_not_allowed(local: LocalStackAuth, target: str, metho
     assert got.headers == {"access-control-allow-origin": "*", "content-length": "0"}
 
 
-def test_options_are_answered_whatever_the_address(local: LocalStackAuth) -> None:
+def test_preflight_is_answered_on_every_path(local: LocalStackAuth) -> None:
     for target in (ME, "/nowhere"):
         got = ask(local, target, method="OPTIONS")
         assert (got.status, got.body) == (200, b"")
@@ -318,13 +318,13 @@ def test_options_are_answered_whatever_the_address(local: LocalStackAuth) -> Non
 
 
 @pytest.mark.parametrize(("target", "location"), [(JWKS + "/", JWKS), (ME + "//?x=1", ME + "?x=1")])
-def test_a_slash_at_the_end_is_sent_elsewhere(local: LocalStackAuth, target: str, location: str) -> None:
+def test_trailing_slash_is_redirected(local: LocalStackAuth, target: str, location: str) -> None:
     got = ask(local, target)
     assert (got.status, got.headers["location"], got.body.decode()) == (308, location, location)
 
 
 @pytest.mark.parametrize("target", ["/", "/api/v1/teams", "/api/v1/users", "/api/v9/users/me", f"/x{ME}"])
-def test_other_addresses_are_not_there(local: LocalStackAuth, target: str) -> None:
+def test_unknown_paths_respond_404(local: LocalStackAuth, target: str) -> None:
     got = ask(local, target, {"host": "h"})
     assert (got.status, got.code) == (404, None)
     assert got.body.decode().startswith("404 — this page does not exist in Stack Auth's API.\n\n")
@@ -345,7 +345,7 @@ def test_other_addresses_are_not_there(local: LocalStackAuth, target: str) -> No
         ("", "other"),
     ],
 )
-def test_an_address_has_a_kind(target: str, kind: str) -> None:
+def test_kind_of_a_target(target: str, kind: str) -> None:
     assert kind_of(target) == kind
 
 
@@ -439,7 +439,7 @@ def test_a_session_is_not_refreshed(local: LocalStackAuth) -> None:
     assert (got.status, got.code) == (401, "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED")
 
 
-def test_a_session_of_nobody_is_not_refreshed(local: LocalStackAuth) -> None:
+def test_session_of_a_deleted_user_is_not_refreshed(local: LocalStackAuth) -> None:
     session = local.users.start_session(USER_ID, PROJECT)
     assert refresh(local, session.refresh_token).code == "REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED"
 
@@ -449,7 +449,7 @@ def sign_out(local: LocalStackAuth, token: str | None) -> Got:
     return ask(local, SIGN_OUT, {**CLIENT, **sent}, method="DELETE")
 
 
-def test_who_signs_out_keeps_the_access_token_and_loses_the_session(local: LocalStackAuth) -> None:
+def test_sign_out_ends_the_session_but_not_the_access_token(local: LocalStackAuth) -> None:
     session = local.sign_in()
     got = sign_out(local, session.access_token)
     assert (got.status, got.body) == (200, b'{"success":true}')
@@ -458,7 +458,7 @@ def test_who_signs_out_keeps_the_access_token_and_loses_the_session(local: Local
     assert sign_out(local, session.access_token).status == 500
 
 
-def test_nobody_cannot_sign_out(local: LocalStackAuth) -> None:
+def test_sign_out_needs_a_user(local: LocalStackAuth) -> None:
     got = sign_out(local, None)
     assert (got.status, got.code) == (401, "USER_AUTHENTICATION_REQUIRED")
     session = local.sign_in(local.users.create(USER_ID))
@@ -467,7 +467,7 @@ def test_nobody_cannot_sign_out(local: LocalStackAuth) -> None:
     assert sign_out(local, local.token(refresh_token_id=None)).status == 500
 
 
-def test_without_its_database_the_server_still_judges_tokens(local: LocalStackAuth) -> None:
+def test_tokens_are_checked_without_the_database(local: LocalStackAuth) -> None:
     session = local.sign_in()
     with local.database_down():
         assert me(local, token="garbage").code == "UNPARSABLE_ACCESS_TOKEN"

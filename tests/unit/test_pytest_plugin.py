@@ -1,4 +1,4 @@
-"""The fixture, used as its users do: with an app that was built at import."""
+"""The fixture ``stackauth``, with an app that is built at import as in real test suites."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ def get(headers: dict[str, str]) -> tuple[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def newest_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no config of another test be younger than ours."""
+    """Make `CONFIG` the newest config, whatever other tests created."""
     monkeypatch.setattr("stackauth_middleware._core.config.newest_config", lambda: CONFIG)
 
 
-def test_a_user_is_signed_in(stackauth: LocalStackAuth) -> None:
+def test_signed_in_user_is_authenticated(stackauth: LocalStackAuth) -> None:
     assert get(stackauth.headers()) == ("200 OK", b"jane@example.com")
     assert get(stackauth.headers(sub=USER_ID, email="ann@example.com")) == ("200 OK", b"ann@example.com")
     assert get({})[0] == "401 Unauthorized"
 
 
-def test_a_token_is_for_the_config_made_last(stackauth: LocalStackAuth) -> None:
+def test_token_is_for_the_newest_config(stackauth: LocalStackAuth) -> None:
     claims = claims_of(stackauth.token())
     assert claims["aud"] == PROJECT
     assert claims["iss"] == f"https://auth.example.com/api/v1/projects/{PROJECT}"
 
 
-def test_users_are_kept(stackauth: LocalStackAuth) -> None:
+def test_restricted_or_deleted_user_is_refused_after_reset(stackauth: LocalStackAuth) -> None:
     ann = stackauth.users.create(primary_email="ann@example.com")
     assert get(stackauth.headers(ann)) == ("200 OK", b"ann@example.com")
     token = stackauth.headers(ann)
@@ -80,14 +80,14 @@ def test_users_are_kept(stackauth: LocalStackAuth) -> None:
     assert get(token)[0] == "401 Unauthorized"
 
 
-def test_nothing_is_left_of_the_test_before(stackauth: LocalStackAuth) -> None:
+def test_each_test_starts_with_an_empty_stack_auth(stackauth: LocalStackAuth) -> None:
     assert len(stackauth.users) == 0
     assert stackauth.requests.count() == 0
     assert get(stackauth.headers())[0] == "200 OK"
     assert stackauth.requests.count("jwks") == 1
 
 
-def test_the_keys_rotate(stackauth: LocalStackAuth) -> None:
+def test_rotation_invalidates_old_tokens(stackauth: LocalStackAuth) -> None:
     old = stackauth.headers()
     assert get(old)[0] == "200 OK"
     stackauth.rotate()
@@ -95,20 +95,20 @@ def test_the_keys_rotate(stackauth: LocalStackAuth) -> None:
     assert get(old)[0] == "401 Unauthorized"
 
 
-def test_it_goes_down_and_comes_back(stackauth: LocalStackAuth) -> None:
+def test_down_responds_503_until_the_context_ends(stackauth: LocalStackAuth) -> None:
     headers = stackauth.headers()
     with stackauth.down(cold=True):
         assert get(headers)[0] == "503 Service Unavailable"
     assert get(headers)[0] == "200 OK"
 
 
-def test_it_throttles(stackauth: LocalStackAuth) -> None:
+def test_throttle_responds_503_until_the_context_ends(stackauth: LocalStackAuth) -> None:
     with stackauth.throttle(7):
         assert get(stackauth.headers())[0] == "503 Service Unavailable"
     assert get(stackauth.headers())[0] == "200 OK"
 
 
-def test_every_verifier_is_answered_whatever_its_project(stackauth: LocalStackAuth) -> None:
+def test_verifiers_of_all_projects_are_answered(stackauth: LocalStackAuth) -> None:
     verifier = Verifier(project_id=OTHER_PROJECT)
     assert verifier.verify(stackauth.token(project_id=OTHER_PROJECT, issuer_url="https://api.hexclave.com"))
     with pytest.raises(RefusedError) as caught:
@@ -116,17 +116,17 @@ def test_every_verifier_is_answered_whatever_its_project(stackauth: LocalStackAu
     assert caught.value.code is ErrorCode.INVALID_TOKEN
 
 
-def test_without_the_fixture_the_network_is_there() -> None:
+def test_no_transport_override_without_the_fixture() -> None:
     assert network.transport_override is None
 
 
-def test_with_the_fixture_it_is_not(stackauth: LocalStackAuth) -> None:
+def test_fixture_sets_the_transport_override(stackauth: LocalStackAuth) -> None:
     assert network.transport_override is not None
     with stackauth.down(), pytest.raises(AuthServerError):
         Verifier(project_id=PROJECT).verify(stackauth.token(issuer_url="https://api.stack-auth.com"))
 
 
-def test_the_plugin_is_found_by_pytest(request: pytest.FixtureRequest) -> None:
+def test_plugin_is_registered_with_pytest(request: pytest.FixtureRequest) -> None:
     (found,) = entry_points(group="pytest11", name="stackauth")
-    assert found.value == "stackauth_middleware.testing.plugin"
+    assert found.value == "stackauth_middleware._pytest_plugin"
     assert request.config.pluginmanager.has_plugin("stackauth")

@@ -1,33 +1,33 @@
-"""The faces of the local Stack Auth: an ASGI app, a WSGI app, and the stand-in for the network."""
+"""The local Stack Auth as an ASGI app, as a WSGI app, and as a transport override."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from http.client import responses
+from http.client import responses as reason_phrases
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from .._core.upstream import Call, NoReply, NoReplyKind, Reply
-from ._answers import Answer, bare_answer
+from ._responses import Response, bare_response
 
 
-class Outcome(NamedTuple):
-    """What becomes of a request: its answer, or None for none at all, and how many seconds that takes."""
+class DelayedResponse(NamedTuple):
+    """How a request ends: with a response, or None for a refused connection, after so many seconds."""
 
     seconds: float
-    answer: Answer | None
+    response: Response | None
 
 
-Ask: TypeAlias = "Callable[[str, str, dict[str, str], bytes], Outcome]"
-"""What is behind every face: of a method, target, headers and body."""
+Handler: TypeAlias = "Callable[[str, str, dict[str, str], bytes], DelayedResponse]"
+"""Handles a method, target, headers and body."""
 
 
-class AsgiFace:
-    """An ASGI 3 app. While Stack Auth is down it answers 502, since an app cannot refuse a connection."""
+class AsgiApp:
+    """An ASGI 3 app. It responds 502 while Stack Auth is down, since an app cannot refuse a connection."""
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, handler: Handler) -> None:
+        self._handle = handler
 
     async def __call__(
         self,
@@ -56,12 +56,12 @@ class AsgiFace:
         if scope["query_string"]:
             target = target.partition(b"?")[0] + b"?" + scope["query_string"]
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        outcome = self._ask(scope["method"], target.decode("latin-1"), headers, body)
-        await anyio.sleep(outcome.seconds)
-        answer = outcome.answer or _bad_gateway()
-        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-        await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
-        await send({"type": "http.response.body", "body": answer.body})
+        result = self._handle(scope["method"], target.decode("latin-1"), headers, body)
+        await anyio.sleep(result.seconds)
+        response = result.response or _bad_gateway()
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+        await send({"type": "http.response.start", "status": response.status, "headers": pairs})
+        await send({"type": "http.response.body", "body": response.body})
 
 
 async def _lifespan(receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
@@ -72,11 +72,11 @@ async def _lifespan(receive: Callable[[], Awaitable[Any]], send: Callable[[Any],
             return
 
 
-class WsgiFace:
-    """A WSGI app. While Stack Auth is down it answers 502, since an app cannot refuse a connection."""
+class WsgiApp:
+    """A WSGI app. It responds 502 while Stack Auth is down, since an app cannot refuse a connection."""
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, handler: Handler) -> None:
+        self._handle = handler
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         target = quote(environ.get("PATH_INFO", ""), encoding="latin-1")
@@ -88,51 +88,51 @@ class WsgiFace:
         headers["content-type"] = environ.get("CONTENT_TYPE") or ""
         length = environ.get("CONTENT_LENGTH")
         body = environ["wsgi.input"].read(int(length)) if length else b""
-        outcome = self._ask(environ["REQUEST_METHOD"], target, headers, body)
-        time.sleep(outcome.seconds)
-        answer = outcome.answer or _bad_gateway()
-        start_response(f"{answer.status} {responses.get(answer.status, '')}", list(answer.headers))
-        return [answer.body]
+        result = self._handle(environ["REQUEST_METHOD"], target, headers, body)
+        time.sleep(result.seconds)
+        response = result.response or _bad_gateway()
+        start_response(f"{response.status} {reason_phrases.get(response.status, '')}", list(response.headers))
+        return [response.body]
 
 
-class InProcess:
-    """The stand-in for the network: every address leads here, whatever its host."""
+class TransportOverride:
+    """A transport override: sends the calls for every host to the local Stack Auth."""
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, handler: Handler) -> None:
+        self._handle = handler
 
     def send(self, call: Call, seconds: float) -> Reply | NoReply:
-        """Answer `call` within `seconds`, or say that there was no answer. Sleeps for a delay."""
-        outcome = self._outcome(call)
-        time.sleep(min(outcome.seconds, seconds))
-        return _reply(outcome, call, seconds)
+        """Return the reply to `call`, or why there is none within `seconds`. A delay blocks the thread."""
+        result = self._result(call)
+        time.sleep(min(result.seconds, seconds))
+        return _reply(result, call, seconds)
 
     async def asend(self, call: Call, seconds: float) -> Reply | NoReply:
-        """Do as `send` does, without blocking the event loop."""
+        """Same as `send`, but async."""
         import anyio
 
-        outcome = self._outcome(call)
-        await anyio.sleep(min(outcome.seconds, seconds))
-        return _reply(outcome, call, seconds)
+        result = self._result(call)
+        await anyio.sleep(min(result.seconds, seconds))
+        return _reply(result, call, seconds)
 
-    def _outcome(self, call: Call) -> Outcome:
-        """Ask, less the path of a base URL that has one."""
+    def _result(self, call: Call) -> DelayedResponse:
+        """Handle `call`. The path of a base URL before ``/api/`` is removed."""
         parts = urlsplit(call.url)
         path = parts.path[max(parts.path.find("/api/"), 0) :]
         target = path + (f"?{parts.query}" if parts.query else "")
         headers = {name.lower(): value for name, value in call.headers.items()}
-        return self._ask(call.method, target, {"host": parts.netloc, **headers}, call.body)
+        return self._handle(call.method, target, {"host": parts.netloc, **headers}, call.body)
 
 
-def _reply(outcome: Outcome, call: Call, seconds: float) -> Reply | NoReply:
-    if outcome.seconds > seconds:
+def _reply(result: DelayedResponse, call: Call, seconds: float) -> Reply | NoReply:
+    if result.seconds > seconds:
         return NoReply(NoReplyKind.TIMED_OUT, f"timeout after {seconds:.3g} s while waiting for the answer")
-    if outcome.answer is None:
+    if result.response is None:
         return NoReply(NoReplyKind.UNSENT, "connection refused")
-    if len(outcome.answer.body) > call.max_bytes:
+    if len(result.response.body) > call.max_bytes:
         return NoReply(NoReplyKind.TOO_LARGE, f"the answer was over its limit of {call.max_bytes} bytes")
-    return Reply(outcome.answer.status, dict(outcome.answer.headers), outcome.answer.body)
+    return Reply(result.response.status, dict(result.response.headers), result.response.body)
 
 
-def _bad_gateway() -> Answer:
-    return bare_answer(502, ("content-type", "text/plain; charset=utf-8"), body=b"The local Stack Auth is down.")
+def _bad_gateway() -> Response:
+    return bare_response(502, ("content-type", "text/plain; charset=utf-8"), body=b"The local Stack Auth is down.")

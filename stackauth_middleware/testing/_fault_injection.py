@@ -1,4 +1,4 @@
-"""Every way in which the local Stack Auth can be made to fail, as context managers."""
+"""Context managers that make the local Stack Auth fail."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from .._core import cache
 from ._faults import Fault, Faults, Kind, failed, throttled
 
 
-class Breakable:
-    """Something that breaks down on request. Its faults nest.
+class FaultInjection:
+    """Base class with context managers that inject faults. They nest.
 
-    On the way out of each the verifiers of this process forget the failure, with all else that they
-    hold, unless ``forget=False`` leaves them to find out as they would in production.
+    At the end of each, all caches of the verifiers of this process are reset, so that the failure has no effect
+    on what follows. With ``reset=False`` they recover as in production.
     """
 
     def __init__(self) -> None:
         self._faults = Faults()
 
     def reset(self) -> None:
-        """Have the verifiers of this process forget keys, tokens, profiles and failures."""
+        """Reset the caches of all verifiers of this process: keys, tokens, profiles and failures."""
         cache.reset_all()
 
     @contextmanager
     def down(self, *, cold: bool = False, only: Kind | None = None, reset: bool = True) -> Iterator[None]:
-        """Refuse connections for the length of the context. Served over HTTP, answer 502.
+        """Refuse connections. If served over HTTP, respond 502 instead.
 
         Args:
-            cold: have verifiers forget their keys first, as if they had just started.
-            only: the kind of requests that suffer.
-            forget: have verifiers forget the failure on the way out.
+            cold: reset the caches first, as if the process had just started.
+            only: the kind of requests that fail; None for all.
+            reset: whether to reset the caches at the end.
         """
         if cold:
             self.reset()
@@ -39,7 +39,7 @@ class Breakable:
 
     @contextmanager
     def delay(self, seconds: float, *, only: Kind | None = None, reset: bool = True) -> Iterator[None]:
-        """Answer later by `seconds`; delays add up. `only` and `forget` as for `down`."""
+        """Delay responses by `seconds`; delays add up. `only` and `reset` are those of `down`."""
         with self._during(Fault(only=only, seconds=seconds), reset=reset):
             yield
 
@@ -47,26 +47,26 @@ class Breakable:
     def throttle(
         self, retry_after: float | str | None = None, *, only: Kind | None = None, reset: bool = True
     ) -> Iterator[None]:
-        """Answer 429.
+        """Respond 429.
 
         Args:
-            retry_after: seconds, or the very text, of ``Retry-After``; None for no such header.
+            retry_after: ``Retry-After``, in seconds or as text; None for no such header.
             only: as for `down`.
-            forget: as for `down`.
+            reset: as for `down`.
         """
-        told = None if retry_after is None else str(retry_after)
-        with self._during(Fault(only=only, answer=throttled(told)), reset=reset):
+        value = None if retry_after is None else str(retry_after)
+        with self._during(Fault(only=only, response=throttled(value)), reset=reset):
             yield
 
     @contextmanager
     def fail(self, status: int = 500, *, only: Kind | None = None, reset: bool = True) -> Iterator[None]:
-        """Answer `status` to everything, a 500 in the server's own words. `only` and `forget` as for `down`."""
-        with self._during(Fault(only=only, answer=failed(status)), reset=reset):
+        """Respond with `status`; a 500 has the body of the real server. `only` and `reset` are those of `down`."""
+        with self._during(Fault(only=only, response=failed(status)), reset=reset):
             yield
 
     @contextmanager
     def database_down(self, *, reset: bool = True) -> Iterator[None]:
-        """Answer as the server does without its database: a bad token gets its 401, all else a 500."""
+        """Respond as the server does without its database: 401 to an invalid token, 500 to all else."""
         with self._during(Fault(database_down=True), reset=reset):
             yield
 

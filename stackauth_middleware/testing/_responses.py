@@ -1,7 +1,7 @@
-"""How the real server words and wraps its answers (contract.md section 3; recorded).
+"""Responses as the real server sends them (docs/stack-auth.md section 6; recorded).
 
-A known error is JSON, indented by two, with its code in a header as well; any other is plain text.
-Headers go out under both brands.
+A known error is JSON, indented by two spaces, with its code in a header too; any other error is plain text.
+Headers are sent under both brands.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ CORS = ("access-control-allow-origin", "*")
 NO_STORE = "no-store, max-age=0"
 
 
-class Answer(NamedTuple):
-    """A whole response. Header names in lower case."""
+class Response(NamedTuple):
+    """A response. Header names are in lower case."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -144,12 +144,12 @@ class Answer(NamedTuple):
 
 
 class KnownError(Exception):
-    """A refusal that has a code.
+    """An error with a code.
 
     Args:
-        code: one of Stack Auth's.
-        details: the member ``details``, if it has one; the message is filled in from it, and from `values`.
-        values: what else the message holds.
+        code: an error code of Stack Auth.
+        details: the member ``details``; None to leave it out. The message is formatted with it and `values`.
+        values: more values for the message.
     """
 
     def __init__(self, code: str, details: Mapping[str, Any] | None = None, **values: object) -> None:
@@ -161,7 +161,7 @@ class KnownError(Exception):
 
 
 class PlainError(Exception):
-    """A failure without a code: a status and a text."""
+    """An error without a code: a status and a text."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status
@@ -170,46 +170,46 @@ class PlainError(Exception):
 
 
 def server_fault() -> PlainError:
-    """Return what a fault inside the server looks like from outside, in production."""
+    """Return the error that clients see when the server fails in production."""
     return PlainError(
         500,
         "Something went wrong. Please make sure the data you entered is correct.\n\nRequest ID: " + opaque(16),
     )
 
 
-def json_answer(members: Mapping[str, Any], *, pretty: bool, cache_control: str = NO_STORE) -> Answer:
+def json_response(members: Mapping[str, Any], *, pretty: bool, cache_control: str = NO_STORE) -> Response:
     """Return a 200 with a JSON body."""
     layout: dict[str, Any] = {"indent": 2} if pretty else {"separators": (",", ":")}
-    return _answer(
+    return _response(
         200, "application/json; charset=utf-8", json.dumps(members, ensure_ascii=False, **layout), cache_control
     )
 
 
-def error_answer(error: KnownError | PlainError) -> Answer:
-    """Return the answer that tells of `error`."""
+def error_response(error: KnownError | PlainError) -> Response:
+    """Return the response for `error`."""
     if isinstance(error, PlainError):
-        return _answer(error.status, "text/plain; charset=utf-8", error.text)
+        return _response(error.status, "text/plain; charset=utf-8", error.text)
     members: dict[str, Any] = {"code": error.code}
     if error.details is not None:
         members["details"] = error.details
     members["error"] = error.message
     text = json.dumps(members, ensure_ascii=False, indent=2)
-    return _answer(error.status, "application/json; charset=utf-8", text, **{"known-error": error.code})
+    return _response(error.status, "application/json; charset=utf-8", text, **{"known-error": error.code})
 
 
-def bare_answer(status: int, *headers: tuple[str, str], body: bytes = b"") -> Answer:
-    """Return what comes from in front of the server, without its headers: a 405, 429, 308 or preflight."""
-    return Answer(status, (*headers, ("content-length", str(len(body)))), body)
+def bare_response(status: int, *headers: tuple[str, str], body: bytes = b"") -> Response:
+    """Return a response from in front of the server, without its usual headers: 405, 429, 308 or a preflight."""
+    return Response(status, (*headers, ("content-length", str(len(body)))), body)
 
 
-def with_status_hidden(answer: Answer) -> Answer:
-    """Return a refusal as a 200 that names its true status; anything else as it is."""
-    if not 400 <= answer.status < 500:
-        return answer
-    return Answer(200, (*answer.headers, *_branded("actual-status", str(answer.status))), answer.body)
+def with_status_hidden(response: Response) -> Response:
+    """Return a 4xx response as a 200 that has the actual status in a header; any other response unchanged."""
+    if not 400 <= response.status < 500:
+        return response
+    return Response(200, (*response.headers, *_branded("actual-status", str(response.status))), response.body)
 
 
-def _answer(status: int, content_type: str, text: str, cache_control: str = NO_STORE, **told: str) -> Answer:
+def _response(status: int, content_type: str, text: str, cache_control: str = NO_STORE, **branded: str) -> Response:
     body = text.encode("utf-8", "replace")
     headers = [
         CORS,
@@ -219,9 +219,9 @@ def _answer(status: int, content_type: str, text: str, cache_control: str = NO_S
         ("content-length", str(len(body))),
         *_branded("request-id", opaque(16)),
     ]
-    for name, value in told.items():
+    for name, value in branded.items():
         headers += _branded(name, value)
-    return Answer(status, tuple(headers), body)
+    return Response(status, tuple(headers), body)
 
 
 def _branded(name: str, value: str) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from stackauth_middleware.testing._answers import (
+from stackauth_middleware.testing._responses import (
     KnownError,
     PlainError,
-    bare_answer,
-    error_answer,
-    json_answer,
+    bare_response,
+    error_response,
+    json_response,
     server_fault,
     with_status_hidden,
 )
@@ -18,7 +18,7 @@ from stackauth_middleware.testing._answers import (
 
 def test_a_known_error_is_indented_json_under_both_brands() -> None:
     error = KnownError("RESTRICTED_USER_NOT_ALLOWED", {"restricted_reason": {"type": "anonymous"}}, reason="anonymous")
-    answer = error_answer(error)
+    answer = error_response(error)
     assert answer.status == 403
     assert answer.body.decode() == (
         '{\n  "code": "RESTRICTED_USER_NOT_ALLOWED",\n  "details": {\n    "restricted_reason": {\n'
@@ -40,20 +40,20 @@ def test_a_known_error_is_indented_json_under_both_brands() -> None:
 def test_an_error_without_details_has_no_such_member() -> None:
     error = KnownError("UNPARSABLE_ACCESS_TOKEN")
     assert str(error) == "UNPARSABLE_ACCESS_TOKEN"
-    assert json.loads(error_answer(error).body) == {
+    assert json.loads(error_response(error).body) == {
         "code": "UNPARSABLE_ACCESS_TOKEN",
         "error": "Access token is not parsable.",
     }
 
 
-def test_what_a_client_sends_is_not_taken_for_a_template() -> None:
+def test_braces_in_details_are_not_formatted() -> None:
     error = KnownError("INVALID_ACCESS_TYPE", access_type="{access_type} {0}")
     assert "but was '{access_type} {0}'" in error.message
 
 
 def test_a_plain_error_is_text_without_a_code() -> None:
     error = PlainError(404, "Project not found")
-    answer = error_answer(error)
+    answer = error_response(error)
     headers = dict(answer.headers)
     assert str(error) == "Project not found"
     assert (answer.status, answer.body) == (404, b"Project not found")
@@ -61,7 +61,7 @@ def test_a_plain_error_is_text_without_a_code() -> None:
     assert not [name for name in headers if name.endswith("known-error")]
 
 
-def test_a_fault_of_the_server_names_the_request_alone() -> None:
+def test_server_fault_names_only_the_request_id() -> None:
     error = server_fault()
     assert error.status == 500
     assert re.fullmatch(
@@ -70,29 +70,29 @@ def test_a_fault_of_the_server_names_the_request_alone() -> None:
     )
 
 
-def test_json_goes_out_dense_or_pretty() -> None:
+def test_json_is_compact_or_indented() -> None:
     members = {"name": "Ünï", "list": [1]}
-    dense = json_answer(members, pretty=False)
+    dense = json_response(members, pretty=False)
     assert (dense.status, dense.body.decode()) == (200, '{"name":"Ünï","list":[1]}')
     assert dict(dense.headers)["cache-control"] == "no-store, max-age=0"
-    pretty = json_answer(members, pretty=True, cache_control="public, max-age=3600")
+    pretty = json_response(members, pretty=True, cache_control="public, max-age=3600")
     assert pretty.body.decode() == '{\n  "name": "Ünï",\n  "list": [\n    1\n  ]\n}'
     assert dict(pretty.headers)["cache-control"] == "public, max-age=3600"
 
 
-def test_a_lone_surrogate_breaks_no_answer() -> None:
-    assert json_answer({"name": "\ud800"}, pretty=False).body == b'{"name":"?"}'
+def test_lone_surrogate_can_be_sent() -> None:
+    assert json_response({"name": "\ud800"}, pretty=False).body == b'{"name":"?"}'
 
 
-def test_a_bare_answer_has_only_the_headers_that_it_is_given() -> None:
-    assert bare_answer(405, ("a", "b"), body=b"xy") == (405, (("a", "b"), ("content-length", "2")), b"xy")
+def test_bare_response_adds_only_content_length() -> None:
+    assert bare_response(405, ("a", "b"), body=b"xy") == (405, (("a", "b"), ("content-length", "2")), b"xy")
 
 
 @pytest.mark.parametrize(
     ("status", "shown", "actual"), [(400, 200, "400"), (499, 200, "499"), (500, 500, None), (200, 200, None)]
 )
-def test_the_status_of_a_refusal_alone_is_hidden(status: int, shown: int, actual: str | None) -> None:
-    answer = with_status_hidden(bare_answer(status))
+def test_only_4xx_statuses_are_hidden(status: int, shown: int, actual: str | None) -> None:
+    answer = with_status_hidden(bare_response(status))
     headers = dict(answer.headers)
     assert answer.status == shown
     assert headers.get("x-stack-actual-status") == headers.get("x-hexclave-actual-status") == actual
