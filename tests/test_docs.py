@@ -21,6 +21,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -34,6 +35,10 @@ import pytest
 from stackauth_middleware import StackAuthWSGIMiddleware, User
 from stackauth_middleware._core import cors, rate_limited_log
 from stackauth_middleware._core.origins import Origins
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import pyramid.config  # noqa: F401  (it imports modules that are deprecated)
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -102,26 +107,26 @@ def test_a_block_without_a_marker_is_seen() -> None:
     assert found == [("", "", "1\n"), ("run", "", "2\n"), ("app", "a", "3\n")]
 
 
-def asked(app: Any, headers: dict[str, str]) -> tuple[int, Any]:
-    """Return status and body of ``GET /me``, sent to an ASGI or WSGI app."""
-    is_asgi = len(inspect.signature(inspect.unwrap(type(app).__call__)).parameters) == 4
-    return asyncio.run(_asked_asgi(app, headers)) if is_asgi else _asked_wsgi(app, headers)
+def asked(app: Any, *requests: dict[str, str]) -> list[tuple[int, Any]]:
+    """Return status and body of ``GET /me`` for each of the `requests` headers, sent to an ASGI or WSGI app."""
+    if len(inspect.signature(inspect.unwrap(type(app).__call__)).parameters) == 4:
+        return asyncio.run(_asked_asgi(app, *requests))
+    return [_asked_wsgi(app, headers) for headers in requests]
 
 
-async def _asked_asgi(app: Any, headers: dict[str, str]) -> tuple[int, Any]:
-    """Send the request while the app's lifespan runs, without which Sanic and BlackSheep answer nothing."""
+async def _asked_asgi(app: Any, *requests: dict[str, str]) -> list[tuple[int, Any]]:
+    """Send the requests within one lifespan, without which Sanic and BlackSheep answer nothing."""
     events: asyncio.Queue[Any] = asyncio.Queue()
     answers: asyncio.Queue[Any] = asyncio.Queue()
-    lifespan = asyncio.create_task(
-        app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, events.get, answers.put)
-    )
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    lifespan = asyncio.create_task(app(scope, events.get, answers.put))
     await events.put({"type": "lifespan.startup"})
-    assert (await asyncio.wait_for(answers.get(), timeout=30))["type"] == "lifespan.startup.complete"
+    assert await asyncio.wait_for(answers.get(), timeout=30) == {"type": "lifespan.startup.complete"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
-        response = await client.get("/me", headers=headers)
+        responses = [await client.get("/me", headers=headers) for headers in requests]
     await events.put({"type": "lifespan.shutdown"})
     await lifespan
-    return response.status_code, response.json()
+    return [(response.status_code, response.json()) for response in responses]
 
 
 def _asked_wsgi(app: Callable[..., Any], headers: dict[str, str]) -> tuple[int, Any]:
@@ -136,16 +141,15 @@ def _asked_wsgi(app: Callable[..., Any], headers: dict[str, str]) -> tuple[int, 
         getattr(body, "close", lambda: None)()
 
 
-@pytest.mark.filterwarnings("ignore:'cgi' is deprecated:DeprecationWarning")  # Pyramid's WebOb imports it
 @pytest.mark.parametrize("block", blocks("app"))
 def test_app_refuses_without_token_and_answers_with_one(
     block: Block, stackauth: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = executed(block, monkeypatch)[block.argument.partition(" in ")[0]]
-    status, body = asked(app, {})
-    assert (status, body["code"]) == (401, "missing_token")
     user_id = "22222222-2222-4222-8222-222222222222"
-    assert asked(app, stackauth.headers(sub=user_id)) == (200, {"user": user_id})
+    (status, body), answer = asked(app, {}, stackauth.headers(sub=user_id))
+    assert (status, body["code"]) == (401, "missing_token")
+    assert answer == (200, {"user": user_id})
 
 
 @pytest.mark.parametrize("block", blocks("run"))
@@ -161,7 +165,7 @@ def test_error_body_is_as_shown(block: Block, monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("a refused request reached the app")
 
     config = executed(block, monkeypatch)["auth"]
-    assert asked(StackAuthWSGIMiddleware(unreachable, config), {}) == (401, json.loads(block.argument))
+    assert asked(StackAuthWSGIMiddleware(unreachable, config), {}) == [(401, json.loads(block.argument))]
 
 
 def files_of(page: str) -> Iterator[tuple[str, Block]]:

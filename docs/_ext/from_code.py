@@ -44,11 +44,12 @@ LAYERS = {
     "contrib/": "one module for each framework, and what its users expect",
     "_cli/": "the command",
     "testing/": "the local Stack Auth and the pytest fixture",
-    "API": "the middlewares, the verifiers, `require_user` and the like, the adapters, the errors",
+    "API": "the middlewares, the verifiers, `require_user` and the like, the adapters",
     "_io/": "runners and HTTP clients",
     "_core/": "every decision; no I/O",
+    "errors.py": "error codes and exceptions",
 }
-"""From the outermost to the innermost. "API" is every module that is in no folder."""
+"""From the outermost to the innermost. "API" is every other module outside the folders."""
 
 
 class FromCode(SphinxDirective):
