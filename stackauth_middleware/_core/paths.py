@@ -120,10 +120,16 @@ def of_environ(script_name: str, setting: str) -> str | None:
 
 
 def _decoded(raw_path: object) -> str | None:
-    """Return the decoded path of `raw_path`, ``""`` for an incomplete escape, and None if it is not bytes."""
+    """Return the decoded path of `raw_path`, and None if it is not bytes.
+
+    ``""``, which is no path, stands for one with an incomplete escape or an encoded slash: routers that match
+    `raw_path`, as BlackSheep's does, see one segment where others see two.
+    """
     if not isinstance(raw_path, bytes):
         return None
     path = raw_path.partition(b"?")[0]
+    if b"%2f" in path.lower():
+        return ""
     if b"%" in path:  # unquote_to_bytes of urllib is slow for many escapes, and keeps incomplete ones
         try:
             path = path.replace(b"\\", rb"\\").replace(b"%", rb"\x").decode("unicode_escape").encode("latin-1")
