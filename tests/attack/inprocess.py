@@ -210,6 +210,8 @@ class Driver:
         return self.site.asgi and not self.site.name.startswith(("django", "sanic"))
 
     def _has(self, route: table.Route) -> bool:
+        if self.site.below and route.sample.startswith(self.site.below):
+            return False  # a path that repeats the root path is not plain, and has to meet every rule
         if self.site.name.startswith("pyramid-traversal"):
             return "{" not in route.template and route.kind != "mount" and "POST" not in route.methods
         return True
