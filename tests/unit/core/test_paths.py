@@ -187,6 +187,9 @@ def test_root_path_that_the_app_states_wins(
         ("/a%", b"/a%", False),
         ("/a%zz", b"/a%zz", False),
         ("/\ufffd", b"/%ff", True),  # and not plain
+        ("/a/b", b"/a/b", True),
+        ("/a/b", b"/a%2Fb", False),  # one segment for routers that match the raw path
+        ("/a/b", b"/a%2fb", False),
     ],
     ids=as_id,
 )
