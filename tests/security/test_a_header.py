@@ -70,7 +70,7 @@ WAYS: dict[str, Any] = {"verifier": by_verifier, "async": by_new_loop, "wsgi": b
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a4_not_one_question_leaves(
+def test_a4_header_urls_cause_no_connection(
     way: str, config: StackAuthConfig, only_guard: Guard, leaving: list[tuple[str, Any]]
 ) -> None:
     """Nor is a file read, for ``file:`` addresses, by the plain verifier; to any of A1 to A12 that needs no key."""
@@ -86,7 +86,7 @@ def test_a4_not_one_question_leaves(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a4_the_guard_sees_what_does_leave(
+def test_a4_connection_guard_sees_connections(
     way: str, config: StackAuthConfig, leaving: list[tuple[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The test above would be worth nothing otherwise: an honest token makes us ask for the keys."""
@@ -96,7 +96,9 @@ def test_a4_the_guard_sees_what_does_leave(
 
 
 @pytest.mark.parametrize("way", ["verifier", "wsgi", "asgi"])
-def test_a6_and_a11_memory_stays_flat(way: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+def test_a6_and_a11_hostile_headers_use_bounded_memory(
+    way: str, config: StackAuthConfig, issuer: CountingIssuer
+) -> None:
     """A bomb is never inflated and a huge part never decoded: less than 1 MiB, whatever is presented.
 
     Servers hand over no header of a megabyte; to the ASGI door it would come as octets, whose copy alone is one.
@@ -116,7 +118,7 @@ def test_a6_and_a11_memory_stays_flat(way: str, config: StackAuthConfig, issuer:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a7_a_kid_is_no_line_of_the_log(
+def test_a7_kid_cannot_inject_log_lines(
     way: str, config: StackAuthConfig, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nor any part of one: an attacker writes it."""
@@ -133,7 +135,7 @@ def test_a7_a_kid_is_no_line_of_the_log(
         assert word not in caplog.text
 
 
-def test_a9_no_other_key_is_tried(
+def test_a9_only_the_key_named_by_kid_is_tried(
     config: StackAuthConfig, issuer: CountingIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The header's kid names the one key whose check is paid for; none, and no check is."""

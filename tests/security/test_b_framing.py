@@ -72,7 +72,9 @@ def ask(way: str, config: StackAuthConfig, name: str, work: Work) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_b10_to_b12_nothing_is_decoded(way: str, config: StackAuthConfig, issuer: CountingIssuer, work: Work) -> None:
+def test_b10_to_b12_oversized_token_is_not_decoded(
+    way: str, config: StackAuthConfig, issuer: CountingIssuer, work: Work
+) -> None:
     """Too many parts, too few, five of a JWE, JSON in place of a token, parts of a megabyte: not one octet of them."""
     bounded = [
         name
@@ -117,7 +119,7 @@ def test_no_token_makes_us_decode_more_than_the_cap(
     assert judged > len(CASES) - 20
 
 
-def test_b5_both_spellings_of_a_signature_are_one_user_and_two_memories(issuer: CountingIssuer, work: Work) -> None:
+def test_b5_both_signatures_of_a_token_are_one_user_and_two_cache_entries(issuer: CountingIssuer, work: Work) -> None:
     """High-s is honest by RFC 7518. So a token has two texts, and what is remembered by text must be bounded."""
     verifier = Verifier(StackAuthConfig(project_id=PROJECT, token_cache_size=1))
     low, high = CASES["ok-sig-low-s"].token, CASES["ok-sig-high-s"].token

@@ -65,7 +65,7 @@ def test_c12_logs_and_headers_stay_one_line(
     assert [message for message in ours if not message.isprintable()] == []
 
 
-def test_c11_no_sub_gets_into_a_url_or_a_header(issuer: CountingIssuer) -> None:
+def test_c11_invalid_sub_reaches_no_url_or_header(issuer: CountingIssuer) -> None:
     """In rest mode too: one fixed address is asked, and only for a token whose sub is a user id."""
     config = StackAuthConfig(project_id=PROJECT, mode="rest", secret_server_key="ssk_" + "0" * 43)
     issuer.profile = reply({"id": USER_ID})
@@ -91,7 +91,7 @@ def code_of(verifier: Verifier, token: str) -> str:
     return caught.value.code.value
 
 
-def test_c13_expired_is_said_of_what_is_honest_in_all_else_alone(issuer: CountingIssuer) -> None:
+def test_c13_expired_token_without_other_fault_is_expired(issuer: CountingIssuer) -> None:
     """The whole matrix of key, audience, issuer and flags, expired: of the 78 false ones nothing is said."""
     verifier = Verifier(StackAuthConfig(project_id=PROJECT, allow_anonymous=True))
     said = []
@@ -121,12 +121,12 @@ def test_c13_expired_is_said_of_what_is_honest_in_all_else_alone(issuer: Countin
     ],
     ids=str,
 )
-def test_c13_expired_is_not_said_of_what_has_another_fault(changes: dict[str, Any], issuer: CountingIssuer) -> None:
+def test_c13_expired_token_with_another_fault_is_invalid(changes: dict[str, Any], issuer: CountingIssuer) -> None:
     verifier = Verifier(StackAuthConfig(project_id=PROJECT))
     assert code_of(verifier, SIGNERS[NORMAL][0].token(expired(**changes))) == "invalid_token"
 
 
-def test_c13_nothing_is_said_before_the_signature_holds(issuer: CountingIssuer) -> None:
+def test_c13_expiry_is_not_revealed_before_the_signature_holds(issuer: CountingIssuer) -> None:
     verifier = Verifier(StackAuthConfig(project_id=PROJECT))
     honest = SIGNERS[NORMAL][0].token(expired())
     assert code_of(verifier, honest) == "expired_token"

@@ -196,7 +196,7 @@ def test_doors(case: Case, door: Any, config: StackAuthConfig, issuer: CountingI
 
 
 @pytest.mark.parametrize("door", [by_wsgi, by_asgi], ids=["wsgi", "asgi"])
-def test_refusals_look_alike(door: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+def test_refusals_of_bad_tokens_are_identical(door: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
     """H9: an unknown key id, a bad signature and bad claims get the same row: nothing tells them apart."""
     chosen = {"hdr-kid-unknown", "sig-stranger", "sub-missing", "sta-branch-other"}
     outcomes = {door(config, case.token) for case in CASES if case.name in chosen}

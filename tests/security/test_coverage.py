@@ -90,7 +90,7 @@ def test_a_table_with_a_fault_is_noticed() -> None:
     assert faults("".join(lines[:at] + lines[at + 1 :])) == [missing]
     assert faults("".join([*lines[: at + 1], *lines[at:]])) == [missing]
     assert faults("".join([*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]])) == [missing]
-    renamed = TABLE.replace("::test_f7_reading_stops_at_the_cap", "::test_f7_gone")
+    renamed = TABLE.replace("::test_f7_reading_stops_at_the_size_limit", "::test_f7_gone")
     assert faults(renamed) == ["F7: there is no security/test_f_answers.py::test_f7_gone"]
     assert faults(TABLE.replace("`gevent/test_gevent.py`", "`gevent/gone.py`")) == ["H3: there is no gevent/gone.py"]
     silent = re.sub(r"^(\| G8 \|.*?\|.*?\|).*\|$", r"\1 |", TABLE, flags=re.MULTILINE)

@@ -41,7 +41,9 @@ WAYS: dict[str, Any] = {"verifier": by_verifier, "async": by_new_loop, "wsgi": b
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("anonymous", [False, True], ids=["", "allow_anonymous"])
 @pytest.mark.parametrize("restricted", [False, True], ids=["", "allow_restricted"])
-def test_d1_and_d2_who_is_let_in(restricted: bool, anonymous: bool, way: str, issuer: CountingIssuer) -> None:
+def test_d1_and_d2_user_types_are_let_in_as_the_settings_allow(
+    restricted: bool, anonymous: bool, way: str, issuer: CountingIssuer
+) -> None:
     """Leave for anonymous users implies leave for restricted ones; not the other way round."""
     config = StackAuthConfig(project_id=PROJECT, allow_restricted=restricted, allow_anonymous=anonymous)
     said = [WAYS[way](config, signed(kind, signer=SIGNERS[kind][0])) for kind in (NORMAL, RESTRICTED, ANONYMOUS)]
@@ -52,7 +54,7 @@ def test_d1_and_d2_who_is_let_in(restricted: bool, anonymous: bool, way: str, is
     ]
 
 
-def test_d3_to_d6_letting_all_kinds_in_lets_no_false_combination_in(issuer: CountingIssuer) -> None:
+def test_d3_to_d6_allowing_all_user_types_accepts_no_mixed_token(issuer: CountingIssuer) -> None:
     """Where PyJWT, told of all three audiences and issuers, takes every one of the 78."""
     config = StackAuthConfig(project_id=PROJECT, allow_restricted=True, allow_anonymous=True)
     false = [case for case in CASES.values() if case.threat in ("D3", "D4", "D5", "D6") and case.expected == "reject"]
@@ -87,7 +89,7 @@ TOKEN_SOURCES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_d7_a_secret_in_place_of_a_token_is_never_written_down(
+def test_d7_secret_in_place_of_a_token_is_never_logged_or_returned(
     name: str, config: StackAuthConfig, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They may be live. Refused everywhere, and in no log line, answer, scope or exception."""
@@ -114,7 +116,7 @@ def test_d7_a_secret_in_place_of_a_token_is_never_written_down(
     assert len(issuer.calls) <= 1, "the honest token needs its key, and nothing else was asked for"
 
 
-def test_d8_a_rotation_needs_no_restart(
+def test_d8_key_rotation_needs_no_restart(
     config: StackAuthConfig, issuer: CountingIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both published keys pass; a token under a third makes us ask once the pause is over, and passes."""
@@ -134,7 +136,7 @@ def test_d8_a_rotation_needs_no_restart(
 
 
 @pytest.mark.parametrize(("number", "axis"), [(379, "x"), (43, "y")])
-def test_d9_a_key_with_a_short_coordinate_lets_its_users_in(
+def test_d9_key_with_a_short_coordinate_verifies_tokens(
     number: int, axis: str, config: StackAuthConfig, issuer: CountingIssuer
 ) -> None:
     """Stack Auth drops leading zero octets: one key in 128 is published so."""
@@ -180,7 +182,7 @@ WRONG: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", WRONG, ids=str)
 @pytest.mark.parametrize("made", MAKERS)
-def test_d11_a_wrong_setting_raises_where_it_is_written(
+def test_d11_wrong_setting_raises_at_construction(
     made: str, settings: dict[str, Any], issuer: CountingIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not at the first request, and without a question to anybody."""

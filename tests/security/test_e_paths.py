@@ -122,7 +122,7 @@ def through_both(
 
 @settings(bounded, max_examples=250)
 @given(CONFIGS, TARGETS, METHODS, st.sampled_from(sorted(WHO)))
-def test_e8_both_doors_give_one_answer(
+def test_e8_asgi_and_wsgi_apply_the_same_policy(
     issuer: CountingIssuer, config: StackAuthConfig, target: str, method: str, who: str
 ) -> None:
     """Whatever the target, the rules, the method, the setting ``root_path``, and whoever asks."""
@@ -133,7 +133,7 @@ def test_e8_both_doors_give_one_answer(
 
 @settings(bounded, max_examples=150)
 @given(configs("/r", "scope"), TARGETS, st.sampled_from(sorted(WHO)))
-def test_e9_below_a_mount_point_both_doors_give_one_answer(
+def test_e9_asgi_and_wsgi_apply_the_same_policy_below_a_mount_point(
     issuer: CountingIssuer, config: StackAuthConfig, target: str, who: str
 ) -> None:
     """SCRIPT_NAME is told apart from PATH_INFO by the server; ASGI's path holds the root path.
@@ -150,7 +150,7 @@ def test_e9_below_a_mount_point_both_doors_give_one_answer(
 @settings(bounded, max_examples=300)
 @given(CONFIGS, TARGETS, METHODS)
 @example(StackAuthConfig(project_id=PROJECT, rules=[Rule("/admin", check=is_admin)]), "/%c0%ae/admin", "GET")
-def test_e8_the_policy_is_a_matter_of_the_decoded_path(config: StackAuthConfig, target: str, method: str) -> None:
+def test_e8_policy_depends_on_the_decoded_path(config: StackAuthConfig, target: str, method: str) -> None:
     """What either door makes of a target is one path, so one policy; HEAD falls under the policy of GET."""
     by_asgi = unquote(target) or "/"
     by_wsgi = unquote_to_bytes(target).decode("utf-8", "replace") or "/"

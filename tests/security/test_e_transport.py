@@ -90,7 +90,7 @@ def test_e1_a_repeated_header_is_refused(name: str, config: StackAuthConfig, iss
 
 
 @pytest.mark.parametrize("tail", [",", ", ", ",,", ",x", ", a.b.c"])
-def test_e2_a_comma_is_no_part_of_a_token(tail: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+def test_e2_token_with_a_comma_is_refused(tail: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
     """As WSGI servers join repeats, and as some ASGI servers do."""
     for headers in (
         [(NAME, signed() + tail)],
@@ -112,7 +112,7 @@ BAD_FIRST = {
 
 
 @pytest.mark.parametrize("bad", BAD_FIRST)
-def test_e3_no_second_carrier_is_looked_at_after_a_bad_first(
+def test_e3_later_token_source_is_not_read_after_a_bad_first(
     bad: str, config: StackAuthConfig, issuer: CountingIssuer
 ) -> None:
     headers, answer = BAD_FIRST[bad]
@@ -150,7 +150,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_e4_a_value_that_is_no_token(value: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+def test_e4_value_that_is_not_a_token_is_refused(value: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
     text, answer = VALUES[value]
     assert refused(config, [(NAME, text)]) == answer
     for around in ("\f", "\xa0", "\0", "\r\n "):
@@ -183,7 +183,7 @@ def test_e5_only_the_exact_name_counts_under_asgi(name: str, config: StackAuthCo
         assert asgi(http_scope(headers=[(odd, f"Bearer {signed()}".encode())]), config=config).code == "missing_token"
 
 
-def test_e6_an_underscore_is_the_servers_to_tell_under_wsgi(config: StackAuthConfig, issuer: CountingIssuer) -> None:
+def test_e6_wsgi_cannot_tell_underscore_from_hyphen(config: StackAuthConfig, issuer: CountingIssuer) -> None:
     """Both spellings are one environ key: it says so where it is promised, and joined they are refused."""
     assert "X_Stack_Access_Token" in (StackAuthWSGIMiddleware.__doc__ or "")
     joined = {"HTTP_X_STACK_ACCESS_TOKEN": f"{signed()},{signed()}"}
@@ -201,7 +201,7 @@ OPEN: dict[str, tuple[str, str, Headers]] = {
 
 
 @pytest.mark.parametrize("opened", OPEN)
-def test_e6_and_e7_nobody_can_be_planted(opened: str, issuer: CountingIssuer) -> None:
+def test_e6_and_e7_client_cannot_set_the_user(opened: str, issuer: CountingIssuer) -> None:
     """By no header, and by nothing that an outer layer left behind."""
     config = StackAuthConfig(
         project_id=PROJECT,
@@ -232,7 +232,7 @@ def test_e6_and_e7_nobody_can_be_planted(opened: str, issuer: CountingIssuer) ->
     assert issuer.calls == []
 
 
-def test_e7_what_was_planted_gives_way_to_who_is_there(config: StackAuthConfig, issuer: CountingIssuer) -> None:
+def test_e7_verified_user_replaces_a_planted_one(config: StackAuthConfig, issuer: CountingIssuer) -> None:
     planted: dict[str, Any] = {**PLANTED, "state": {"user": "root"}}
     assert users(both(config, [(NAME, signed())], scope=planted, environ=dict(PLANTED))) == [USER_ID, USER_ID]
     assert refused(config) == (401, "missing_token")
@@ -281,14 +281,14 @@ NOT_PUBLIC = [
 
 
 @pytest.mark.parametrize("path", NOT_PUBLIC, ids=ascii)
-def test_e8_an_exclusion_frees_its_own_path_alone(path: str, issuer: CountingIssuer) -> None:
+def test_e8_public_rule_opens_only_its_own_path(path: str, issuer: CountingIssuer) -> None:
     config = StackAuthConfig(project_id=PROJECT, rules=[Rule("/public", "public")])
     assert refused(config, path=path) == (401, "missing_token")
     assert users(both(config, path="/public")) == [None, None]
     assert issuer.calls == []
 
 
-def test_e9_a_mount_point_is_taken_off_once_and_on_a_boundary(issuer: CountingIssuer) -> None:
+def test_e9_mount_point_is_removed_once_at_a_segment_boundary(issuer: CountingIssuer) -> None:
     """ASGI's path holds it, WSGI's PATH_INFO does not. Both have to say what the setting says."""
     rules = [Rule("/public", "public")]
     config = StackAuthConfig(project_id=PROJECT, rules=rules, root_path="/r")
@@ -406,7 +406,7 @@ BODIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_e12_every_refusal_is_whole_on_both_doors(
+def test_e12_refusal_is_complete_under_asgi_and_wsgi(
     body: str, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = StackAuthConfig(project_id=PROJECT, error_body=BODIES[body])
@@ -426,7 +426,7 @@ def test_e12_every_refusal_is_whole_on_both_doors(
         assert set(seen.headers) == {"content-length", "cache-control", "content-type", "www-authenticate"}
 
 
-def test_e12_an_outage_is_no_challenge(config: StackAuthConfig, issuer: CountingIssuer) -> None:
+def test_e12_outage_is_503_without_a_challenge(config: StackAuthConfig, issuer: CountingIssuer) -> None:
     """503 with Retry-After, no WWW-Authenticate: our trouble is never the client's 401."""
     issuer.down = reply(status=500)
     seen = both(config, [(NAME, signed())], same=False)
@@ -437,9 +437,7 @@ def test_e12_an_outage_is_no_challenge(config: StackAuthConfig, issuer: Counting
 
 
 @pytest.mark.parametrize("door", ["asgi", "wsgi"])
-def test_e13_what_an_app_does_to_its_user_the_next_does_not_see(
-    door: str, config: StackAuthConfig, issuer: CountingIssuer
-) -> None:
+def test_e13_app_cannot_change_the_shared_user(door: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
     """The user of a remembered token is shared, so it must not give way anywhere."""
     tried: list[str] = []
 

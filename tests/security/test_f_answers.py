@@ -43,7 +43,7 @@ def not_a_key_set(way: Way, keys: Published, clock: Clock, conduct: Callable[[Ex
 
 @pytest.mark.parametrize("body", BODIES)
 @both_doors
-def test_f5_a_body_that_is_no_key_set(body: str, way: Way, keys: Published, clock: Clock) -> None:
+def test_f5_body_that_is_not_a_jwk_set_changes_nothing(body: str, way: Way, keys: Published, clock: Clock) -> None:
     not_a_key_set(way, keys, clock, answering(200, BODIES[body]), down(10))
 
 
@@ -52,7 +52,9 @@ STATUSES = (201, 202, 203, 206, 226, 301, 302, 303, 307, 308, 400, 401, 403, 404
 
 @pytest.mark.parametrize("status", STATUSES)
 @both_doors
-def test_f6_a_status_with_a_perfect_body(status: int, way: Way, keys: Published, clock: Clock) -> None:
+def test_f6_status_other_than_200_with_a_valid_body_is_a_failure(
+    status: int, way: Way, keys: Published, clock: Clock
+) -> None:
     """401 and 404 say that our project is wrong, which is ours to mend and no outage."""
     perfect = answering(status, document(NORMAL))
     not_a_key_set(way, keys, clock, perfect, OURS if status in (401, 404) else down(10))
@@ -60,7 +62,7 @@ def test_f6_a_status_with_a_perfect_body(status: int, way: Way, keys: Published,
 
 @pytest.mark.parametrize("status", [204, 304])
 @both_doors
-def test_f6_a_status_that_has_no_body(status: int, way: Way, keys: Published, clock: Clock) -> None:
+def test_f6_status_without_body_is_a_failure(status: int, way: Way, keys: Published, clock: Clock) -> None:
     """What follows it is no answer, neither to this call nor to the next."""
 
     def conduct(exchange: Exchange) -> None:
@@ -161,7 +163,7 @@ def pouring(octets: bytes, *head: str) -> tuple[Callable[[Exchange], None], list
 
 @pytest.mark.parametrize("framing", ["Content-Length: 26214400\r\n", "Transfer-Encoding: chunked\r\n", ""])
 @both_doors
-def test_f7_reading_stops_at_the_cap(framing: str, way: Way, keys: Published, clock: Clock) -> None:
+def test_f7_reading_stops_at_the_size_limit(framing: str, way: Way, keys: Published, clock: Clock) -> None:
     """Of 26 MB, what fits into the buffers of the system may be sent, and no more."""
     chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n" if "chunked" in framing else b" " * 65_536
     keys.conduct, sent = pouring(chunk, framing)
@@ -174,7 +176,9 @@ def test_f7_reading_stops_at_the_cap(framing: str, way: Way, keys: Published, cl
 
 @pytest.mark.parametrize("conduct", [answering(200, MANY), hostile.gzip_bomb, hostile.one_over_the_limit])
 @both_doors
-def test_f7_too_many_keys_or_a_bomb(conduct: Any, way: Way, keys: Published, clock: Clock) -> None:
+def test_f7_too_many_keys_or_a_compressed_body_is_a_failure(
+    conduct: Any, way: Way, keys: Published, clock: Clock
+) -> None:
     not_a_key_set(way, keys, clock, conduct, down(10))
 
 

@@ -22,7 +22,7 @@ OTHER = Signer(31_337, ONE.kid)
 
 @pytest.mark.parametrize("copies", [2, 20])
 @both_doors
-def test_f9_the_same_key_twice_is_one_key(copies: int, way: Way, keys: Published, clock: Clock) -> None:
+def test_f9_duplicate_key_is_one_key(copies: int, way: Way, keys: Published, clock: Clock) -> None:
     keys.publish(*[ONE.jwk(), ONE.jwk(use="sig"), ONE.jwk(alg=LEFT_OUT)] * copies)
     with keys.asker(way) as asker:
         assert asker.ask(token(signer=ONE)) == LET_IN
@@ -30,7 +30,7 @@ def test_f9_the_same_key_twice_is_one_key(copies: int, way: Way, keys: Published
 
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "the other first"])
 @both_doors
-def test_f9_an_id_of_two_keys_lets_neither_sign(order: int, way: Way, keys: Published, clock: Clock) -> None:
+def test_f9_id_of_two_conflicting_keys_verifies_nothing(order: int, way: Way, keys: Published, clock: Clock) -> None:
     """Which would be left to chance. Another key beside them is none the worse; alone they are no key set."""
     twice = [ONE.jwk(), OTHER.jwk()][::order]
     keys.publish(*twice, TWO.jwk())
@@ -58,7 +58,7 @@ BESIDE = [
 
 
 @both_doors
-def test_f10_no_odd_key_harms_the_good_one(way: Way, keys: Published, clock: Clock) -> None:
+def test_f10_unusable_key_does_not_affect_others(way: Way, keys: Published, clock: Clock) -> None:
     """Each beside it, before and behind, and all at once; also under its id."""
     odd = [*BESIDE, *UNUSABLE.values(), *OFF.values()]
     under_its_id = [{**each, "kid": ONE.kid} for each in BESIDE if isinstance(each, dict) and "kty" in each]
@@ -70,7 +70,7 @@ def test_f10_no_odd_key_harms_the_good_one(way: Way, keys: Published, clock: Clo
 
 
 @pytest.mark.parametrize("name", [*UNUSABLE, *OFF, *(f"beside {at}" for at in range(len(BESIDE)))])
-def test_f11_an_unusable_key_alone_is_no_key_set(name: str, keys: Published, clock: Clock) -> None:
+def test_f11_document_without_usable_key_is_a_failure(name: str, keys: Published, clock: Clock) -> None:
     """Nobody is let in by it, nobody is refused for it, and nothing is raised on the way."""
     jwk = BESIDE[int(name.split()[1])] if name.startswith("beside") else {**UNUSABLE, **OFF}[name]
     keys.publish(jwk)
@@ -84,7 +84,7 @@ def test_f11_an_unusable_key_alone_is_no_key_set(name: str, keys: Published, clo
 
 @pytest.mark.parametrize("alone", [True, False])
 @every_way
-def test_f12_a_private_key_that_is_published_is_not_used_nor_written_down(
+def test_f12_published_private_key_is_neither_used_nor_logged(
     alone: bool, way: Way, keys: Published, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever read it can sign; what is logged of it says nothing of the key."""
@@ -102,7 +102,7 @@ def test_f12_a_private_key_that_is_published_is_not_used_nor_written_down(
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0, 400 * 86_400.0])
 @every_way
-def test_f13_a_jump_of_the_wall_clock_ages_no_key(jump: float, way: Way, keys: Published, clock: Clock) -> None:
+def test_f13_jump_of_the_wall_clock_ages_no_key(jump: float, way: Way, keys: Published, clock: Clock) -> None:
     """Keys age by the clock that cannot jump, tokens expire by the one that can."""
     lasting = {"exp": WALL + 500 * 86_400}
     short, long = token(), token(**lasting)
@@ -121,7 +121,7 @@ def test_f13_a_jump_of_the_wall_clock_ages_no_key(jump: float, way: Way, keys: P
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
 @both_doors
-def test_f13_a_jump_of_the_wall_clock_ends_no_pause(jump: float, way: Way, keys: Published, clock: Clock) -> None:
+def test_f13_jump_of_the_wall_clock_ends_no_cool_down(jump: float, way: Way, keys: Published, clock: Clock) -> None:
     keys.conduct = lambda exchange: exchange.reply(b"", 503)
     with keys.asker(way) as asker:
         assert asker.ask(token()) == down(10)
@@ -131,7 +131,7 @@ def test_f13_a_jump_of_the_wall_clock_ends_no_pause(jump: float, way: Way, keys:
 
 
 @every_way
-def test_f14_nothing_of_the_environment_moves_a_call(
+def test_f14_environment_does_not_redirect_calls(
     way: Way, keys: Published, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No proxy, no netrc, and none of the other variables of HTTP clients."""
@@ -159,7 +159,7 @@ def test_f14_nothing_of_the_environment_moves_a_call(
 
 
 @both_doors
-def test_f14_only_the_named_authorities_are_believed(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_f14_only_the_named_authorities_are_trusted(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown one is an outage: no request is sent, and nobody is blamed."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)

@@ -47,7 +47,7 @@ def patient(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 
 @every_way
-def test_f1_three_hundred_unknown_kids_are_one_call_in_ten_seconds(way: Way, keys: Published, clock: Clock) -> None:
+def test_f1_three_hundred_unknown_kids_cause_one_fetch_in_ten_seconds(way: Way, keys: Published, clock: Clock) -> None:
     with keys.asker(way) as asker:
         assert asker.ask(token()) == LET_IN
         assert [asker.ask(junk(at)) for at in range(30)] == [INVALID] * 30
@@ -64,7 +64,7 @@ def test_f1_three_hundred_unknown_kids_are_one_call_in_ten_seconds(way: Way, key
 
 
 @both_doors
-def test_f1_a_flood_of_all_kinds_is_a_call_for_each_document(way: Way, keys: Published, clock: Clock) -> None:
+def test_f1_flood_of_all_user_types_fetches_each_document_once(way: Way, keys: Published, clock: Clock) -> None:
     """One for normal users, two for each of the others, whom nobody has to be let in for."""
     kinds = {kind: {name: claims(kind)[name] for name in ("aud", "iss")} for kind in (NORMAL, RESTRICTED, ANONYMOUS)}
     with keys.asker(way) as asker:
@@ -78,7 +78,7 @@ def test_f1_a_flood_of_all_kinds_is_a_call_for_each_document(way: Way, keys: Pub
 
 
 @both_doors
-def test_f1_who_has_a_held_key_does_not_wait_for_the_flood(
+def test_f1_users_with_cached_keys_do_not_wait_during_a_flood(
     way: Way, keys: Published, clock: Clock, patient: None
 ) -> None:
     """The answer to the flood comes only when the honest have been served.
@@ -113,7 +113,7 @@ def test_f1_who_has_a_held_key_does_not_wait_for_the_flood(
 
 @troubles
 @every_way
-def test_f2_a_flood_in_an_outage_is_one_look_in_ten_seconds(
+def test_f2_flood_in_an_outage_causes_one_fetch_in_ten_seconds(
     trouble: str, way: Way, keys: Published, clock: Clock, looks: Attempts, patient: None
 ) -> None:
     """And 503, not 401: a newly rotated key would look the same. The held keys go on serving."""
@@ -135,7 +135,7 @@ def test_f2_a_flood_in_an_outage_is_one_look_in_ten_seconds(
 
 @troubles
 @both_doors
-def test_f2_a_stale_set_in_an_outage_is_one_look_in_ten_seconds(
+def test_f2_stale_key_set_in_an_outage_causes_one_fetch_in_ten_seconds(
     trouble: str, way: Way, keys: Published, clock: Clock, looks: Attempts, patient: None
 ) -> None:
     """Where PyJWKClient asks for every token, and refuses them all."""
@@ -156,7 +156,7 @@ def test_f2_a_stale_set_in_an_outage_is_one_look_in_ten_seconds(
 
 @troubles
 @every_way
-def test_f3_down_at_the_start_and_back_without_a_restart(
+def test_f3_outage_at_the_start_is_503_until_keys_are_fetched(
     trouble: str, way: Way, keys: Published, clock: Clock, looks: Attempts
 ) -> None:
     keys.conduct, _ = TROUBLES[trouble]
@@ -173,7 +173,7 @@ def test_f3_down_at_the_start_and_back_without_a_restart(
 
 
 @every_way
-def test_f3_the_first_who_comes_ten_seconds_later_finds_the_keys(way: Way, keys: Published, clock: Clock) -> None:
+def test_f3_first_request_after_ten_seconds_fetches_the_keys(way: Way, keys: Published, clock: Clock) -> None:
     keys.conduct = answering(503)
     with keys.asker(way) as asker:
         assert asker.ask(token()) == down(10)
@@ -185,14 +185,14 @@ def test_f3_the_first_who_comes_ten_seconds_later_finds_the_keys(way: Way, keys:
 
 
 @every_way
-def test_f3_nobody_listens(way: Way, network: None, clock: Clock) -> None:
+def test_f3_refused_connection_is_503(way: Way, network: None, clock: Clock) -> None:
     with Asker(way, config_for(f"http://127.0.0.1:{closed_port()}")) as asker:
         assert [asker.ask(token()) for _ in range(3)] == [down(10)] * 3
         assert asker.passed == 0
 
 
 @both_doors
-def test_f4_stale_keys_serve_for_a_day_and_then_nobody_knows(way: Way, keys: Published, clock: Clock) -> None:
+def test_f4_stale_keys_are_used_for_a_day_and_then_503(way: Way, keys: Published, clock: Clock) -> None:
     seen = token(**LASTING)
     with keys.asker(way) as asker:
         assert asker.ask(seen) == LET_IN
@@ -210,7 +210,7 @@ def test_f4_stale_keys_serve_for_a_day_and_then_nobody_knows(way: Way, keys: Pub
 
 
 @both_doors
-def test_f4_a_withdrawn_key_dies_at_the_next_refresh(way: Way, keys: Published, clock: Clock) -> None:
+def test_f4_withdrawn_key_is_rejected_after_the_next_refresh(way: Way, keys: Published, clock: Clock) -> None:
     """For remembered tokens too. Under ASGI the request that brings the news has passed before."""
     seen, late = token(**LASTING), token(name="late", **LASTING)
     with keys.asker(way) as asker:

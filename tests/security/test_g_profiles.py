@@ -78,7 +78,7 @@ def test_g1_a_hidden_status_only_ever_lowers(
 
 
 @both_doors
-def test_g1_of_two_hidden_statuses_the_worse_counts(door: Kind, up: Upstream) -> None:
+def test_g1_worse_of_two_hidden_statuses_counts(door: Kind, up: Upstream) -> None:
     worse = {"X-Stack-Actual-Status": "200", "X-Hexclave-Actual-Status": "401"}
     up.me = lambda exchange: exchange.reply(perfect(up, exchange), 200, **worse)
     assert ask_once(door, up) == down(1)
@@ -104,7 +104,7 @@ CODES: dict[str, tuple[int, Said]] = {
 @pytest.mark.parametrize(("mode", "hidden"), [("rest", False), ("rest", True), ("rule", False)])
 @pytest.mark.parametrize("code", CODES)
 @both_doors
-def test_g2_to_g4_each_code_has_its_row(
+def test_g2_to_g4_each_known_error_has_its_error_code(
     mode: str, code: str, hidden: bool, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also behind a 200. A fault of ours is an error in the log, and nobody's 401."""
@@ -121,7 +121,7 @@ def test_g2_to_g4_each_code_has_its_row(
 
 
 @both_doors
-def test_g5_a_name_that_no_longer_resolves(
+def test_g5_unresolvable_name_opens_the_circuit_breaker(
     door: Kind, up: Upstream, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The circuit breaker opens after five calls, none of which is retried: no connection was made."""
@@ -169,7 +169,7 @@ IDS: dict[str, Callable[[str], Any]] = {
 @pytest.mark.parametrize("what", IDS)
 @both_modes
 @both_doors
-def test_g6_and_g7_a_profile_of_no_one_or_another(
+def test_g6_and_g7_profile_without_id_or_of_another_user_is_503(
     what: str, mode: str, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     """503, never another user and never one without an id; nothing of it is kept, shown or logged."""
@@ -195,7 +195,7 @@ def test_g6_and_g7_a_profile_of_no_one_or_another(
 
 
 @both_doors
-def test_g7_on_an_optional_route_another_users_profile_is_nobodys(door: Kind, up: Upstream) -> None:
+def test_g7_profile_of_another_user_is_unauthenticated_on_an_optional_route(door: Kind, up: Upstream) -> None:
     other = up.local.users.create(display_name="Mallory").read()
     up.me = lambda exchange: exchange.reply(other)
     with Site(door, up.config(default_access="optional")) as site:
@@ -209,7 +209,7 @@ def test_g7_on_an_optional_route_another_users_profile_is_nobodys(door: Kind, up
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @both_doors
-def test_g9_neither_key_nor_token_leaves_by_a_redirect(status: int, door: Kind, up: Upstream) -> None:
+def test_g9_redirect_receives_neither_key_nor_token(status: int, door: Kind, up: Upstream) -> None:
     """Nor is one followed to the same host, by whatever form of address."""
     with Loopback(lambda exchange: exchange.reply({"id": "x"})) as other:
         for place in (f"{other.url}{USERS_ME}", f"//127.0.0.1:{other.port}/", f"{up.server.url}/elsewhere", USERS_ME):
@@ -222,7 +222,7 @@ def test_g9_neither_key_nor_token_leaves_by_a_redirect(status: int, door: Kind, 
 # -- memories -----------------------------------------------------------------------------------------
 
 
-def test_g10_bad_tokens_leave_nothing_behind(up: Upstream) -> None:
+def test_g10_bad_tokens_leave_no_cache_entries(up: Upstream) -> None:
     """Two thousand of them, each new, refused before and after its signature was looked at."""
     good = up.token()
     header, payload, signature = good.split(".")
@@ -272,7 +272,7 @@ CONDUCTS: dict[str, Callable[[Exchange], None]] = {
 
 @pytest.mark.parametrize("conduct", CONDUCTS)
 @both_doors
-def test_g12_no_secret_goes_where_keys_are_asked_for(
+def test_g12_key_set_calls_carry_no_secret(
     conduct: str, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nor comes into a log or an answer when that fails; tests/network/test_canaries.py looks everywhere else."""

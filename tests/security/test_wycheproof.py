@@ -35,7 +35,7 @@ def holds(message: bytes, key: Any, signature: bytes) -> bool:
     return len(signature) == 64 and ES256.verify(message, key, signature)
 
 
-def test_every_raw_vector_at_the_primitive(wycheproof: Path) -> None:
+def test_raw_vectors_verify_as_labelled(wycheproof: Path) -> None:
     """B14: 262 raw r||s vectors, each exactly as labelled."""
     verdicts: Counter[tuple[str, bool]] = Counter()
     for group, test in groups(wycheproof, "ecdsa_secp256r1_sha256_p1363_test.json"):
@@ -47,7 +47,7 @@ def test_every_raw_vector_at_the_primitive(wycheproof: Path) -> None:
     assert verdicts == {("valid", True): 173, ("invalid", False): 89}
 
 
-def test_every_der_vector_is_refused(wycheproof: Path) -> None:
+def test_der_vectors_are_refused(wycheproof: Path) -> None:
     """B2: what is DER is no r||s, whether the signature in it holds or not."""
     count = 0
     for group, test in groups(wycheproof, "ecdsa_secp256r1_sha256_test.json"):
@@ -71,7 +71,7 @@ def wrapped(key: ec.EllipticCurvePublicKey, message: str, signature: bytes) -> s
     return "accept"
 
 
-def test_b14_every_raw_signature_wrapped_on_an_own_token(wycheproof: Path) -> None:
+def test_b14_raw_signatures_on_a_token_verify_only_under_their_key(wycheproof: Path) -> None:
     """B14: a signature verifies an own token under the key that it itself implies; a bad one under no key."""
     message = f"{b64url(HEADER)}.{b64url(json.dumps(claims(NORMAL)).encode())}"
     verdicts: Counter[tuple[str, str]] = Counter()
@@ -102,7 +102,7 @@ def verdict_of_jws(token: str, key_set: dict[str, Any]) -> bool:
     return kid in keys and ES256.verify(signing_input, keys[kid].public, signature)
 
 
-def test_jws_groups(wycheproof: Path) -> None:
+def test_jws_vectors_are_verified_as_labelled(wycheproof: Path) -> None:
     """Nothing that is labelled invalid passes, and nothing of group 21, which is symmetric and mislabelled in part.
 
     Of what is valid, all that is ES256 with a key id passes.
@@ -126,7 +126,7 @@ def _header(token: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-def test_jwk_groups(wycheproof: Path) -> None:
+def test_no_jwk_vector_makes_an_invalid_jws_pass(wycheproof: Path) -> None:
     """No key set of the JWK groups makes us accept what is labelled invalid."""
     count = 0
     for group, test in groups(wycheproof, "json_web_key_test.json"):

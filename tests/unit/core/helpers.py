@@ -1,4 +1,4 @@
-"""Keys, tokens, key sets and a hand to drive scripts: made here, so that they lean on nothing under test."""
+"""Keys, tokens, key sets and a driver of scripts, made without the code under test."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ bounded = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-"""For property tests: no deadline on a machine that others use too, and a bounded number of examples."""
+"""Settings for property tests: no deadline, and a bounded number of examples."""
 
 
 class _LeftOut:
@@ -67,7 +67,7 @@ UNSENT, TIMED_OUT, BROKEN, TOO_LARGE, ENCODED = NO_REPLIES = tuple(NoReply(each,
 DEAD_POOLED = NoReply(NoReplyKind.UNSENT, "broken off before an HTTP answer", inconclusive=True)
 
 LEFT_OUT: Any = _LeftOut()
-"""As the value of a claim, header parameter or JWK member: it is not there at all."""
+"""As the value of a claim, header parameter or JWK member: the member is absent."""
 
 
 def as_id(value: object) -> str:
@@ -121,7 +121,7 @@ class Signer:
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
     def token(self, claims: Any, **header: Any) -> str:
-        """Return a token of `claims`, an object or the raw octets, with `header` changed as said."""
+        """Return a signed token of `claims`, an object or raw bytes, with the `header` parameters changed."""
         parameters = without({"alg": "ES256", "kid": self.kid, **header})
         return self.compact(json.dumps(parameters).encode(), claims)
 
@@ -137,7 +137,7 @@ SIGNERS = {
 }
 """Two keys for each user type, the first of which signs, as Stack Auth has them."""
 STRANGER = Signer(4242, SIGNERS[NORMAL][0].kid)
-"""Somebody else's key under a key id of ours."""
+"""A key of an attacker under a published key id."""
 
 _FLAGS: dict[UserType, dict[str, Any]] = {
     NORMAL: {"is_anonymous": False, "is_restricted": False, "restricted_reason": None},
@@ -147,7 +147,7 @@ _FLAGS: dict[UserType, dict[str, Any]] = {
 
 
 def claims(kind: UserType = NORMAL, **changes: Any) -> dict[str, Any]:
-    """Return the claims of contract.md section 13 for a user of `kind`, changed as said."""
+    """Return the claims of a user of `kind` (docs/stack-auth.md section 2) with `changes`."""
     made = {
         "sub": USER_ID,
         "project_id": PROJECT,
@@ -170,7 +170,7 @@ def claims(kind: UserType = NORMAL, **changes: Any) -> dict[str, Any]:
 
 
 def token(kind: UserType = NORMAL, *, signer: Signer | None = None, **changes: Any) -> str:
-    """Return a well-signed token of a user of `kind`, with claims changed as said."""
+    """Return a correctly signed token of a user of `kind`, with `changes` of the claims."""
     return (signer or SIGNERS[kind][0]).token(claims(kind, **changes))
 
 
@@ -179,7 +179,7 @@ DOCUMENTS = {
     RESTRICTED: (NORMAL, RESTRICTED),
     ANONYMOUS: (NORMAL, RESTRICTED, ANONYMOUS),
 }
-"""The user types whose keys the document for a user type holds."""
+"""For each user type, the user types whose keys its document holds."""
 
 
 def document(*kinds: UserType, signers: Mapping[UserType, Iterable[Signer]] = SIGNERS) -> dict[str, Any]:
@@ -187,9 +187,9 @@ def document(*kinds: UserType, signers: Mapping[UserType, Iterable[Signer]] = SI
 
 
 def reply(body: Any = b"", status: int = 200, **headers: str) -> Reply:
-    """Return a reply; what is not octets goes as JSON, and ``_`` in a header name stands for ``-``."""
-    octets = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, octets)
+    """Return a reply. A body other than bytes is sent as JSON; ``_`` in a header name stands for ``-``."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, data)
 
 
 class Clock:
@@ -209,14 +209,14 @@ class Clock:
 
 
 class StackAuth:
-    """Answers the calls of scripts as Stack Auth would, from memory, and writes them down.
+    """Answers the calls of scripts as Stack Auth does, and records them.
 
     Attributes:
         signers: the keys that are published.
-        answers: what to say to a URL's query instead, as an `Answer` or a function that makes one.
-        down: what to say to every key set that has no special answer.
-        profile: what to say to users/me.
-        calls: the calls that came.
+        answers: replacements by the query of a URL: an `Answer` or a function that returns one.
+        down: the answer to every other call for a key set, or None for the published keys.
+        profile: the answer to users/me.
+        calls: the calls received.
     """
 
     def __init__(self) -> None:
@@ -228,7 +228,7 @@ class StackAuth:
 
     @property
     def queries(self) -> list[str]:
-        """What stood behind ``?`` in the calls so far."""
+        """The queries of the calls so far."""
         return [call.url.partition("?")[2] for call in self.calls]
 
     def __call__(self, call: Call) -> Answer:
@@ -246,12 +246,12 @@ class StackAuth:
 
 
 class Pump:
-    """Drives scripts as an edge with a single caller does: every flight is carried, at no cost of time.
+    """Drives scripts as a runner with a single caller does, which leads every shared fetch.
 
     Attributes:
-        flights: the flights that were asked for.
-        joined: what to say to the next flights instead of carrying them.
-        takes: seconds that pass with each call.
+        flights: the `Share` effects so far.
+        joined: results of the next `Share` effects, which are followed and not led.
+        takes: seconds by which each call advances the clock.
     """
 
     def __init__(self, clock: Clock, answer: Callable[[Call], Answer]) -> None:
@@ -262,7 +262,7 @@ class Pump:
         self.joined: list[Callable[[], ShareEnd]] = []
 
     def __call__(self, step: Any) -> Any:
-        """Return what `step` comes to: it may be a script, or done already."""
+        """Return `step`, or what it returns if it is a script."""
         return self._drive(step) if hasattr(step, "send") else step
 
     def _drive(self, script: Script[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The order of steps, driven by hand: from what a door saw to who is let in, with a fake clock and no network."""
+"""The steps from a request to its outcome, driven with a fake clock and without network."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ RULES = [
 
 
 class World:
-    """A flow, a Stack Auth for it to ask, and the time."""
+    """A flow, a fake Stack Auth and a fake clock."""
 
     def __init__(self, **settings: Any) -> None:
         self.events: list[Event] = []
@@ -77,7 +77,7 @@ class World:
     def step(
         self, text: str | None, path: str = "/", method: str = "GET", *, defer_refresh: bool = True, **headers: str
     ) -> Any:
-        """Return the outcome, or the script that comes to one. What a refusal answers stands for the refusal."""
+        """Return the outcome, or the script that returns it; a refusal is replaced by its response."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if text is not None:
             named["x-stack-access-token"] = text
@@ -93,8 +93,8 @@ class World:
         assert isinstance(outcome, Authenticated), outcome
         return outcome
 
-    def nobody(self, text: str | None, path: str = "/", **options: Any) -> ErrorCode | None:
-        """Return why nobody is let through."""
+    def unauthenticated_error(self, text: str | None, path: str = "/", **options: Any) -> ErrorCode | None:
+        """Return the error of an unauthenticated outcome."""
         outcome = self.authorize(text, path, **options)
         assert isinstance(outcome, Unauthenticated), outcome
         assert outcome.user is outcome.refresh is None
@@ -106,7 +106,7 @@ class World:
         return code_of(outcome)
 
     def warm(self, *kinds: UserType) -> World:
-        """Fetch the keys of `kinds`, and forget that it was done."""
+        """Fetch the keys of `kinds`, and clear the recorded calls."""
         for kind in kinds or UserType:
             self.pump(self.flow.keys.refresh_if_stale(kind, self.clock.now))
         self.auth.calls.clear()
@@ -115,7 +115,7 @@ class World:
 
 
 def answered(step: Any) -> Any:
-    """Return `step`, or where it is a refusal the response, which must carry the flow's settings."""
+    """Return `step`, or the response of a refusal."""
     if not isinstance(step, Refused):
         return step
     assert step.user is step.refresh is None
@@ -124,13 +124,13 @@ def answered(step: Any) -> Any:
 
 
 def code_of(response: Response) -> ErrorCode:
-    """Return the row that a response tells, having held it against the row."""
-    row = next(row for row in ErrorCode if row.value == json.loads(response.body)["code"])
+    """Return the error code of a response, after checking its status and headers."""
+    code = next(code for code in ErrorCode if code.value == json.loads(response.body)["code"])
     headers = dict(response.headers)
-    assert response.status == row.status
-    assert ("WWW-Authenticate" in headers) == (row.status < 500)
-    assert ("Retry-After" in headers) == (row is ErrorCode.SERVER_ERROR)
-    return row
+    assert response.status == code.status
+    assert ("WWW-Authenticate" in headers) == (code.status < 500)
+    assert ("Retry-After" in headers) == (code is ErrorCode.SERVER_ERROR)
+    return code
 
 
 @pytest.fixture
@@ -138,10 +138,10 @@ def world() -> World:
     return World()
 
 
-# -- who is let in ------------------------------------------------------------------------------------
+# -- user types ----------------------------------------------------------------------------------------
 
 
-def test_an_honest_token_passes_and_is_kept_for_its_request(world: World) -> None:
+def test_valid_token_is_authenticated_and_kept_for_its_request(world: World) -> None:
     outcome = world.authenticated(token())
     assert isinstance(outcome.user, User)
     assert (outcome.user.user_id, outcome.user.user_type) == (USER_ID, NORMAL)
@@ -153,7 +153,7 @@ def test_an_honest_token_passes_and_is_kept_for_its_request(world: World) -> Non
 
 @pytest.mark.parametrize("defer_refresh", [True, False])
 @pytest.mark.parametrize("in_event_loop", [True, False])
-def test_outcome_says_where_the_app_runs_whoever_refreshes(
+def test_outcome_states_whether_the_app_runs_in_an_event_loop(
     world: World, defer_refresh: bool, in_event_loop: bool
 ) -> None:
     request = RequestRecord("GET", "/", "", {"x-stack-access-token": token()})
@@ -165,7 +165,7 @@ def test_outcome_says_where_the_app_runs_whoever_refreshes(
 
 
 @pytest.mark.parametrize(
-    ("kind", "path", "row"),
+    ("kind", "path", "code"),
     [
         (NORMAL, "/", None),
         (NORMAL, "/guests", None),
@@ -180,18 +180,20 @@ def test_outcome_says_where_the_app_runs_whoever_refreshes(
     ],
     ids=str,
 )
-def test_each_user_type_where_it_may_go(world: World, kind: UserType, path: str, row: ErrorCode | None) -> None:
-    """On the first sight of a token, which comes of a script, and on the second, which does not."""
+def test_user_type_is_let_in_as_the_rule_allows(
+    world: World, kind: UserType, path: str, code: ErrorCode | None
+) -> None:
+    """For a new token, which needs a script, and for a cached one, which does not."""
     text = token(kind)
     for _ in range(2):
         outcome = world.authorize(text, path)
-        if row is None:
+        if code is None:
             assert isinstance(outcome, Authenticated)
             assert outcome.user is not None
             assert outcome.user.user_type is kind
         else:
             assert isinstance(outcome, Response)
-            assert code_of(outcome) is row
+            assert code_of(outcome) is code
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_each_user_type_where_it_may_go(world: World, kind: UserType, path: str,
     ],
     ids=["default", "restricted", "anonymous"],
 )
-def test_the_settings_let_user_types_in(settings: dict[str, bool], passes: set[UserType]) -> None:
+def test_user_types_are_let_in_as_the_settings_allow(settings: dict[str, bool], passes: set[UserType]) -> None:
     world = World(**settings)
     for kind in UserType:
         assert isinstance(world.authorize(token(kind)), Authenticated) is (kind in passes)
@@ -218,20 +220,20 @@ def verified(world: World, text: str) -> User | ErrorCode:
     return user
 
 
-def test_a_refusal_of_a_restricted_user_says_why(world: World) -> None:
+def test_refusal_of_a_restricted_user_states_the_reason(world: World) -> None:
     outcome = world.authorize(token(RESTRICTED))
     assert isinstance(outcome, Response)
     assert json.loads(outcome.body)["restricted_reason"] == "email_not_verified"
 
 
 @pytest.mark.parametrize("path", ["/checked", "/raises"])
-def test_a_check_that_says_no_or_raises_is_forbidden(world: World, path: str) -> None:
+def test_check_that_returns_false_or_raises_is_forbidden(world: World, path: str) -> None:
     text = token()
     assert [world.refused(text, path) for _ in range(2)] == [ErrorCode.FORBIDDEN] * 2
     assert world.authenticated(token(email="boss@example.com"), "/checked").user
 
 
-def test_what_a_check_raised_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_exception_of_a_check_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "stackauth_middleware"):
         world.refused(token(), "/raises")
     (record,) = caplog.records
@@ -262,20 +264,22 @@ CHEAP: dict[str, tuple[dict[str, str], ErrorCode]] = {
 }
 
 
-@pytest.mark.parametrize(("headers", "row"), CHEAP.values(), ids=CHEAP)
-def test_what_can_be_refused_without_a_key_asks_nobody(world: World, headers: dict[str, str], row: ErrorCode) -> None:
-    """A stranger must not be able to make us call: the verdict is there at once, and no script."""
+@pytest.mark.parametrize(("headers", "code"), CHEAP.values(), ids=CHEAP)
+def test_token_that_needs_no_key_to_be_refused_causes_no_fetch(
+    world: World, headers: dict[str, str], code: ErrorCode
+) -> None:
+    """An attacker must not be able to cause fetches: the outcome is returned without a script."""
     outcome = answered(
         world.flow.authorize(
             RequestRecord("GET", "/", "", headers), world.clock.now, defer_refresh=True, in_event_loop=True
         )
     )
     assert isinstance(outcome, Response)
-    assert code_of(outcome) is row
+    assert code_of(outcome) is code
     assert world.auth.calls == []
 
 
-def test_an_expired_token_under_no_key_yet_is_not_called_expired() -> None:
+def test_expired_token_without_keys_is_a_server_error() -> None:
     world = World()
     world.auth.down = OUTAGE
     assert world.refused(token(exp=WALL - 1000)) is ErrorCode.SERVER_ERROR
@@ -293,9 +297,7 @@ def test_an_expired_token_under_no_key_yet_is_not_called_expired() -> None:
     ],
     ids=str,
 )
-def test_the_keys_of_a_type_are_fetched_when_a_token_first_claims_it(
-    world: World, kind: UserType, queries: list[str]
-) -> None:
+def test_keys_of_a_user_type_are_fetched_on_its_first_token(world: World, kind: UserType, queries: list[str]) -> None:
     world.authorize(token(kind))
     world.authorize(token(kind, name="another"))
     assert world.auth.queries == queries
@@ -316,17 +318,19 @@ BAD: dict[str, tuple[str, ErrorCode]] = {
 }
 
 
-@pytest.mark.parametrize(("text", "row"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("text", "code"), BAD.values(), ids=BAD)
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 @pytest.mark.parametrize("path", ["/", "/optional", "/guests", "/checked"])
-def test_a_bad_token_is_refused_wherever_tokens_are_looked_at(text: str, row: ErrorCode, warm: bool, path: str) -> None:
-    """Optional lets nobody through as nobody, and a bad token through as nothing."""
+def test_bad_token_is_refused_on_every_route_that_is_not_public(
+    text: str, code: ErrorCode, warm: bool, path: str
+) -> None:
+    """An optional route passes requests without a token, but refuses those with a bad one."""
     world = World().warm() if warm else World()
-    assert [world.refused(text, path) for _ in range(2)] == [row] * 2
-    assert world.nobody(text, "/public") is None
+    assert [world.refused(text, path) for _ in range(2)] == [code] * 2
+    assert world.unauthenticated_error(text, "/public") is None
 
 
-def test_what_is_refused_is_not_remembered(world: World) -> None:
+def test_refused_token_is_not_cached(world: World) -> None:
     world.warm()
     held = len(world.flow._tokens)
     for text, _ in BAD.values():
@@ -334,20 +338,20 @@ def test_what_is_refused_is_not_remembered(world: World) -> None:
     assert len(world.flow._tokens) == held
 
 
-def test_with_keys_at_hand_a_new_token_is_judged_at_once(world: World) -> None:
+def test_new_token_needs_no_script_while_keys_are_cached(world: World) -> None:
     world.warm()
     for text in (token(name="new"), token(signer=STRANGER), token(exp=WALL - 100)):
         assert isinstance(world.step(text), (Authenticated, Response))
     assert world.auth.calls == []
 
 
-def test_claims_are_judged_by_the_time_after_the_fetch(world: World) -> None:
-    """A token that expires while its key is on the way has expired."""
+def test_claims_are_compared_with_the_time_after_the_fetch(world: World) -> None:
+    """A token that expires during the fetch has expired."""
     world.pump.takes = 4.0
     assert world.refused(token(exp=WALL + 4 - LEEWAY)) is ErrorCode.EXPIRED_TOKEN
 
 
-def test_a_jump_of_the_wall_clock_is_believed_for_claims_alone(world: World) -> None:
+def test_jump_of_the_wall_clock_affects_only_claims(world: World) -> None:
     world.warm()
     text = token()
     world.clock.wall += 86_400
@@ -357,12 +361,10 @@ def test_a_jump_of_the_wall_clock_is_believed_for_claims_alone(world: World) -> 
     assert world.auth.calls == []
 
 
-# -- remembered tokens --------------------------------------------------------------------------------
+# -- cached tokens -------------------------------------------------------------------------------------
 
 
-def test_a_token_seen_before_needs_no_script_and_no_signature_check(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cached_token_needs_no_script_and_no_signature_check(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     text = token()
     first = world.authenticated(text).user
 
@@ -376,17 +378,17 @@ def test_a_token_seen_before_needs_no_script_and_no_signature_check(
     assert again.user is first
 
 
-@pytest.mark.parametrize(("later", "row"), [(LEEWAY - 0.001, None), (LEEWAY, ErrorCode.EXPIRED_TOKEN)])
-def test_a_remembered_token_expires_when_any_other_does(world: World, later: float, row: ErrorCode | None) -> None:
+@pytest.mark.parametrize(("later", "code"), [(LEEWAY - 0.001, None), (LEEWAY, ErrorCode.EXPIRED_TOKEN)])
+def test_cached_token_expires_at_the_same_time_as_a_new_one(world: World, later: float, code: ErrorCode | None) -> None:
     text, fresh = token(exp=WALL + 100), token(exp=WALL + 100, name="never seen")
     world.authenticated(text)
     world.clock.pass_by(100 + later)
     for each in (text, fresh, text):
         outcome = world.authorize(each)
-        assert (code_of(outcome) if isinstance(outcome, Response) else None) is row
+        assert (code_of(outcome) if isinstance(outcome, Response) else None) is code
 
 
-def test_an_expired_token_is_forgotten(world: World) -> None:
+def test_expired_token_is_dropped_from_the_cache(world: World) -> None:
     world.authenticated(token(exp=WALL + 100))
     assert len(world.flow._tokens) == 1
     text = token(exp=WALL + 100)
@@ -396,8 +398,8 @@ def test_an_expired_token_is_forgotten(world: World) -> None:
     assert len(world.flow._tokens) == 1
 
 
-def test_a_remembered_token_dies_with_its_key(world: World) -> None:
-    """A key is withdrawn because it leaked: what it signed before is worth no more than what it signs now."""
+def test_cached_token_is_refused_once_its_key_is_withdrawn(world: World) -> None:
+    """A key is withdrawn because it leaked, so tokens that it signed before are refused too."""
     old, new = SIGNERS[NORMAL]
     gone, stays = token(signer=old, exp=WALL + 10_000), token(signer=new, exp=WALL + 10_000)
     world.authenticated(gone)
@@ -409,8 +411,8 @@ def test_a_remembered_token_dies_with_its_key(world: World) -> None:
     assert len(world.flow._tokens) == 1
 
 
-def test_another_key_under_the_same_id_does_not_inherit(world: World) -> None:
-    """Both the remembered token and the check must be of the very key that is published."""
+def test_replaced_key_under_the_same_id_invalidates_cached_tokens(world: World) -> None:
+    """A cached token holds only for the key object that verified it."""
     text = token(exp=WALL + 10_000)
     world.authenticated(text)
     impostor = Signer(4711, SIGNERS[NORMAL][0].kid)
@@ -421,7 +423,7 @@ def test_another_key_under_the_same_id_does_not_inherit(world: World) -> None:
     assert world.authenticated(token(signer=impostor, exp=WALL + 10_000)).user
 
 
-def test_a_refresh_that_changes_no_key_forgets_no_token(world: World) -> None:
+def test_refresh_that_changes_no_key_keeps_cached_tokens(world: World) -> None:
     text = token(exp=WALL + 10_000)
     user = world.authenticated(text).user
     world.clock.pass_by(FRESH_FOR)
@@ -431,7 +433,7 @@ def test_a_refresh_that_changes_no_key_forgets_no_token(world: World) -> None:
     assert again.user is user
 
 
-def test_remembered_tokens_need_keys_that_are_not_too_old(world: World) -> None:
+def test_cached_token_needs_a_key_set_within_stale_if_error(world: World) -> None:
     text = token(exp=WALL + 10 * STALE_IF_ERROR)
     world.authenticated(text)
     world.auth.down = OUTAGE
@@ -443,15 +445,15 @@ def test_remembered_tokens_need_keys_that_are_not_too_old(world: World) -> None:
 
 
 @pytest.mark.parametrize("bound", [0, 1, 3])
-def test_the_memory_is_as_large_as_it_is_set(bound: int) -> None:
+def test_token_cache_is_bounded_by_its_setting(bound: int) -> None:
     world = World(token_cache_size=bound)
     for number in range(5):
         assert world.authenticated(token(name=str(number))).user
     assert len(world.flow._tokens) == bound
 
 
-def test_a_token_is_remembered_by_its_digest(world: World) -> None:
-    """A dump of the memory must hold no credential."""
+def test_token_is_cached_by_its_digest(world: World) -> None:
+    """A dump of the cache must hold no credential."""
     text = token()
     world.authenticated(text)
     assert text not in repr(world.flow._tokens._values)
@@ -462,7 +464,7 @@ def test_a_token_is_remembered_by_its_digest(world: World) -> None:
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["seen before", "new"])
-def test_a_stale_set_is_left_to_the_door_that_can_defer(world: World, seen: bool) -> None:
+def test_refresh_of_a_stale_key_set_is_deferred_until_after_the_response(world: World, seen: bool) -> None:
     text = token(exp=WALL + 10_000)
     world.authenticated(text if seen else token())
     world.auth.calls.clear()
@@ -476,20 +478,20 @@ def test_a_stale_set_is_left_to_the_door_that_can_defer(world: World, seen: bool
     assert world.authenticated(text).refresh is None
 
 
-def test_a_stale_set_is_refreshed_for_its_own_type(world: World) -> None:
+def test_deferred_refresh_is_for_the_user_type_of_the_token(world: World) -> None:
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     assert world.authenticated(token(ANONYMOUS, exp=WALL + 10_000), "/guests").refresh is ANONYMOUS
 
 
-def test_nobody_is_asked_to_refresh_for_a_request_that_is_refused(world: World) -> None:
+def test_refused_request_causes_no_refresh(world: World) -> None:
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     assert world.refused(token(RESTRICTED, exp=WALL + 10_000)) is ErrorCode.RESTRICTED_NOT_ALLOWED
     assert world.auth.calls == []
 
 
-def test_a_stale_set_is_carried_by_a_request_of_the_door_that_cannot(world: World) -> None:
+def test_stale_key_set_is_refreshed_before_the_app_if_it_cannot_be_deferred(world: World) -> None:
     text = token(exp=WALL + 10_000)
     world.authenticated(text)
     world.auth.calls.clear()
@@ -499,7 +501,7 @@ def test_a_stale_set_is_carried_by_a_request_of_the_door_that_cannot(world: Worl
     assert isinstance(world.step(text, defer_refresh=False), Authenticated)
 
 
-def test_beside_the_carrier_the_others_go_on(world: World) -> None:
+def test_followers_use_the_stale_key_set_without_waiting(world: World) -> None:
     text = token(exp=WALL + 10_000)
     world.authenticated(text)
     world.clock.pass_by(FRESH_FOR)
@@ -529,43 +531,41 @@ FAILURES: dict[str, tuple[Answer, ErrorCode, str | None]] = {
 }
 
 
-@pytest.mark.parametrize(("answer", "row", "retry_after"), FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize(("answer", "code", "retry_after"), FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize(
     "text",
     [token(), token(signer=STRANGER), token(exp=WALL - 1000), token(RESTRICTED)],
     ids=["good", "forged", "expired", "restricted"],
 )
-def test_a_failure_of_ours_is_never_the_clients(
-    answer: Answer, row: ErrorCode, retry_after: str | None, text: str
-) -> None:
-    """Threat F3. Nobody was judged, so nobody is refused: 503 or 500, and never a 401."""
+def test_failed_fetch_is_never_a_401(answer: Answer, code: ErrorCode, retry_after: str | None, text: str) -> None:
+    """Threat F3. The token was not verified, so the response is 503 or 500, whatever the token is."""
     world = World()
     world.auth.down = answer
     outcome = world.authorize(text)
     assert isinstance(outcome, Response)
-    assert code_of(outcome) is row
+    assert code_of(outcome) is code
     assert dict(outcome.headers).get("Retry-After") == retry_after
-    assert verified(world, text) is row
+    assert verified(world, text) is code
     world.auth.down = None
     world.clock.pass_by(60)
     assert world.authorize(token(name="recovered", exp=WALL + 1000)) is not None
     assert world.authenticated(token(name="recovered", exp=WALL + 1000)).user
 
 
-@pytest.mark.parametrize(("answer", "row", "retry_after"), FAILURES.values(), ids=FAILURES)
-def test_on_an_optional_route_somebody_who_cannot_be_judged_is_nobody(
-    answer: Answer, row: ErrorCode, retry_after: str | None
+@pytest.mark.parametrize(("answer", "code", "retry_after"), FAILURES.values(), ids=FAILURES)
+def test_unverifiable_token_is_unauthenticated_on_an_optional_route(
+    answer: Answer, code: ErrorCode, retry_after: str | None
 ) -> None:
-    """Public pages stay up, with the row told to the app."""
+    """Public pages stay up, and the app gets the error code."""
     world = World()
     world.auth.down = answer
     for _ in range(2):
-        assert world.nobody(token(), "/optional") is row
-    assert world.events == [Event("GET", "/optional", row)] * 2
-    assert world.nobody(None, "/optional") is None
+        assert world.unauthenticated_error(token(), "/optional") is code
+    assert world.events == [Event("GET", "/optional", code)] * 2
+    assert world.unauthenticated_error(None, "/optional") is None
 
 
-def test_known_users_do_not_notice_an_outage(world: World) -> None:
+def test_outage_does_not_affect_users_with_cached_keys(world: World) -> None:
     text = token(exp=WALL + 10_000)
     world.authenticated(text)
     world.auth.down = TIMED_OUT
@@ -576,7 +576,7 @@ def test_known_users_do_not_notice_an_outage(world: World) -> None:
 
 
 @pytest.mark.parametrize("end", [ShareEnd.TIMED_OUT, ShareEnd.FULL], ids=str)
-def test_who_waited_in_vain_for_a_key_gets_503_and_a_second(world: World, end: ShareEnd) -> None:
+def test_follower_that_gave_up_gets_503_with_retry_after_one_second(world: World, end: ShareEnd) -> None:
     world.pump.joined = [lambda: end]
     outcome = world.authorize(token())
     assert isinstance(outcome, Response)
@@ -586,11 +586,10 @@ def test_who_waited_in_vain_for_a_key_gets_503_and_a_second(world: World, end: S
 
 @pytest.mark.parametrize("where", ["_verify_locally", "_authorize_with_io"])
 @pytest.mark.parametrize("path", ["/", "/optional"])
-def test_an_error_of_our_own_closes_the_door_and_blames_nobody(
+def test_unexpected_error_fails_closed_as_503(
     world: World, where: str, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A fault in this package must neither let anybody in nor tell a client that its token is bad."""
-
+    """An error in this package must neither let a user in nor reject a token."""
     monkeypatch.setattr(world.flow, where, lambda *_, **__: fault())
     outcome = world.authorize(token(), path)
     assert isinstance(outcome, Response)
@@ -606,19 +605,17 @@ def fault(*_: object) -> Any:
     raise RuntimeError("a fault")
 
 
-def test_an_error_of_our_own_while_keys_are_fetched_closes_the_door(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unexpected_error_in_a_fetch_fails_closed_as_503(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stackauth_middleware._core.key_sets.read", fault)
     assert world.refused(token()) is ErrorCode.SERVER_ERROR
     assert world.refused(token(), "/optional") is ErrorCode.SERVER_ERROR
 
 
 @pytest.mark.parametrize("runner", ["sync", "asyncio", "trio"])
-def test_either_pump_hands_a_fault_to_the_script_that_knows_what_to_do(
+def test_runner_throws_an_exception_of_a_shared_script_into_the_caller(
     world: World, runner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it would leave by the door, as an error of the server's making, past the table."""
+    """Otherwise it would reach the server as an exception, without an error code."""
     monkeypatch.setattr("stackauth_middleware._core.key_sets.read", fault)
 
     class Network:
@@ -642,8 +639,8 @@ def test_either_pump_hands_a_fault_to_the_script_that_knows_what_to_do(
     assert code_of(outcome) is ErrorCode.SERVER_ERROR
 
 
-def test_a_script_that_is_closed_says_nothing_more(world: World) -> None:
-    """A cancelled request: no verdict, no event."""
+def test_closed_script_reports_no_event(world: World) -> None:
+    """A cancelled request has no outcome."""
     script = world.step(token())
     next(script)
     script.close()
@@ -657,10 +654,10 @@ def test_a_script_that_is_closed_says_nothing_more(world: World) -> None:
 @pytest.mark.parametrize(
     "changes", [{"aud": OTHER_PROJECT}, {"iss": "https://auth.other.example/api/v1/projects/x"}], ids=str
 )
-def test_tokens_of_another_project_are_counted_and_told_once_a_minute(
+def test_foreign_tokens_are_counted_and_logged_once_a_minute(
     world: World, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A wrong `project_id` looks exactly like it, and every login fails."""
+    """A wrong `project_id` looks the same, and every login fails."""
     for _ in range(1000):
         assert world.refused(token(**changes)) is ErrorCode.INVALID_TOKEN
         world.clock.pass_by(0.1)
@@ -675,9 +672,7 @@ def test_tokens_of_another_project_are_counted_and_told_once_a_minute(
 @pytest.mark.parametrize(
     "text", [token(signer=STRANGER), token(aud=f"{PROJECT}:anon"), "undefined"], ids=["forged", "at odds", "junk"]
 )
-def test_other_bad_tokens_are_no_sign_of_a_wrong_project(
-    world: World, text: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_other_bad_tokens_are_not_logged_as_foreign(world: World, text: str, caplog: pytest.LogCaptureFixture) -> None:
     world.warm()
     world.refused(text)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -687,12 +682,12 @@ def test_other_bad_tokens_are_no_sign_of_a_wrong_project(
 
 
 def unauthenticated(outcome: Any) -> bool:
-    """Return whether the request goes on without a user, and nothing went wrong."""
+    """Return whether the request goes on without a user and without an error."""
     return isinstance(outcome, Unauthenticated) and outcome.error is None
 
 
 @pytest.mark.parametrize("headers", [headers for headers, _ in CHEAP.values()], ids=CHEAP)
-def test_a_public_route_looks_at_no_token(world: World, headers: dict[str, str]) -> None:
+def test_public_route_ignores_tokens(world: World, headers: dict[str, str]) -> None:
     outcome = answered(
         world.flow.authorize(
             RequestRecord("GET", "/public", "", headers), world.clock.now, defer_refresh=True, in_event_loop=True
@@ -702,7 +697,7 @@ def test_a_public_route_looks_at_no_token(world: World, headers: dict[str, str])
     assert world.auth.calls == []
 
 
-def test_an_optional_route_lets_nobody_through_as_nobody(world: World) -> None:
+def test_optional_route_passes_a_request_without_token(world: World) -> None:
     assert unauthenticated(world.step(None, "/optional"))
     assert unauthenticated(world.step("", "/optional"))
     assert world.authenticated(token(), "/optional").user
@@ -736,7 +731,7 @@ def test_preflight_of_an_allowed_origin_is_answered(text: str | None) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("settings", [{"cors_origins": [APP]}, {}], ids=["cors_origins", "default"])
-def test_all_else_is_handled_like_a_request_without_a_token(
+def test_request_that_is_no_allowed_preflight_needs_a_token(
     method: str, changes: dict[str, str], settings: dict[str, Any]
 ) -> None:
     world = World(**settings)
@@ -748,8 +743,8 @@ def test_all_else_is_handled_like_a_request_without_a_token(
 
 
 @pytest.mark.parametrize("settings", [{}, {"cors_origins": ["*"]}, {"pass_preflights": True}], ids=str)
-def test_preflight_on_a_public_route_is_any_public_request(settings: dict[str, Any]) -> None:
-    """The CORS tool of the app answers it, and nothing is taken from the answer."""
+def test_preflight_on_a_public_route_reaches_the_app(settings: dict[str, Any]) -> None:
+    """The CORS tool of the app answers it, and its response is not changed."""
     outcome = World(**settings).step(None, "/public", "OPTIONS", **PREFLIGHT)
     assert unauthenticated(outcome)
     assert not outcome.per_user
@@ -758,7 +753,7 @@ def test_preflight_on_a_public_route_is_any_public_request(settings: dict[str, A
 
 @pytest.mark.parametrize("text", [None, "junk", token(NORMAL)], ids=["no token", "bad token", "good token"])
 @pytest.mark.parametrize("origins", [(), (APP,)], ids=["no origins", "cors_origins"])
-def test_preflights_are_passed_without_a_user_where_the_setting_says_so(text: str | None, origins: Any) -> None:
+def test_pass_preflights_passes_preflights_without_a_user(text: str | None, origins: Any) -> None:
     world = World(pass_preflights=True, cors_origins=origins)
     outcome = world.step(text, "/", "OPTIONS", **PREFLIGHT)
     assert unauthenticated(outcome)
@@ -779,12 +774,12 @@ def test_refused_preflight_is_logged_once_a_minute_for_each_origin(caplog: pytes
     assert all("cors_origins" in line and "pass_preflights=True" in line for line in lines)
 
 
-def test_a_doubtful_path_is_not_public(world: World) -> None:
+def test_path_that_is_not_plain_is_not_public(world: World) -> None:
     assert world.refused(None, "//public") is ErrorCode.MISSING_TOKEN
     assert world.refused(None, "/public/../public") is ErrorCode.MISSING_TOKEN
 
 
-def test_carriers_are_those_of_the_settings() -> None:
+def test_only_configured_token_sources_are_read() -> None:
     world = World(token_sources=["bearer"]).warm()
     assert world.refused(token()) is ErrorCode.MISSING_TOKEN
     assert world.authenticated(None, authorization=f"Bearer {token()}").user
@@ -803,7 +798,7 @@ def test_an_allowed_origin_may_read_the_refusal() -> None:
     assert dict(outcome.headers)["Access-Control-Allow-Origin"] == "https://app.example.com"
 
 
-def test_what_could_not_be_read_is_an_invalid_request(world: World) -> None:
+def test_unreadable_request_is_an_invalid_request(world: World) -> None:
     assert code_of(world.flow.unreadable().response) is ErrorCode.INVALID_REQUEST
     assert world.events == [Event("GET", "/", ErrorCode.INVALID_REQUEST, "the request cannot be read")]
 
@@ -829,7 +824,7 @@ def test_observers_are_notified_of_every_outcome(world: World) -> None:
 
 
 def test_no_credential_is_in_any_log_line_or_event(caplog: pytest.LogCaptureFixture) -> None:
-    """Threat G12: every kind of verdict, every carrier, every level."""
+    """Threat G12: every kind of outcome, every token source, every level."""
     world = World(token_sources=TOKEN_SOURCES)
     texts = [
         token(),
@@ -859,11 +854,11 @@ def test_no_credential_is_in_any_log_line_or_event(caplog: pytest.LogCaptureFixt
     assert not any(part in shown for text in texts for part in text.split(".") if len(part) > 12)
 
 
-# -- without a door -----------------------------------------------------------------------------------
+# -- verifiers -----------------------------------------------------------------------------------------
 
 
-def test_a_verifier_asks_rules_nothing(world: World) -> None:
-    """Rules are for doors; a verifier goes by the settings."""
+def test_verifier_ignores_rules(world: World) -> None:
+    """Rules apply to requests; a verifier applies the settings only."""
     assert isinstance(verified(world, token()), User)
     assert isinstance(world.flow.verify(token(name="new"), world.clock.now), User)
     assert verified(world, token(RESTRICTED)) is ErrorCode.RESTRICTED_NOT_ALLOWED
@@ -871,13 +866,13 @@ def test_a_verifier_asks_rules_nothing(world: World) -> None:
     assert world.events == []
 
 
-@pytest.mark.parametrize(("text", "row"), BAD.values(), ids=BAD)
-def test_a_verifier_refuses_what_a_door_refuses(text: str, row: ErrorCode) -> None:
-    assert verified(World(), text) is row
-    assert verified(World().warm(), text) is row
+@pytest.mark.parametrize(("text", "code"), BAD.values(), ids=BAD)
+def test_verifier_refuses_the_same_tokens_as_a_middleware(text: str, code: ErrorCode) -> None:
+    assert verified(World(), text) is code
+    assert verified(World().warm(), text) is code
 
 
-def test_a_verifier_raises_at_once_what_needs_no_key(world: World) -> None:
+def test_verifier_raises_without_io_for_a_token_that_needs_no_key(world: World) -> None:
     for text in ("", "undefined", "x" * 8193, "\ud800", token(aud=OTHER_PROJECT)):
         with pytest.raises(RefusedError) as caught:
             world.flow.verify(text, world.clock.now)
@@ -885,14 +880,14 @@ def test_a_verifier_raises_at_once_what_needs_no_key(world: World) -> None:
     assert world.auth.calls == []
 
 
-def test_a_verifier_carries_a_stale_set(world: World) -> None:
+def test_verifier_refreshes_a_stale_key_set(world: World) -> None:
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     assert isinstance(verified(world, token(exp=WALL + 10_000)), User)
     assert world.auth.queries == [""]
 
 
-def test_authenticating_headers(world: World) -> None:
+def test_authenticate_returns_the_user_of_headers_or_none(world: World) -> None:
     def authenticated(**headers: str) -> User | None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         user: User | None = world.pump(world.flow.authenticate(RequestRecord("GET", "/", "", named), world.clock.now))
@@ -903,13 +898,13 @@ def test_authenticating_headers(world: World) -> None:
     found = authenticated(x_stack_access_token=token())
     assert found is not None
     assert found.user_id == USER_ID
-    for headers, row in (
+    for headers, code in (
         ({"x_stack_access_token": "junk"}, ErrorCode.INVALID_TOKEN),
         ({"x_stack_auth": "{"}, ErrorCode.INVALID_REQUEST),
     ):
         with pytest.raises(RefusedError) as caught:
             authenticated(**headers)
-        assert caught.value.code is row
+        assert caught.value.code is code
 
 
 # -- profiles -----------------------------------------------------------------------------------------
@@ -927,7 +922,7 @@ def asked(world: World) -> int:
     return sum(call.url.endswith("/users/me") for call in world.auth.calls)
 
 
-def test_in_rest_mode_the_profile_is_the_users() -> None:
+def test_rest_mode_loads_the_profile_once_per_user() -> None:
     world = rest()
     outcome = world.authenticated(token(email="old@example.com"))
     assert outcome.user is not None
@@ -941,7 +936,7 @@ def test_in_rest_mode_the_profile_is_the_users() -> None:
     assert asked(world) == 1
 
 
-def test_in_jwt_mode_the_profile_is_asked_for_where_a_rule_says_so() -> None:
+def test_jwt_mode_loads_the_profile_only_for_a_rule_that_demands_it() -> None:
     world = World(**KEY, rules=[Rule("/profile", profile=True), *RULES]).warm()
     world.auth.profile = reply(body())
     assert world.authenticated(token()).user == verified(world, token())
@@ -958,15 +953,15 @@ def test_in_jwt_mode_the_profile_is_asked_for_where_a_rule_says_so() -> None:
     ids=[*BAD, "restricted", "anonymous"],
 )
 def test_only_a_token_that_passed_the_local_check_is_sent_upstream(text: str) -> None:
-    """Stack Auth throttles by project: a stranger must not be able to spend that."""
+    """Stack Auth limits the rate per project; an attacker must not be able to use it up."""
     world = rest()
     assert isinstance(world.authorize(text), Response)
     assert isinstance(verified(world, text), ErrorCode)
     assert asked(world) == 0
 
 
-def test_a_check_is_asked_about_the_user_with_the_profile() -> None:
-    """And not before: it may look at the profile, and may refuse on what the token alone says."""
+def test_check_is_called_once_with_the_loaded_profile() -> None:
+    """Not before: a check may read the profile, and may return False for the token alone."""
     seen: list[User] = []
 
     def check(user: User) -> bool:
@@ -980,7 +975,7 @@ def test_a_check_is_asked_about_the_user_with_the_profile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "row"),
+    ("changes", "code"),
     [
         (
             {"is_restricted": True, "restricted_reason": {"type": "restricted_by_administrator"}},
@@ -990,22 +985,22 @@ def test_a_check_is_asked_about_the_user_with_the_profile() -> None:
     ],
     ids=["restricted", "anonymous"],
 )
-def test_the_stricter_of_token_and_profile_decides(changes: dict[str, Any], row: ErrorCode) -> None:
+def test_stricter_flags_of_token_and_profile_decide(changes: dict[str, Any], code: ErrorCode) -> None:
     world = rest()
     world.auth.profile = reply(body(**changes))
-    assert world.refused(token()) is row
-    assert verified(world, token()) is row
+    assert world.refused(token()) is code
+    assert verified(world, token()) is code
 
 
 @pytest.mark.parametrize("path", ["/", "/optional"])
-def test_a_user_that_is_gone_is_refused(path: str) -> None:
+def test_deleted_user_is_refused(path: str) -> None:
     world = rest()
     world.auth.profile = reply({"code": "CANNOT_GET_OWN_USER_WITHOUT_USER", "error": "x"}, 400)
     assert world.refused(token(), path) is ErrorCode.INVALID_TOKEN
 
 
 @pytest.mark.parametrize(
-    ("answer", "row"),
+    ("answer", "code"),
     [
         (TIMED_OUT, ErrorCode.SERVER_ERROR),
         (OUTAGE, ErrorCode.SERVER_ERROR),
@@ -1013,21 +1008,21 @@ def test_a_user_that_is_gone_is_refused(path: str) -> None:
     ],
     ids=["slow", "500", "our key"],
 )
-def test_a_profile_that_cannot_be_had_is_a_failure_of_ours(answer: Answer, row: ErrorCode) -> None:
+def test_failed_profile_fetch_is_never_a_401(answer: Answer, code: ErrorCode) -> None:
     world = rest()
     world.auth.profile = answer
-    assert world.refused(token()) is row
-    assert world.nobody(token(), "/optional") is row
+    assert world.refused(token()) is code
+    assert world.unauthenticated_error(token(), "/optional") is code
 
 
-def test_a_profile_on_a_cold_start_comes_after_the_keys() -> None:
+def test_profile_is_fetched_after_the_keys() -> None:
     world = World(mode="rest", **KEY)
     world.auth.profile = reply(body())
     assert world.authenticated(token()).user
     assert [flight.key for flight in world.pump.flights] == [("keys", NORMAL), ("profile", USER_ID)]
 
 
-def test_a_stale_set_is_left_to_the_door_in_rest_mode_too() -> None:
+def test_refresh_is_deferred_in_rest_mode_too() -> None:
     world = rest()
     world.clock.pass_by(FRESH_FOR)
     assert world.authenticated(token(exp=WALL + 10_000)).refresh is NORMAL
@@ -1041,7 +1036,7 @@ def profile(world: World, text: str, **options: Any) -> UserProfile | ErrorCode:
     return found
 
 
-def test_a_profile_on_demand_is_of_a_verified_token() -> None:
+def test_profile_on_demand_verifies_the_token_first() -> None:
     world = World(**KEY)
     world.auth.profile = reply(body())
     assert isinstance(profile(world, token()), UserProfile)
@@ -1049,12 +1044,12 @@ def test_a_profile_on_demand_is_of_a_verified_token() -> None:
     assert asked(world) == 1
     assert isinstance(profile(world, token(), fresh=True), UserProfile)
     assert asked(world) == 2
-    for text, row in BAD.values():
-        assert profile(world, text) is row
+    for text, code in BAD.values():
+        assert profile(world, text) is code
     assert asked(world) == 2
 
 
-def test_a_profile_on_demand_is_refused_by_the_policy_of_its_request() -> None:
+def test_profile_on_demand_enforces_the_policy_of_its_request() -> None:
     world = World(**KEY)
     world.auth.profile = reply(body(is_restricted=True))
     assert profile(world, token()) is ErrorCode.RESTRICTED_NOT_ALLOWED
@@ -1062,14 +1057,14 @@ def test_a_profile_on_demand_is_refused_by_the_policy_of_its_request() -> None:
     assert isinstance(profile(world, token(), policy=world.config.policy("GET", "/guests", "")), UserProfile)
 
 
-def test_a_profile_on_demand_passes_a_check_that_the_request_has_passed() -> None:
-    """It ran with the user of the request; a second run could refuse in the middle of a handler."""
+def test_profile_on_demand_does_not_repeat_checks() -> None:
+    """It ran with the user of the request; a second call could refuse in the middle of a handler."""
     world = World(**KEY)
     world.auth.profile = reply(body())
     assert isinstance(profile(world, token(), policy=world.config.policy("GET", "/raises", "")), UserProfile)
 
 
-def test_a_profile_cannot_be_asked_for_without_a_key(world: World) -> None:
+def test_profile_on_demand_without_api_key_is_a_config_error(world: World) -> None:
     with pytest.raises(ConfigError, match="secret_server_key is not set"):
         profile(world, token())
     assert world.auth.calls == []
@@ -1078,8 +1073,8 @@ def test_a_profile_cannot_be_asked_for_without_a_key(world: World) -> None:
 # -- properties ---------------------------------------------------------------------------------------
 
 UNKNOWN_KEY = "signed by a key of another type"
-"""Left out of what follows: whether such a key exists cannot be told while the last fetch failed, and one
-of two doors may not have tried yet.
+"""Excluded below: whether such a key exists is unknown while the last fetch failed, and one
+of the two flows may not have fetched yet.
 """
 TEXTS = st.sampled_from(
     [
@@ -1105,15 +1100,17 @@ STEPS = st.lists(
 
 @bounded
 @given(STEPS)
-def test_both_doors_come_to_the_same_verdict(steps: list[tuple[str | None, str, float, Answer | None]]) -> None:
-    """Deferring a refresh changes when keys are fetched, and nothing that a client can see of its token.
+def test_deferring_the_refresh_does_not_change_the_outcome(
+    steps: list[tuple[str | None, str, float, Answer | None]],
+) -> None:
+    """Deferring a refresh changes when keys are fetched, and nothing that a client can see.
 
-    Where a key was just withdrawn, the time of the fetch would matter: none is withdrawn here.
+    If a key were withdrawn, the time of the fetch would matter; none is withdrawn here.
     """
-    deferring, carrying = World(), World()
+    deferring, refreshing = World(), World()
     for text, path, seconds, down in steps:
         found: list[tuple[object, object]] = []
-        for world, defer_refresh in ((deferring, True), (carrying, False)):
+        for world, defer_refresh in ((deferring, True), (refreshing, False)):
             world.clock.pass_by(seconds)
             world.auth.down = down
             outcome = world.authorize(text, path, defer_refresh=defer_refresh)
@@ -1150,10 +1147,10 @@ WORDS = st.text(max_size=20) | st.sampled_from(
     cold=st.booleans(),
     down=st.sampled_from([None, OUTAGE]),
 )
-def test_whatever_a_door_saw_there_is_an_answer_from_the_table(
+def test_any_request_has_an_outcome_or_an_error_code(
     method: str, path: str, root_path: str, headers: dict[str, str], cold: bool, down: Answer | None
 ) -> None:
-    """No text in a header, a path or a method makes the gate raise, or say 5xx for what is not our failure."""
+    """No header, path or method makes the flow raise, or answer 5xx without an outage."""
     world = World(token_sources=TOKEN_SOURCES) if cold else World(token_sources=TOKEN_SOURCES).warm(NORMAL)
     world.auth.down = down
     step: Any = answered(
@@ -1165,14 +1162,16 @@ def test_whatever_a_door_saw_there_is_an_answer_from_the_table(
     if not isinstance(outcome, Response):
         assert outcome.user is None or outcome.user.user_id == USER_ID
     elif method != "HEAD":
-        row = code_of(outcome)
-        assert row.status < 500 or (row is ErrorCode.SERVER_ERROR and down is OUTAGE)
+        code = code_of(outcome)
+        assert code.status < 500 or (code is ErrorCode.SERVER_ERROR and down is OUTAGE)
 
 
-def test_every_row_but_one_was_seen_here() -> None:
-    """The tables above name all rows of the promise."""
+def test_every_error_code_is_covered_here() -> None:
+    """The tables above hold all error codes."""
     named = (
-        {row for _, row in CHEAP.values()} | {row for _, row in BAD.values()} | {row for _, row, _ in FAILURES.values()}
+        {code for _, code in CHEAP.values()}
+        | {code for _, code in BAD.values()}
+        | {code for _, code, _ in FAILURES.values()}
     )
     others = {ErrorCode.ANONYMOUS_NOT_ALLOWED, ErrorCode.RESTRICTED_NOT_ALLOWED, ErrorCode.FORBIDDEN}
     assert named | others == set(ErrorCode)

@@ -1,4 +1,4 @@
-"""The order of steps around keys, driven by hand: what is fetched, when, for whom, and who waits."""
+"""The steps around key sets: what is fetched, when, and which requests wait."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ OUTAGE = reply(b"canary", 500)
 
 
 class World:
-    """A key ring, a Stack Auth for it to ask, and the time."""
+    """A key set cache, a fake Stack Auth and a fake clock."""
 
     def __init__(self) -> None:
         self.auth = StackAuth()
         self.clock = Clock()
         self.pump = Pump(self.clock, self.auth)
-        self.ring = KeySetCache(StackAuthConfig(project_id=PROJECT))
+        self.cache = KeySetCache(StackAuthConfig(project_id=PROJECT))
 
     def key_for(self, kind: UserType = NORMAL, kid: str | None = None, *, defer_refresh: bool = False) -> Any:
         token = Token(kid or KID[kind], kind, {}, b"", b"", b"")
-        return self.pump(self.ring.key_for(token, self.clock.now, defer_refresh=defer_refresh))
+        return self.pump(self.cache.key_for(token, self.clock.now, defer_refresh=defer_refresh))
 
     def refused(self, kind: UserType = NORMAL, kid: str = "junk") -> RefusedError | AuthServerError:
         try:
@@ -69,7 +69,7 @@ class World:
         raise AssertionError(f"{kid} was found")
 
     def warm(self, *kinds: UserType) -> World:
-        """Fetch the keys of `kinds`, and forget that it was done."""
+        """Fetch the keys of `kinds`, and clear the recorded calls."""
         for kind in kinds or (NORMAL,):
             self.key_for(kind)
         self.auth.calls.clear()
@@ -94,110 +94,108 @@ def world() -> World:
     ],
     ids=str,
 )
-def test_a_cold_set_is_fetched_by_its_documents_the_smaller_first(
+def test_cold_key_set_is_fetched_with_the_smaller_document_first(
     world: World, kind: UserType, queries: list[str]
 ) -> None:
     key, action, clocks = world.key_for(kind)
     assert world.auth.queries == queries
     assert key.point == SIGNERS[kind][0].point
     assert (action, clocks) == (Action.USE, world.clock.now)
-    (flight,) = world.pump.flights
-    assert (flight.key, flight.budget, flight.wait, flight.max_waiters) == (("keys", kind), math.inf, math.inf, None)
+    (share,) = world.pump.flights
+    assert (share.key, share.budget, share.wait, share.max_waiters) == (("keys", kind), math.inf, math.inf, None)
     assert {call.url.partition("?")[0] for call in world.auth.calls} == {URL}
     assert all("cache-control" not in call.headers for call in world.auth.calls)
 
 
 @pytest.mark.parametrize("kind", UserType, ids=str)
-def test_the_keys_of_a_type_are_its_own_alone(world: World, kind: UserType) -> None:
-    """Threat D4: a key of another audience must not be found, whatever document it stood in."""
+def test_key_set_holds_only_keys_of_its_user_type(world: World, kind: UserType) -> None:
+    """Threat D4: a key of another user type must not be found, whichever document held it."""
     world.key_for(kind)
-    assert set(world.ring.record(kind).keys) == {signer.kid for signer in SIGNERS[kind]}
+    assert set(world.cache.record(kind).keys) == {signer.kid for signer in SIGNERS[kind]}
     for other in UserType:
         if other is not kind:
-            assert world.ring.record(other) == KeySet()
+            assert world.cache.record(other) == KeySet()
             assert world.refused(kind, KID[other]).code is ErrorCode.INVALID_TOKEN
 
 
 @pytest.mark.parametrize("kind", [RESTRICTED, ANONYMOUS], ids=str)
 @pytest.mark.parametrize("answer", [OUTAGE, TIMED_OUT], ids=["500", "no reply"])
-def test_a_larger_document_is_not_asked_for_when_the_smaller_failed(
-    world: World, kind: UserType, answer: Answer
-) -> None:
+def test_larger_document_is_not_fetched_after_the_smaller_failed(world: World, kind: UserType, answer: Answer) -> None:
     world.auth.down = answer
     assert world.refused(kind).code is ErrorCode.SERVER_ERROR
     assert len(world.auth.calls) == 1
 
 
 @pytest.mark.parametrize("kind", [RESTRICTED, ANONYMOUS], ids=str)
-def test_a_larger_document_that_failed_fails_the_flight(world: World, kind: UserType) -> None:
+def test_failed_larger_document_fails_the_fetch(world: World, kind: UserType) -> None:
     world.auth.answers[INCLUDE[kind]] = OUTAGE
     assert world.refused(kind).code is ErrorCode.SERVER_ERROR
     assert len(world.auth.calls) == 2
-    assert world.ring.record(kind).keys == {}
+    assert world.cache.record(kind).keys == {}
 
 
-def test_documents_from_both_sides_of_a_rotation_fail_the_flight(world: World) -> None:
-    """Less the old plain document, the new normal keys would pass for restricted ones."""
+def test_documents_from_both_sides_of_a_rotation_fail_the_fetch(world: World) -> None:
+    """Without the keys of the old plain document, new normal keys would be taken for restricted ones."""
     rotated = {**SIGNERS, NORMAL: (Signer(77, "rotated"),)}
     world.auth.answers[INCLUDE[RESTRICTED]] = reply(document(NORMAL, RESTRICTED, signers=rotated))
     assert world.refused(RESTRICTED, "rotated").code is ErrorCode.SERVER_ERROR
-    assert world.ring.record(RESTRICTED).keys == {}
+    assert world.cache.record(RESTRICTED).keys == {}
 
 
 @pytest.mark.parametrize(
     "answer", [reply(b"", 400), reply(b"", 200, x_stack_actual_status="400")], ids=["400", "hidden"]
 )
-def test_an_older_server_has_no_restricted_users(world: World, answer: Answer) -> None:
+def test_server_without_restricted_users_has_no_restricted_keys(world: World, answer: Answer) -> None:
     world.auth.answers[INCLUDE[RESTRICTED]] = answer
     assert world.refused(RESTRICTED).code is ErrorCode.INVALID_TOKEN
     assert world.auth.queries == [INCLUDE[NORMAL], INCLUDE[RESTRICTED]]
-    record = world.ring.record(RESTRICTED)
+    record = world.cache.record(RESTRICTED)
     assert (record.keys, record.failure, record.fetched_at) == ({}, None, MONO)
     assert world.refused(RESTRICTED).code is ErrorCode.INVALID_TOKEN
     assert len(world.auth.calls) == 2
 
 
 @pytest.mark.parametrize("kind", [RESTRICTED, ANONYMOUS], ids=str)
-def test_a_400_of_a_server_that_knew_the_parameter_is_a_failure(world: World, kind: UserType) -> None:
-    """Threats D4 and F6: it takes no restricted key away, and makes none pass for an anonymous user's."""
+def test_status_400_of_a_server_that_knew_the_parameter_is_a_failure(world: World, kind: UserType) -> None:
+    """Threats D4 and F6: it removes no restricted key, and turns none into an anonymous one."""
     world.warm(RESTRICTED)
     world.warm(ANONYMOUS)
     world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
     world.clock.pass_by(FRESH_FOR)
     assert world.key_for(kind)[0].point == SIGNERS[kind][0].point
-    record = world.ring.record(kind)
+    record = world.cache.record(kind)
     assert record.failure is ErrorCode.SERVER_ERROR
     assert set(record.keys) == {signer.kid for signer in SIGNERS[kind]}
     world.clock.pass_by(STALE_IF_ERROR)
-    assert world.refused(RESTRICTED).code is ErrorCode.INVALID_TOKEN  # after a day it is taken at its word
+    assert world.refused(RESTRICTED).code is ErrorCode.INVALID_TOKEN  # after a day its reply is believed
 
 
-def test_an_older_server_has_anonymous_users_all_the_same(world: World) -> None:
+def test_server_without_restricted_users_still_has_anonymous_keys(world: World) -> None:
     world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
     world.auth.answers[INCLUDE[ANONYMOUS]] = reply(document(NORMAL, ANONYMOUS))
     key, _, _ = world.key_for(ANONYMOUS)
     assert key.point == SIGNERS[ANONYMOUS][0].point
     assert world.auth.queries == [INCLUDE[RESTRICTED], INCLUDE[NORMAL], INCLUDE[ANONYMOUS]]
-    assert set(world.ring.record(ANONYMOUS).keys) == {signer.kid for signer in SIGNERS[ANONYMOUS]}
+    assert set(world.cache.record(ANONYMOUS).keys) == {signer.kid for signer in SIGNERS[ANONYMOUS]}
 
 
-def test_an_older_server_whose_plain_document_fails_fails_the_flight(world: World) -> None:
+def test_failed_plain_document_of_an_older_server_fails_the_fetch(world: World) -> None:
     world.auth.answers |= {INCLUDE[RESTRICTED]: reply(b"", 400), INCLUDE[NORMAL]: OUTAGE}
     assert world.refused(ANONYMOUS).code is ErrorCode.SERVER_ERROR
     assert world.auth.queries == [INCLUDE[RESTRICTED], INCLUDE[NORMAL]]
 
 
 @pytest.mark.parametrize("kind", [NORMAL, ANONYMOUS], ids=str)
-def test_a_400_to_another_document_is_a_failure(world: World, kind: UserType) -> None:
-    """Only `include_restricted` was ever unknown; a 400 to the others says that something is wrong."""
+def test_status_400_to_another_document_is_a_failure(world: World, kind: UserType) -> None:
+    """Only `include_restricted` was ever unsupported; a 400 to another document is an error."""
     world.auth.answers[INCLUDE[kind]] = reply(b"", 400)
     assert world.refused(kind).code is ErrorCode.SERVER_ERROR
 
 
-def test_a_set_is_as_fresh_as_the_shorter_of_its_documents(world: World) -> None:
+def test_key_set_is_as_fresh_as_the_shorter_of_its_documents(world: World) -> None:
     world.auth.answers[INCLUDE[NORMAL]] = reply(document(NORMAL), cache_control="max-age=90")
     world.key_for(RESTRICTED)
-    assert world.ring.record(RESTRICTED).fresh_for == 90
+    assert world.cache.record(RESTRICTED).fresh_for == 90
 
 
 @pytest.mark.parametrize(
@@ -214,7 +212,7 @@ def test_a_set_is_as_fresh_as_the_shorter_of_its_documents(world: World) -> None
     ],
     ids=str,
 )
-def test_only_a_pooled_connection_that_failed_is_followed_by_one_retry(
+def test_only_a_failed_pooled_connection_is_retried_once(
     world: World, answers: list[Answer | None], calls: int, passes: bool
 ) -> None:
     left = list(answers)
@@ -243,12 +241,12 @@ def test_the_retry_is_the_same_call_on_a_new_connection() -> None:
     assert stop.value.value == Resume(UNSENT, NOW)
 
 
-def test_times_are_read_after_the_answer(world: World) -> None:
-    """A key set is as old as its answer; what is judged next is judged by the time that it is then."""
+def test_clocks_are_read_after_the_reply(world: World) -> None:
+    """A key set is as old as its reply, and claims are compared with the time after it."""
     world.pump.takes = 2.0
     _, _, clocks = world.key_for(RESTRICTED)
     assert clocks == Clocks(NOW.wall + 4, MONO + 4)
-    assert world.ring.record(RESTRICTED).fetched_at == MONO + 4
+    assert world.cache.record(RESTRICTED).fetched_at == MONO + 4
 
 
 # -- failures -----------------------------------------------------------------------------------------
@@ -271,10 +269,10 @@ def test_times_are_read_after_the_answer(world: World) -> None:
     ],
     ids=["500", "503", "429", "302", "html", "no keys", "off the curve", "slow", "large", "401", "404"],
 )
-def test_a_cold_failure_is_ours_and_says_when_to_come_back(
+def test_failed_first_fetch_is_a_server_error_with_retry_after(
     world: World, answer: Answer, code: ErrorCode, retry_after: int | None
 ) -> None:
-    """Never the client's 401, whatever it presented."""
+    """Never a 401, whatever the token is."""
     world.auth.down = answer
     for kid in (KID[NORMAL], "junk"):
         error = world.refused(kid=kid)
@@ -285,7 +283,7 @@ def test_a_cold_failure_is_ours_and_says_when_to_come_back(
     assert len(world.auth.calls) == 1
 
 
-def test_a_cold_failure_is_left_alone_for_a_while_and_then_mended(world: World) -> None:
+def test_failed_first_fetch_is_retried_after_min_fetch_interval(world: World) -> None:
     world.auth.down = OUTAGE
     world.refused()
     world.auth.down = None
@@ -296,10 +294,10 @@ def test_a_cold_failure_is_left_alone_for_a_while_and_then_mended(world: World) 
     assert len(world.auth.calls) == 1
     world.clock.pass_by(0.5)
     assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
-    assert world.ring.record(NORMAL).failure is None
+    assert world.cache.record(NORMAL).failure is None
 
 
-def test_a_failure_with_retry_after_is_left_alone_for_so_long(world: World) -> None:
+def test_next_fetch_honours_retry_after(world: World) -> None:
     world.auth.down = reply(b"", 429, retry_after="30")
     world.refused()
     world.clock.pass_by(29)
@@ -325,7 +323,7 @@ def test_a_failure_with_retry_after_is_left_alone_for_so_long(world: World) -> N
     ],
     ids=["500", "unsent", "404", "private", "off the curve"],
 )
-def test_a_failure_is_logged_once_a_minute_without_the_answer(
+def test_failed_fetch_is_logged_once_a_minute_without_the_reply(
     world: World, caplog: pytest.LogCaptureFixture, answer: Answer, level: int, words: str
 ) -> None:
     world.auth.down = answer
@@ -339,17 +337,17 @@ def test_a_failure_is_logged_once_a_minute_without_the_answer(
 
 
 @pytest.mark.parametrize("body", [b"<html>", json.dumps({"keys": [SIGNERS[NORMAL][0].jwk(y="AA")]}).encode()])
-def test_a_failure_takes_no_key_away(world: World, body: bytes) -> None:
+def test_failed_fetch_keeps_cached_keys(world: World, body: bytes) -> None:
     world.warm()
-    held = world.ring.record(NORMAL).keys
+    held = world.cache.record(NORMAL).keys
     world.auth.down = reply(body)
     world.clock.pass_by(FRESH_FOR)
     key, action, _ = world.key_for()
     assert (key, action) == (held[KID[NORMAL]], Action.USE)
-    assert world.ring.record(NORMAL).failure is ErrorCode.SERVER_ERROR
+    assert world.cache.record(NORMAL).failure is ErrorCode.SERVER_ERROR
 
 
-def test_known_keys_serve_for_a_day_of_failures_and_no_longer(world: World) -> None:
+def test_cached_keys_are_used_until_stale_if_error(world: World) -> None:
     """Threat F4."""
     world.warm()
     world.auth.down = OUTAGE
@@ -363,7 +361,7 @@ def test_known_keys_serve_for_a_day_of_failures_and_no_longer(world: World) -> N
 # -- unknown keys -------------------------------------------------------------------------------------
 
 
-def test_a_kid_unknown_to_a_set_just_fetched_is_refused_at_once(world: World) -> None:
+def test_unknown_kid_right_after_a_fetch_is_rejected_without_a_fetch(world: World) -> None:
     world.warm()
     error = world.refused()
     assert (type(error), error.code) == (RefusedError, ErrorCode.INVALID_TOKEN)
@@ -371,8 +369,8 @@ def test_a_kid_unknown_to_a_set_just_fetched_is_refused_at_once(world: World) ->
     assert world.pump.flights == []
 
 
-def test_ten_thousand_junk_kids_start_one_flight_in_ten_seconds(world: World) -> None:
-    """Threat F1. A stranger mints kids for nothing; each fetch would be paid by the project."""
+def test_ten_thousand_unknown_kids_cause_one_fetch_in_ten_seconds(world: World) -> None:
+    """Threat F1. Unknown kids cost an attacker nothing; each fetch would count against the project."""
     world.warm()
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     for number in range(10_000):
@@ -381,8 +379,8 @@ def test_ten_thousand_junk_kids_start_one_flight_in_ten_seconds(world: World) ->
     assert len(world.pump.flights) == len(world.auth.calls) == 1
 
 
-def test_junk_kids_while_stack_auth_fails_start_one_flight_in_ten_seconds(world: World) -> None:
-    """Threat F2: and they are told 503, since a newly rotated key would look the same."""
+def test_unknown_kids_in_an_outage_cause_one_fetch_in_ten_seconds(world: World) -> None:
+    """Threat F2. They get 503, since a newly rotated key would look the same."""
     world.warm()
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     world.auth.down = TIMED_OUT
@@ -393,27 +391,25 @@ def test_junk_kids_while_stack_auth_fails_start_one_flight_in_ten_seconds(world:
     assert len(world.auth.calls) == 1
 
 
-def test_a_flight_for_an_unknown_kid_is_short_and_goes_past_caches(world: World) -> None:
+def test_fetch_for_an_unknown_kid_is_short_and_bypasses_caches(world: World) -> None:
     world.warm()
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     world.refused()
-    (flight,) = world.pump.flights
-    assert flight.key == ("keys", NORMAL)
-    assert (
-        (flight.budget, flight.wait, flight.max_waiters) == (REFRESH_BUDGET, REFRESH_BUDGET, MAX_WAITERS) == (1, 1, 4)
-    )
+    (share,) = world.pump.flights
+    assert share.key == ("keys", NORMAL)
+    assert (share.budget, share.wait, share.max_waiters) == (REFRESH_BUDGET, REFRESH_BUDGET, MAX_WAITERS) == (1, 1, 4)
     assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"]
 
 
-def test_a_flight_for_an_unknown_kid_among_restricted_goes_past_caches_twice(world: World) -> None:
+def test_fetch_for_an_unknown_restricted_kid_bypasses_caches_for_both_documents(world: World) -> None:
     world.warm(RESTRICTED)
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     world.refused(RESTRICTED)
     assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"] * 2
 
 
-def test_a_flight_for_an_unknown_kid_of_an_older_server_goes_past_caches_each_time(world: World) -> None:
-    """A cache's plain document beside the server's newest one would take a new normal key for an anonymous one."""
+def test_fetch_for_an_unknown_kid_of_an_older_server_bypasses_caches_each_time(world: World) -> None:
+    """With a cached plain document and a new larger one, a new normal key would be taken for an anonymous one."""
     world.auth.answers[INCLUDE[RESTRICTED]] = reply(b"", 400)
     world.auth.answers[INCLUDE[ANONYMOUS]] = reply(document(NORMAL, ANONYMOUS))
     world.warm(ANONYMOUS)
@@ -422,10 +418,10 @@ def test_a_flight_for_an_unknown_kid_of_an_older_server_goes_past_caches_each_ti
     assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"] * 3
 
 
-def test_a_newly_rotated_kid_is_fetched_and_the_others_stay(world: World) -> None:
+def test_rotated_key_is_fetched_and_other_keys_stay_the_same_objects(world: World) -> None:
     """Threat D8."""
     world.warm()
-    held = world.ring.record(NORMAL).keys[KID[NORMAL]]
+    held = world.cache.record(NORMAL).keys[KID[NORMAL]]
     new = Signer(99, "rotated")
     world.auth.signers[NORMAL] = (SIGNERS[NORMAL][0], new)
     world.clock.pass_by(MIN_FETCH_INTERVAL)
@@ -438,7 +434,7 @@ def test_a_newly_rotated_kid_is_fetched_and_the_others_stay(world: World) -> Non
 
 @pytest.mark.parametrize("end", [ShareEnd.TIMED_OUT, ShareEnd.FULL], ids=str)
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
-def test_who_waited_in_vain_is_told_to_come_back_in_a_second(world: World, end: ShareEnd, warm: bool) -> None:
+def test_follower_that_gave_up_is_told_to_retry_after_one_second(world: World, end: ShareEnd, warm: bool) -> None:
     if warm:
         world.warm()
         world.clock.pass_by(MIN_FETCH_INTERVAL)
@@ -450,8 +446,8 @@ def test_who_waited_in_vain_is_told_to_come_back_in_a_second(world: World, end: 
     assert world.auth.calls == []
 
 
-def landed(meanwhile: Callable[[], object] | None = None) -> Callable[[], ShareEnd]:
-    """Return the end of a flight that another carried, who did something meanwhile."""
+def leader_done(meanwhile: Callable[[], object] | None = None) -> Callable[[], ShareEnd]:
+    """Return what ends following: `meanwhile` ran, and the leader is done."""
 
     def end() -> ShareEnd:
         if meanwhile is not None:
@@ -461,98 +457,96 @@ def landed(meanwhile: Callable[[], object] | None = None) -> Callable[[], ShareE
     return end
 
 
-def test_who_waited_looks_again_and_finds_what_the_carrier_left(world: World) -> None:
-    token_source = Pump(world.clock, world.auth)
-    world.pump.joined = [landed(lambda: token_source(world.ring.prefetch_keys(world.clock.now)))]
+def test_follower_finds_the_keys_that_the_leader_cached(world: World) -> None:
+    leader = Pump(world.clock, world.auth)
+    world.pump.joined = [leader_done(lambda: leader(world.cache.prefetch_keys(world.clock.now)))]
     assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
     assert len(world.pump.flights) == 1
     assert len(world.auth.calls) == 1
 
 
-def boards_late(world: World, kind: UserType, kid: str, meanwhile: Callable[[], object]) -> Any:
-    """Return what comes of one who looks, and boards only after `meanwhile`."""
+def leads_late(world: World, kind: UserType, kid: str, meanwhile: Callable[[], object]) -> Any:
+    """Return the key for a caller that looks, and becomes the leader only after `meanwhile`."""
 
-    def board() -> ShareEnd:
+    def follow() -> ShareEnd:
         meanwhile()
         world.pump(world.pump.flights[0].script())
         return ShareEnd.DONE
 
-    world.pump.joined.append(board)
+    world.pump.joined.append(follow)
     return world.key_for(kind, kid)
 
 
 @pytest.mark.parametrize("kind", UserType, ids=str)
-def test_who_boards_after_a_flight_landed_looks_again_and_asks_nobody(world: World, kind: UserType) -> None:
-    """A thread can lose the processor between its look and its flight: one cold start, one fetch."""
+def test_late_leader_looks_again_and_does_not_fetch(world: World, kind: UserType) -> None:
+    """A thread can be preempted between its look and its fetch: one cold start is still one fetch."""
     calls: list[int] = []
 
     def another() -> None:
         world.key_for(kind)
         calls.append(len(world.auth.calls))
 
-    key, _, _ = boards_late(world, kind, KID[kind], another)
+    key, _, _ = leads_late(world, kind, KID[kind], another)
     assert key.point == SIGNERS[kind][0].point
     assert calls == [len(world.auth.calls)]
 
 
-def test_who_boards_after_a_junk_kid_was_looked_for_asks_nobody(world: World) -> None:
+def test_late_leader_for_an_unknown_kid_does_not_fetch(world: World) -> None:
     world.warm()
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     with pytest.raises(RefusedError):
-        boards_late(world, NORMAL, "junk", lambda: world.refused(kid="other junk"))
+        leads_late(world, NORMAL, "junk", lambda: world.refused(kid="other junk"))
     assert len(world.auth.calls) == 1
 
 
-def test_who_waited_finds_the_carriers_failure_and_asks_nobody(world: World) -> None:
-    token_source = Pump(world.clock, world.auth)
+def test_follower_finds_the_failure_of_the_leader_and_does_not_fetch(world: World) -> None:
+    leader = Pump(world.clock, world.auth)
     world.auth.down = OUTAGE
-    world.pump.joined = [landed(lambda: token_source(world.ring.prefetch_keys(world.clock.now)))]
+    world.pump.joined = [leader_done(lambda: leader(world.cache.prefetch_keys(world.clock.now)))]
     assert world.refused().code is ErrorCode.SERVER_ERROR
     assert len(world.auth.calls) == 1
 
 
-def test_who_waited_for_a_carrier_that_died_takes_over(world: World) -> None:
-    """Threat H1: the flight landed and left nothing behind."""
-    world.pump.joined = [landed(), landed()]
+def test_follower_leads_after_a_leader_that_died(world: World) -> None:
+    """Threat H1: the share leader_done and left nothing behind."""
+    world.pump.joined = [leader_done(), leader_done()]
     assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
     assert len(world.pump.flights) == 3
     assert len(world.auth.calls) == 1
 
 
-def test_whoever_has_the_keys_asked_for_by_a_token_goes_on_for_a_while_when_cancelled(world: World) -> None:
-    """Threat F1: a stranger who asks and leaves must not cost a call each time. Nobody waits for a start to end."""
-    world.pump(world.ring.prefetch_keys(world.clock.now))
+def test_cancelled_leader_finishes_fetch_within_grace_period(world: World) -> None:
+    """Threat F1: clients that disconnect must not cause a fetch each. A prefetch needs no grace period."""
+    world.pump(world.cache.prefetch_keys(world.clock.now))
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     assert world.refused().code is ErrorCode.INVALID_TOKEN
     world.clock.pass_by(FRESH_FOR)
     world.key_for()
     world.clock.pass_by(FRESH_FOR)
-    world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
+    world.pump(world.cache.refresh_if_stale(NORMAL, world.clock.now))
     world.key_for(kind=ANONYMOUS)
-    assert [flight.cancel_grace for flight in world.pump.flights] == [0, CANCEL_GRACE, CANCEL_GRACE, 0, CANCEL_GRACE]
+    assert [share.cancel_grace for share in world.pump.flights] == [0, CANCEL_GRACE, CANCEL_GRACE, 0, CANCEL_GRACE]
 
 
 @pytest.mark.parametrize("cold", [RESTRICTED, ANONYMOUS], ids=str)
-def test_few_threads_wait_for_a_set_that_was_never_fetched_while_another_is_usable(
-    world: World, cold: UserType
-) -> None:
-    """Tokens of any type cost a stranger nothing: they must not hold every thread while Stack Auth hangs."""
+def test_few_threads_wait_for_a_cold_key_set_while_another_is_usable(world: World, cold: UserType) -> None:
+    """Tokens of any user type cost an attacker nothing; they must not block every thread while Stack Auth hangs."""
     world.warm(NORMAL)
     world.key_for(cold)
-    (flight,) = world.pump.flights
-    assert (flight.budget, flight.wait, flight.max_waiters, flight.pool) == (math.inf, math.inf, MAX_WAITERS, "keys")
+    (share,) = world.pump.flights
+    assert (share.budget, share.wait, share.max_waiters, share.pool) == (math.inf, math.inf, MAX_WAITERS, "keys")
     world.clock.pass_by(STALE_IF_ERROR)
     world.key_for(NORMAL)
     assert world.pump.flights[-1].max_waiters is None
 
 
-# -- newer wins ---------------------------------------------------------------------------------------
+# -- replies out of order ------------------------------------------------------------------------------
 
 
 def late(world: World, answer: Answer, kind: UserType = NORMAL, kid: str | None = None) -> Any:
-    """Ask for a key as another runner would, whose answer, to a call that is made now, comes after what follows."""
+    """Start a fetch as another runner would; the returned function delivers its reply."""
     token = Token(kid or KID[kind], kind, {}, b"", b"", b"")
-    script = world.ring.key_for(token, world.clock.now, defer_refresh=False)
+    script = world.cache.key_for(token, world.clock.now, defer_refresh=False)
     led = next(script).script()
     assert isinstance(next(led), Call)
 
@@ -566,7 +560,7 @@ def late(world: World, answer: Answer, kind: UserType = NORMAL, kid: str | None 
     return arrives
 
 
-def test_late_older_key_set_brings_no_withdrawn_key_back(world: World) -> None:
+def test_late_reply_of_an_older_fetch_restores_no_withdrawn_key(world: World) -> None:
     old = reply(document(NORMAL))
     world.warm()
     world.clock.pass_by(FRESH_FOR)
@@ -574,22 +568,22 @@ def test_late_older_key_set_brings_no_withdrawn_key_back(world: World) -> None:
     world.clock.pass_by(0.1)
     world.auth.signers[NORMAL] = (SIGNERS[NORMAL][1],)
     assert world.refused(kid=KID[NORMAL]).code is ErrorCode.INVALID_TOKEN
-    newer = world.ring.record(NORMAL)
+    newer = world.cache.record(NORMAL)
     world.clock.pass_by(0.1)
     arrives()
-    assert world.ring.record(NORMAL) is newer
+    assert world.cache.record(NORMAL) is newer
     assert world.refused(kid=KID[NORMAL]).code is ErrorCode.INVALID_TOKEN
 
 
-def test_late_older_failure_does_not_replace_a_newer_key_set(world: World) -> None:
+def test_late_failure_of_an_older_fetch_keeps_the_newer_key_set(world: World) -> None:
     arrives = late(world, OUTAGE)
     world.clock.pass_by(0.1)
     world.key_for()
     arrives()
-    assert world.ring.record(NORMAL).failure is None
+    assert world.cache.record(NORMAL).failure is None
 
 
-def test_late_older_key_set_is_better_than_none(world: World) -> None:
+def test_late_reply_of_an_older_fetch_is_cached_if_there_is_none(world: World) -> None:
     arrives = late(world, reply(document(NORMAL)))
     world.clock.pass_by(0.1)
     world.auth.down = OUTAGE
@@ -600,7 +594,7 @@ def test_late_older_key_set_is_better_than_none(world: World) -> None:
 # -- stale sets ---------------------------------------------------------------------------------------
 
 
-def test_a_stale_set_is_used_and_left_to_the_door_that_defers(world: World) -> None:
+def test_stale_key_set_is_used_without_a_fetch_if_refresh_is_deferred(world: World) -> None:
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     key, action, _ = world.key_for(defer_refresh=True)
@@ -608,19 +602,19 @@ def test_a_stale_set_is_used_and_left_to_the_door_that_defers(world: World) -> N
     assert world.pump.flights == []
 
 
-def test_a_stale_set_is_carried_by_one_request_for_a_second_at_most(world: World) -> None:
+def test_stale_key_set_is_refreshed_by_one_request_within_refresh_budget(world: World) -> None:
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     assert world.key_for()[1] is Action.USE
-    (flight,) = world.pump.flights
-    assert (flight.key, flight.budget, flight.wait) == (("keys", NORMAL), REFRESH_BUDGET, 0)
+    (share,) = world.pump.flights
+    assert (share.key, share.budget, share.wait) == (("keys", NORMAL), REFRESH_BUDGET, 0)
     assert len(world.auth.calls) == 1
     assert "cache-control" not in world.auth.calls[0].headers
-    assert world.ring.record(NORMAL).fetched_at == MONO + FRESH_FOR
+    assert world.cache.record(NORMAL).fetched_at == MONO + FRESH_FOR
 
 
-def test_beside_a_carrier_all_others_go_on_with_what_they_have(world: World) -> None:
-    """A reader with a usable key never waits."""
+def test_other_requests_use_the_stale_key_set_without_waiting(world: World) -> None:
+    """A request with a usable key never waits."""
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     world.pump.joined = [lambda: ShareEnd.TIMED_OUT]
@@ -630,7 +624,7 @@ def test_beside_a_carrier_all_others_go_on_with_what_they_have(world: World) -> 
     assert world.auth.calls == []
 
 
-def test_a_refresh_that_fails_stops_nobody(world: World) -> None:
+def test_failed_refresh_does_not_affect_requests(world: World) -> None:
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     world.auth.down = TIMED_OUT
@@ -639,8 +633,8 @@ def test_a_refresh_that_fails_stops_nobody(world: World) -> None:
     assert len(world.auth.calls) == 1
 
 
-def test_a_key_that_left_the_set_is_no_key_any_more(world: World) -> None:
-    """Threat F4: withdrawn at the next refresh, even for the request that carries it."""
+def test_withdrawn_key_is_rejected_after_the_refresh(world: World) -> None:
+    """Threat F4: it is withdrawn at the next refresh, even for the request that refreshes."""
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     world.auth.signers[NORMAL] = (SIGNERS[NORMAL][1],)
@@ -653,50 +647,50 @@ def test_a_key_that_left_the_set_is_no_key_any_more(world: World) -> None:
     [(0, 0), (FRESH_FOR - 1, 0), (FRESH_FOR, 1), (STALE_IF_ERROR, 1)],
     ids=["new", "fresh", "stale", "too old"],
 )
-def test_a_deferred_refresh_looks_again_before_it_asks(world: World, since: float, calls: int) -> None:
-    """The app may have taken its time, and another request its chance."""
+def test_deferred_refresh_checks_the_age_again(world: World, since: float, calls: int) -> None:
+    """Another request may have refreshed the key set while the app ran."""
     world.warm()
     world.clock.pass_by(since)
-    world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
+    world.pump(world.cache.refresh_if_stale(NORMAL, world.clock.now))
     assert len(world.auth.calls) == calls
-    world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
+    world.pump(world.cache.refresh_if_stale(NORMAL, world.clock.now))
     assert len(world.auth.calls) == calls
-    assert [flight.wait for flight in world.pump.flights] == [0] * calls
+    assert [share.wait for share in world.pump.flights] == [0] * calls
 
 
-def test_a_deferred_refresh_does_not_follow_a_failure_at_once(world: World) -> None:
+def test_deferred_refresh_respects_min_fetch_interval_after_a_failure(world: World) -> None:
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     world.auth.down = OUTAGE
     for seconds in (0, MIN_FETCH_INTERVAL - 0.1, 0.1):
         world.clock.pass_by(seconds)
-        world.pump(world.ring.refresh_if_stale(NORMAL, world.clock.now))
+        world.pump(world.cache.refresh_if_stale(NORMAL, world.clock.now))
     assert len(world.auth.calls) == 2
 
 
 # -- readiness ----------------------------------------------------------------------------------------
 
 
-def test_warming_up_fetches_the_keys_of_normal_users_once(world: World) -> None:
-    world.pump(world.ring.prefetch_keys(world.clock.now))
-    world.pump(world.ring.prefetch_keys(world.clock.now))
+def test_prefetch_fetches_the_keys_of_normal_users_once(world: World) -> None:
+    world.pump(world.cache.prefetch_keys(world.clock.now))
+    world.pump(world.cache.prefetch_keys(world.clock.now))
     assert world.auth.queries == [""]
-    (flight,) = world.pump.flights
-    assert (flight.key, flight.budget, flight.wait) == (("keys", NORMAL), math.inf, math.inf)
+    (share,) = world.pump.flights
+    assert (share.key, share.budget, share.wait) == (("keys", NORMAL), math.inf, math.inf)
 
 
-def test_the_status_is_told_without_asking_anybody(world: World) -> None:
-    assert world.ring.status(world.clock.now) == Status(ready=False, keys_age=None, failure=None)
+def test_status_causes_no_fetch(world: World) -> None:
+    assert world.cache.status(world.clock.now) == Status(ready=False, keys_age=None, failure=None)
     world.auth.down = reply(b"", 404)
     world.refused()
-    assert world.ring.status(world.clock.now) == Status(ready=False, keys_age=None, failure=ErrorCode.MISCONFIGURED)
+    assert world.cache.status(world.clock.now) == Status(ready=False, keys_age=None, failure=ErrorCode.MISCONFIGURED)
     world.auth.down = None
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     world.key_for()
     world.clock.pass_by(100)
-    assert world.ring.status(world.clock.now) == Status(ready=True, keys_age=100, failure=None)
+    assert world.cache.status(world.clock.now) == Status(ready=True, keys_age=100, failure=None)
     world.clock.pass_by(STALE_IF_ERROR)
-    assert world.ring.status(world.clock.now) == Status(ready=False, keys_age=STALE_IF_ERROR + 100, failure=None)
+    assert world.cache.status(world.clock.now) == Status(ready=False, keys_age=STALE_IF_ERROR + 100, failure=None)
     assert len(world.auth.calls) == 2
 
 

@@ -1,10 +1,9 @@
-"""JWK Sets: which keys a document holds, how old a set is, and what follows from both."""
+"""JWK Sets: which keys a document holds, how old a key set is, and which action follows."""
 
 from __future__ import annotations
 
 import json
 import math
-from itertools import product
 from typing import Any
 
 import pytest
@@ -59,7 +58,7 @@ FIELD = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 
 
 def short(coordinate: str) -> Signer:
-    """Return a key whose `coordinate` begins with a zero octet."""
+    """Return a key whose `coordinate` begins with a zero byte."""
     at = "xy".index(coordinate)
     return next(signer for signer in (Signer(n, "short") for n in range(2, 5000)) if signer.point[at][0] == 0)
 
@@ -79,13 +78,13 @@ def failure(answer: Any) -> Failure:
 # -- usable keys --------------------------------------------------------------------------------------
 
 
-def test_the_keys_of_a_document_by_id() -> None:
+def test_document_is_read_as_keys_by_id() -> None:
     assert points(ONE.jwk(), TWO.jwk()) == {ONE.kid: ONE.point, TWO.kid: TWO.point}
 
 
 @pytest.mark.parametrize("name", ["tokens-hosted", "tokens-hexclave", "tokens-short-coordinate"])
 def test_real_documents_hold_two_keys_for_each_user_type(name: str) -> None:
-    """One of the projects has a coordinate of 31 octets: its key must be as usable as the others."""
+    """One of the projects has a coordinate of 31 bytes; its key must be usable too."""
     real = load_recorded(name)["jwks"]
     found = {kind: read(reply(real[kind.value]), NOW) for kind in UserType}
     for kind, below in ((NORMAL, None), (RESTRICTED, NORMAL), (ANONYMOUS, RESTRICTED)):
@@ -103,15 +102,15 @@ def test_real_documents_hold_two_keys_for_each_user_type(name: str) -> None:
             assert (numbers.x, numbers.y) == tuple(int.from_bytes(unb64url(jwk[each]), "big") for each in "xy")
 
 
-def test_one_real_project_has_a_short_coordinate() -> None:
-    """Else the test above would not try what it says."""
+def test_recorded_project_has_a_short_coordinate() -> None:
+    """Precondition of the test above."""
     real = load_recorded("tokens-short-coordinate")["jwks"]["normal"]
     assert min(len(unb64url(jwk[each])) for jwk in real["keys"] for each in "xy") == 31
 
 
 @pytest.mark.parametrize("coordinate", ["x", "y"])
-def test_a_coordinate_that_lost_its_leading_zeros_is_padded(coordinate: str) -> None:
-    """Stack Auth publishes about one key in 128 so; PyJWT refuses those (threat D9)."""
+def test_coordinate_without_leading_zeros_is_padded(coordinate: str) -> None:
+    """Stack Auth publishes about one key in 128 like this, and PyJWT rejects it (threat D9)."""
     signer = short(coordinate)
     stripped = b64url(unb64url(signer.jwk()[coordinate]).lstrip(b"\0"))
     found = points(signer.jwk(**{coordinate: stripped}))
@@ -159,9 +158,9 @@ UNUSABLE: dict[str, Any] = {
     "x null": ONE.jwk(x=None),
     "x a number": ONE.jwk(x=5),
     "x empty": ONE.jwk(x=""),
-    "x of 33 octets": ONE.jwk(x=b64url(b"\0" + ONE.point[0])),
-    "x of 48 octets": ONE.jwk(x=b64url(b"\1" * 48)),
-    "x of 5000 octets": ONE.jwk(x="A" * 5000),
+    "x of 33 bytes": ONE.jwk(x=b64url(b"\0" + ONE.point[0])),
+    "x of 48 bytes": ONE.jwk(x=b64url(b"\1" * 48)),
+    "x of 5000 bytes": ONE.jwk(x="A" * 5000),
     "x padded": ONE.jwk(x=ONE.jwk()["x"] + "="),
     "x in the other alphabet": ONE.jwk(x="+/" * 21 + "A"),
     "x of five characters": ONE.jwk(x="AAAAA"),
@@ -173,13 +172,13 @@ UNUSABLE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("jwk", UNUSABLE.values(), ids=UNUSABLE)
-def test_an_unusable_key_beside_a_good_one_is_passed_over(jwk: Any) -> None:
+def test_unusable_key_is_skipped(jwk: Any) -> None:
     """RFC 7517 section 5. One odd key must not lock out a project."""
     assert points(jwk, TWO.jwk()) == points(TWO.jwk(), jwk) == {TWO.kid: TWO.point}
 
 
 @pytest.mark.parametrize("jwk", UNUSABLE.values(), ids=UNUSABLE)
-def test_a_document_of_unusable_keys_alone_is_no_key_set(jwk: Any) -> None:
+def test_document_without_usable_key_is_a_failure(jwk: Any) -> None:
     assert failure(reply({"keys": [jwk]})) == Failure(ErrorCode.SERVER_ERROR, "a JWK Set without a usable key")
 
 
@@ -198,7 +197,7 @@ def test_a_document_of_unusable_keys_alone_is_no_key_set(jwk: Any) -> None:
     ],
     ids=str,
 )
-def test_a_usable_key(changes: dict[str, Any]) -> None:
+def test_key_with_allowed_members_is_usable(changes: dict[str, Any]) -> None:
     assert list(points(ONE.jwk(**changes)).values()) == [ONE.point]
 
 
@@ -212,12 +211,12 @@ OFF = {
 
 
 @pytest.mark.parametrize("jwk", OFF.values(), ids=OFF)
-def test_a_point_that_is_not_on_the_curve_is_no_key(jwk: dict[str, Any]) -> None:
+def test_point_off_the_curve_is_skipped(jwk: dict[str, Any]) -> None:
     assert list(Document(points(jwk, TWO.jwk())).keys({})) == [TWO.kid]
     assert Document(points(jwk)).keys({}) == {}
 
 
-def test_the_key_that_is_imported_is_of_the_curve() -> None:
+def test_imported_key_is_on_p256() -> None:
     (key,) = Document(points(ONE.jwk())).keys({}).values()
     assert isinstance(key.public, ec.EllipticCurvePublicKey)
     assert isinstance(key.public.curve, ec.SECP256R1)
@@ -227,7 +226,7 @@ def test_the_key_that_is_imported_is_of_the_curve() -> None:
 @pytest.mark.parametrize(
     "made", [ONE.private, ec.derive_private_key(5, ec.SECP384R1()).public_key()], ids=["private", "p-384"]
 )
-def test_what_is_imported_is_checked_again(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
+def test_imported_object_is_checked_again(monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
     """A PyJWT that took another curve or a private key would be caught."""
     monkeypatch.setattr(ES256, "from_jwk", lambda _: made)
     assert Document({"k": ONE.point}).keys({}) == {}
@@ -239,17 +238,17 @@ def test_the_same_key_twice_is_one_key() -> None:
     assert points(signer.jwk(), signer.jwk(), stripped) == {"short": signer.point}
 
 
-def test_an_id_that_names_two_keys_names_none() -> None:
-    """Which of them signs would be left to chance, or to the order (threat F9)."""
+def test_id_of_two_conflicting_keys_is_dropped() -> None:
+    """Otherwise the order of the document would decide which key verifies (threat F9)."""
     assert points(ONE.jwk(), TWO.jwk(kid=ONE.kid), TWO.jwk()) == {TWO.kid: TWO.point}
     assert failure(reply({"keys": [ONE.jwk(), TWO.jwk(kid=ONE.kid)]})).detail == "a JWK Set without a usable key"
 
 
-def test_an_id_whose_other_key_is_unusable_names_one() -> None:
+def test_id_of_a_usable_and_an_unusable_key_is_kept() -> None:
     assert points(ONE.jwk(), TWO.jwk(kid=ONE.kid, use="enc")) == {ONE.kid: ONE.point}
 
 
-def test_a_set_at_the_size_limit_is_read() -> None:
+def test_document_of_exactly_the_size_limit_is_read() -> None:
     signers = [Signer(5000 + number, f"kid-{number}") for number in range(300)]
     text = json.dumps({"keys": [signer.jwk() for signer in signers]})
     assert len(text) < MAX_BYTES == 65_536
@@ -258,7 +257,7 @@ def test_a_set_at_the_size_limit_is_read() -> None:
     assert len(found.points) == 300
 
 
-# -- answers that are no key set ----------------------------------------------------------------------
+# -- failures ------------------------------------------------------------------------------------------
 
 BODIES = {
     "empty": b"",
@@ -288,8 +287,8 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_body_that_is_no_key_set_is_a_failure(body: bytes) -> None:
-    """Threat F5: no exception, and nothing of the body in what is logged."""
+def test_body_that_is_not_a_jwk_set_is_a_failure(body: bytes) -> None:
+    """Threat F5: no exception, and no part of the body in the log."""
     found = failure(reply(body))
     assert found.code is ErrorCode.SERVER_ERROR
     assert found.detail in ("an answer that is no JWK Set", "a JWK Set without a usable key")
@@ -315,23 +314,23 @@ def test_a_body_that_is_no_key_set_is_a_failure(body: bytes) -> None:
     ],
     ids=str,
 )
-def test_an_answer_that_is_no_200_is_a_failure_however_perfect_its_body(
+def test_status_other_than_200_is_a_failure_despite_a_valid_body(
     status: int, headers: dict[str, str], code: ErrorCode
 ) -> None:
-    """Threat F6. 401 and 404 say that our project is wrong, so they are ours to mend."""
+    """Threat F6. 401 and 404 mean that the configured project is wrong."""
     found = failure(reply(document(NORMAL), status, **headers))
     assert found.code is code
     assert found.detail == f"status {reply(b'', status, **headers).meant_status}"
 
 
-def test_a_failure_keeps_what_retry_after_asks_for() -> None:
+def test_failure_keeps_retry_after() -> None:
     assert failure(reply(b"", 429, retry_after="30")).retry_after == 30
     assert failure(reply(b"", 429, retry_after="86400")).retry_after == 60
     assert failure(reply(b"", 503)).retry_after is None
 
 
 @pytest.mark.parametrize("answer", [*NO_REPLIES, ShareEnd.FULL], ids=str)
-def test_no_answer_is_a_failure_that_says_why(answer: Any) -> None:
+def test_missing_reply_is_a_failure_with_its_reason(answer: Any) -> None:
     assert failure(answer) == Failure(ErrorCode.SERVER_ERROR, str(answer))
 
 
@@ -346,7 +345,7 @@ def test_no_answer_is_a_failure_that_says_why(answer: Any) -> None:
     ],
     ids=["400", "hidden 400", "404", "200", "none"],
 )
-def test_a_400_tells_a_server_too_old_for_the_parameter(answer: Any, unsupported: bool) -> None:
+def test_status_400_means_an_unsupported_parameter(answer: Any, unsupported: bool) -> None:
     assert is_unsupported(answer) is unsupported
 
 
@@ -379,8 +378,8 @@ JSON = st.recursive(
         ),
     )
 )
-def test_any_json_is_a_document_or_a_failure(body: Any) -> None:
-    """Another machine wrote it. Whatever is read as a key can be imported or is passed over."""
+def test_any_json_is_read_as_a_document_or_failure(body: Any) -> None:
+    """Every point that is read is imported or skipped."""
     found = read(reply(body), NOW)
     if isinstance(found, Document):
         assert found.points
@@ -392,11 +391,11 @@ def test_any_json_is_a_document_or_a_failure(body: Any) -> None:
 
 @bounded
 @given(st.binary(max_size=60))
-def test_any_octets_are_a_document_or_a_failure(body: bytes) -> None:
+def test_any_bytes_are_a_failure(body: bytes) -> None:
     assert isinstance(read(reply(body), NOW), Failure)
 
 
-# -- how long a document is fresh ---------------------------------------------------------------------
+# -- freshness -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -426,7 +425,7 @@ def test_any_octets_are_a_document_or_a_failure(body: bytes) -> None:
         ("\xff=;;,,", FRESH_FOR),
     ],
 )
-def test_cache_control_may_shorten_and_never_lengthen(cache_control: str, seconds: float) -> None:
+def test_cache_control_shortens_freshness_but_never_lengthens_it(cache_control: str, seconds: float) -> None:
     found = read(reply(document(NORMAL), cache_control=cache_control), NOW)
     assert isinstance(found, Document)
     assert found.fresh_for == seconds
@@ -434,13 +433,13 @@ def test_cache_control_may_shorten_and_never_lengthen(cache_control: str, second
 
 @bounded
 @given(st.text(st.characters(max_codepoint=0xFF)) | st.from_regex(r"max-age ?= ?\"?\d{1,30}", fullmatch=True))
-def test_any_cache_control_is_between_a_minute_and_ten(cache_control: str) -> None:
+def test_freshness_is_between_its_bounds_for_any_cache_control(cache_control: str) -> None:
     found = read(reply(document(NORMAL), cache_control=cache_control), NOW)
     assert isinstance(found, Document)
     assert MIN_FRESH_FOR <= found.fresh_for <= FRESH_FOR
 
 
-# -- the larger document less the smaller -------------------------------------------------------------
+# -- differences of documents --------------------------------------------------------------------------
 
 
 def whole(kind: UserType, **signers: Any) -> Document:
@@ -450,7 +449,7 @@ def whole(kind: UserType, **signers: Any) -> Document:
 
 
 @pytest.mark.parametrize(("kind", "below"), [(RESTRICTED, NORMAL), (ANONYMOUS, RESTRICTED)], ids=str)
-def test_the_keys_of_a_type_are_a_document_less_the_next_smaller(kind: UserType, below: UserType) -> None:
+def test_keys_of_a_type_are_its_document_without_the_next_smaller_one(kind: UserType, below: UserType) -> None:
     own = whole(kind).less(whole(below))
     assert isinstance(own, Document)
     assert set(own.points) == {signer.kid for signer in SIGNERS[kind]}
@@ -466,36 +465,36 @@ def test_the_keys_of_a_type_are_a_document_less_the_next_smaller(kind: UserType,
     ],
     ids=["empty", "one missing", "one changed", "one renamed"],
 )
-def test_documents_that_do_not_fit_are_a_failure(larger: dict[str, Any]) -> None:
-    """Fetched across a rotation: a normal key would be taken for a restricted one."""
+def test_conflicting_documents_are_a_failure(larger: dict[str, Any]) -> None:
+    """They were fetched across a rotation: a normal key would be taken for a restricted one."""
     smaller = Document({ONE.kid: ONE.point, TWO.kid: TWO.point})
     found = Document(larger).less(smaller)
     assert found == Failure(ErrorCode.SERVER_ERROR, "two key sets that do not fit each other")
 
 
-def test_a_document_with_nothing_beyond_the_smaller_has_no_keys_and_is_no_failure() -> None:
-    """An older server ignores the parameter: then there are no such users."""
+def test_document_equal_to_the_smaller_one_has_no_keys() -> None:
+    """An older server ignores the parameter and has no such users."""
     smaller = Document({ONE.kid: ONE.point})
     assert smaller.less(smaller) == Document({}, FRESH_FOR)
 
 
-def test_the_shorter_freshness_of_the_two_counts() -> None:
+def test_shorter_freshness_of_two_documents_counts() -> None:
     assert Document({}, 100).less(Document({}, 200)) == Document({}, 100)
     assert Document({}, 200).less(Document({}, 100)) == Document({}, 100)
 
 
-# -- keys that stay -----------------------------------------------------------------------------------
+# -- identity of keys ----------------------------------------------------------------------------------
 
 
-def test_a_key_that_is_still_published_stays_the_same_object() -> None:
-    """Remembered tokens name it: a new object would forget them all at each refresh."""
+def test_key_that_is_still_published_stays_the_same_object() -> None:
+    """Cached tokens refer to it: a new object would invalidate all of them at each refresh."""
     held = Document(points(ONE.jwk(), TWO.jwk())).keys({})
     again = Document(points(ONE.jwk())).keys(held)
     assert again == {ONE.kid: held[ONE.kid]}
     assert again[ONE.kid] is held[ONE.kid]
 
 
-def test_another_key_under_a_held_id_is_another_object() -> None:
+def test_replaced_key_under_the_same_id_is_a_new_object() -> None:
     held = Document({"k": ONE.point}).keys({})
     changed = Document({"k": TWO.point}).keys(held)
     assert changed["k"] is not held["k"]
@@ -511,8 +510,8 @@ def test_another_key_under_a_held_id_is_another_object() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("past_caches", [False, True])
-def test_the_call_for_a_document(kind: UserType, query: str, past_caches: bool) -> None:
-    """Any other query parameter would be answered with 400."""
+def test_call_for_each_document(kind: UserType, query: str, past_caches: bool) -> None:
+    """Any other query parameter is answered with 400."""
     made = call("https://api.example/jwks", kind, past_caches=past_caches)
     assert made.url == f"https://api.example/jwks{query}"
     assert made.max_bytes == MAX_BYTES
@@ -548,12 +547,12 @@ def test_the_age_of_a_set(since: float, fresh_for: float, age: Age) -> None:
 @pytest.mark.parametrize(
     ("since", "may"), [(0, False), (MIN_FETCH_INTERVAL - 0.001, False), (MIN_FETCH_INTERVAL, True), (FRESH_FOR, True)]
 )
-def test_flights_are_apart(since: float, may: bool) -> None:
+def test_fetches_start_min_fetch_interval_apart(since: float, may: bool) -> None:
     assert FILLED.may_refresh(MONO + since) is may
     assert FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO, MONO).may_refresh(MONO + since) is may
 
 
-def test_the_first_flight_may_start_at_once() -> None:
+def test_first_fetch_may_start_at_once() -> None:
     record = KeySet()
     assert record.age(0) is Age.NONE
     assert record.may_refresh(0)
@@ -566,8 +565,8 @@ def test_the_first_flight_may_start_at_once() -> None:
     [(None, MIN_FETCH_INTERVAL), (1, MIN_FETCH_INTERVAL), (10, MIN_FETCH_INTERVAL), (11, 11), (30, 30), (60, 60)],
     ids=str,
 )
-def test_a_failed_flight_keeps_as_far_as_it_was_asked_to(asked: int | None, fetch_interval: float) -> None:
-    """`Retry-After` may lengthen the pause and never shorten it."""
+def test_failed_fetch_honours_a_longer_retry_after(asked: int | None, fetch_interval: float) -> None:
+    """`Retry-After` may lengthen the interval but never shorten it."""
     record = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x", asked), MONO + 1, MONO + 1)
     assert record.fetch_interval == fetch_interval
     assert not record.may_refresh(MONO + 1 + fetch_interval - 0.001)
@@ -577,8 +576,8 @@ def test_a_failed_flight_keeps_as_far_as_it_was_asked_to(asked: int | None, fetc
     assert record.retry_after(MONO + 1 + fetch_interval + 100) == 1
 
 
-def test_a_failed_flight_changes_no_key_and_no_age() -> None:
-    """Threat F5 and F4: known keys go on serving, and do not grow younger either."""
+def test_failed_fetch_changes_neither_keys_nor_age() -> None:
+    """Threats F4 and F5: cached keys stay usable, and keep their age."""
     record = FILLED.failed(Failure(ErrorCode.MISCONFIGURED, "status 404"), MONO + 700, MONO + 700)
     assert (record.keys, record.fetched_at, record.fresh_for) == (FILLED.keys, MONO, FRESH_FOR)
     assert (record.asked_at, record.failure) == (MONO + 700, ErrorCode.MISCONFIGURED)
@@ -586,12 +585,12 @@ def test_a_failed_flight_changes_no_key_and_no_age() -> None:
     assert record.age(MONO + STALE_IF_ERROR) is Age.NONE
 
 
-def test_a_flight_that_brought_keys_clears_the_failure() -> None:
+def test_successful_fetch_clears_the_failure() -> None:
     assert KeySet().failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO, MONO).failure is ErrorCode.SERVER_ERROR
     assert KeySet().filled(KEYS, 60, MONO - 1, MONO) == KeySet(KEYS, MONO, 60, MONO, MIN_FETCH_INTERVAL, None, MONO - 1)
 
 
-def test_a_record_cannot_be_changed() -> None:
+def test_key_set_is_immutable() -> None:
     """It is read without a lock."""
     mine = dict(KEYS)
     record = KeySet().filled(mine, FRESH_FOR, MONO, MONO)
@@ -603,17 +602,12 @@ def test_a_record_cannot_be_changed() -> None:
         record.fetched_at = 0  # type: ignore[misc]
 
 
-# -- what to do ---------------------------------------------------------------------------------------
-
-
-def test_the_table_answers_every_case() -> None:
-    assert set(ACTIONS) == set(product(Age, (True, False), (True, False)))
-    assert set(ACTIONS.values()) == set(Action)
+# -- actions -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("case", "action"), ACTIONS.items(), ids=str)
-def test_what_the_table_must_never_say(case: tuple[Age, bool, bool], action: Action) -> None:
-    """The rules of design.md, each on its own: nobody with a usable key waits, nobody asks too often."""
+def test_actions_never_break_a_rule_of_freshness(case: tuple[Age, bool, bool], action: Action) -> None:
+    """Requests with a usable key never wait, and fetches never start too early."""
     age, known, may = case
     if age is Age.FRESH and known:
         assert action is Action.USE
@@ -644,11 +638,11 @@ def test_what_the_table_must_never_say(case: tuple[Age, bool, bool], action: Act
         ("junk", STALE_IF_ERROR, Action.REFRESH),
     ],
 )
-def test_what_to_do_for_a_key_id(kid: str, since: float, action: Action) -> None:
+def test_action_for_a_key_id_by_age(kid: str, since: float, action: Action) -> None:
     assert FILLED.action(kid, MONO + since) is action
 
 
-def test_what_to_do_after_a_failure() -> None:
+def test_action_after_a_failed_fetch() -> None:
     failed = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO + STALE_IF_ERROR, MONO + STALE_IF_ERROR)
     assert failed.action(ONE.kid, MONO + STALE_IF_ERROR - 1) is Action.USE
     assert failed.action(ONE.kid, MONO + STALE_IF_ERROR + 1) is Action.UNAVAILABLE
@@ -664,7 +658,7 @@ def test_what_to_do_after_a_failure() -> None:
     later=st.floats(0, 1e6),
     fresh_for=st.floats(60, 600),
 )
-def test_a_known_key_serves_for_a_day_whatever_happened_since(
+def test_cached_key_is_used_for_a_day_despite_failures(
     kid: str, fetched: float, asked: float, later: float, fresh_for: float
 ) -> None:
     record = (
@@ -678,14 +672,11 @@ def test_a_known_key_serves_for_a_day_whatever_happened_since(
     assert 1 <= record.retry_after(mono) <= math.ceil(max(MIN_FETCH_INTERVAL, asked + MIN_FETCH_INTERVAL)) + 1
 
 
-def test_the_numbers_are_those_of_the_design() -> None:
+def test_constants_have_their_documented_values() -> None:
     assert (FRESH_FOR, MIN_FRESH_FOR, STALE_IF_ERROR, MIN_FETCH_INTERVAL, MAX_BYTES) == (600, 60, 86_400, 10, 65_536)
 
 
-# -- what a mutant showed to be unguarded --------------------------------------------------------------
-
-
-def test_a_key_that_is_held_is_not_imported_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_key_is_not_imported_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even to throw the import away: the held object is all that is looked at."""
     found = key_sets.Document({"a": SIGNERS[NORMAL][0].point})
     held = found.keys({})

@@ -1,4 +1,4 @@
-"""What the gate hands to a door: it lies in scopes and environs that others write out."""
+"""Outcomes are stored in scopes and environs that other code logs, copies and pickles."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ POLICY = Policy("required", profile=False, allow_restricted=False, allow_anonymo
 
 
 CONFIG = StackAuthConfig(project_id=PROJECT)
-INBOUND = RequestRecord("GET", "/", "", {"x-stack-access-token": CANARY})
-SOMEBODY = user_from_claims(claims(NORMAL), NORMAL, b"{}")
+REQUEST = RequestRecord("GET", "/", "", {"x-stack-access-token": CANARY})
+JANE = user_from_claims(claims(NORMAL), NORMAL, b"{}")
 
 
 def authenticated() -> Authenticated:
-    return Authenticated(SOMEBODY, CONFIG, CANARY, POLICY, True, None, INBOUND)
+    return Authenticated(JANE, CONFIG, CANARY, POLICY, True, None, REQUEST)
 
 
-def test_nothing_that_writes_out_a_scope_writes_the_token() -> None:
-    """Debug pages and error reporters walk an environ: by repr, by mapping, by fields, by `__dict__`."""
+def test_outcome_hides_the_token_from_repr_json_and_dict() -> None:
+    """Debug pages and error reporters render an environ by repr, items, fields or `__dict__`."""
     made = authenticated()
     assert CANARY not in repr(made)
     assert CANARY not in f"{made}"
@@ -48,7 +48,7 @@ def test_nothing_that_writes_out_a_scope_writes_the_token() -> None:
 
 
 @pytest.mark.parametrize("copying", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
-def test_a_copied_environ_keeps_the_token_and_shows_no_more(copying: Callable[[Authenticated], Authenticated]) -> None:
+def test_copied_outcome_keeps_and_hides_the_token(copying: Callable[[Authenticated], Authenticated]) -> None:
     """Test clients and background tasks copy environs."""
     copied = copying(authenticated())
     assert copied.token == CANARY
@@ -56,20 +56,20 @@ def test_a_copied_environ_keeps_the_token_and_shows_no_more(copying: Callable[[A
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_holds_the_user_and_no_token(protocol: int) -> None:
-    """An environ that could be pickled still can; a session or a queue that takes it must not store a live token."""
-    pickled = pickle.dumps({USER: SOMEBODY, ERROR: None, OUTCOME: authenticated()}, protocol)
+def test_pickle_holds_the_user_and_no_token(protocol: int) -> None:
+    """An environ stays picklable, and a session or queue that pickles it must not store a live token."""
+    pickled = pickle.dumps({USER: JANE, ERROR: None, OUTCOME: authenticated()}, protocol)
     assert CANARY.encode() not in pickled
     environ = pickle.loads(pickled)
-    assert get_user(environ) == environ[OUTCOME].user == SOMEBODY
+    assert get_user(environ) == environ[OUTCOME].user == JANE
     assert outcome_of(environ) is None
     with pytest.raises(RuntimeError, match="pickled"):
         load_profile(environ)
 
 
-def test_a_pickle_of_an_unauthenticated_request_holds_no_header() -> None:
-    """A token that could not be judged is in the headers of the request record."""
-    outcome = Unauthenticated(CONFIG, INBOUND, ErrorCode.SERVER_ERROR, 7)
+def test_pickle_of_an_unauthenticated_outcome_holds_no_header() -> None:
+    """A token that could not be verified is in the headers of the request record."""
+    outcome = Unauthenticated(CONFIG, REQUEST, ErrorCode.SERVER_ERROR, 7)
     pickled = pickle.dumps({USER: None, ERROR: outcome.error, OUTCOME: outcome})
     assert CANARY.encode() not in pickled
     with pytest.raises(AuthServerError) as raised:
@@ -78,21 +78,19 @@ def test_a_pickle_of_an_unauthenticated_request_holds_no_header() -> None:
     assert copy.copy(outcome) is copy.deepcopy(outcome) is outcome
 
 
-def test_it_holds_what_a_profile_is_asked_for_with() -> None:
+def test_authenticated_holds_what_a_profile_fetch_needs() -> None:
     made = authenticated()
     assert (made.token, made.policy, made.in_event_loop) == (CANARY, POLICY, True)
-    assert (made.user, made.error, made.refresh) == (SOMEBODY, None, None)
-    assert (made.config, made.request, made.retry_after) == (CONFIG, INBOUND, None)
+    assert (made.user, made.error, made.refresh) == (JANE, None, None)
+    assert (made.config, made.request, made.retry_after) == (CONFIG, REQUEST, None)
 
 
 @pytest.mark.parametrize(
     ("error", "retry_after"), [(None, None), (ErrorCode.SERVER_ERROR, 7), (ErrorCode.MISCONFIGURED, None)]
 )
-def test_unauthenticated_leads_back_to_its_settings_and_tells_the_reason(
-    error: ErrorCode | None, retry_after: int | None
-) -> None:
-    made = Unauthenticated(CONFIG, INBOUND, error, retry_after)
+def test_unauthenticated_holds_config_request_and_reason(error: ErrorCode | None, retry_after: int | None) -> None:
+    made = Unauthenticated(CONFIG, REQUEST, error, retry_after)
     assert (made.user, made.refresh, made.error, made.retry_after) == (None, None, error, retry_after)
-    assert (made.config, made.request) == (CONFIG, INBOUND)
+    assert (made.config, made.request) == (CONFIG, REQUEST)
     assert not hasattr(made, "__dict__")
     assert CANARY not in repr(made)

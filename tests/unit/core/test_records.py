@@ -1,4 +1,4 @@
-"""The records that cross a door or an edge: what they show, and how an answer's headers are read."""
+"""Records hide credentials, and a response has the forms of ASGI and WSGI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CANARY = "eyJ-canary"
     ids=lambda record: type(record).__name__,
 )
 def test_a_record_that_holds_credentials_does_not_show_them(record: object) -> None:
-    """A repr ends up in logs and in tracebacks that render locals."""
+    """A repr is written to logs and to tracebacks that render variables."""
     assert CANARY not in repr(record)
     assert CANARY not in f"{record}"
 
@@ -34,22 +34,22 @@ def test_a_record_that_holds_credentials_does_not_show_them(record: object) -> N
     ids=lambda record: type(record).__name__,
 )
 def test_a_record_that_holds_credentials_has_no_members_to_walk(record: object) -> None:
-    """As an error tracker would; a test in tests/network/test_canaries.py does."""
+    """Error trackers walk members; tests/network/test_canaries.py does the same."""
     assert not isinstance(record, Mapping | Sequence | Iterable)
     assert not hasattr(record, "__dict__")
 
 
-def test_an_inbound_shows_what_helps_to_find_a_fault() -> None:
+def test_repr_of_a_request_shows_header_names_only() -> None:
     shown = repr(RequestRecord("GET", "/a\n", "/r", {"origin": "o", "authorization": "s"}))
     assert shown == "RequestRecord('GET', '/a\\n', '/r', ['authorization', 'origin'])"
 
 
-def test_a_response_is_in_the_forms_of_both_doors() -> None:
+def test_response_is_in_the_forms_of_asgi_and_wsgi() -> None:
     response = Response.of(503, [("Retry-After", "7")], b"x")
     assert (response.status_line, response.headers) == ("503 Service Unavailable", (("Retry-After", "7"),))
     assert (response.status, response.raw_headers, response.body) == (503, ((b"retry-after", b"7"),), b"x")
 
 
 def test_responses_compare_by_value() -> None:
-    """The oracles of the doors compare responses whole."""
+    """Tests of both middlewares compare whole responses."""
     assert Response.of(401, [("A", "b")], b"x") == Response.of(401, (("A", "b"),), b"x")

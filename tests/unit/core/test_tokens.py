@@ -1,4 +1,4 @@
-"""The strict form, the signature, the claims; and that nobody stricter refuses what is accepted here."""
+"""Form, signature and claims of tokens, compared with PyJWT and joserfc as oracles."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def keys(kind: UserType) -> dict[str, ec.EllipticCurvePublicKey]:
 def verify(
     text: str, wall: float = WALL, leeway: float = LEEWAY, issuers: Any = ISSUERS, audiences: Any = AUDIENCES
 ) -> User:
-    """Do what the flow does, with the key of the token's own type."""
+    """Verify as the flow does, with the key of the token's user type."""
     parsed = parse(text, audiences, issuers)
     key = keys(parsed.user_type).get(parsed.kid)
     if key is None:
@@ -97,7 +97,7 @@ def parts(text: str) -> list[str]:
 @pytest.mark.parametrize("kind", UserType, ids=str)
 @pytest.mark.parametrize("which", [0, 1], ids=["first key", "second key"])
 @pytest.mark.parametrize("host", HOSTS)
-def test_an_honest_token_of_each_type_passes(kind: UserType, which: int, host: str) -> None:
+def test_valid_token_of_each_user_type_is_accepted(kind: UserType, which: int, host: str) -> None:
     iss = f"{host}/api/v1/{PATHS[kind]}/{PROJECT}"
     user = verify(token(kind, signer=SIGNERS[kind][which], iss=iss))
     assert (user.user_id, user.user_type, user.claims) == (USER_ID, kind, claims(kind, iss=iss))
@@ -123,7 +123,7 @@ def test_an_honest_token_of_each_type_passes(kind: UserType, which: int, host: s
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_an_odd_but_honest_token_passes(changes: dict[str, Any], header: dict[str, Any]) -> None:
+def test_valid_token_with_unusual_members_is_accepted(changes: dict[str, Any], header: dict[str, Any]) -> None:
     assert verify(SIGNER.token(claims(**changes), **header)).user_id == USER_ID
 
 
@@ -132,8 +132,8 @@ REAL = ["tokens-hosted", "tokens-hexclave", "tokens-short-coordinate"]
 
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize("kind", ["normal", "restricted", "anonymous", "expired"])
-def test_a_real_token_says_what_stack_auth_put_into_it(name: str, kind: str) -> None:
-    """Signed by the real code. The keys are imported by a plain decoder that pads the coordinates."""
+def test_recorded_token_of_stack_auth_is_accepted(name: str, kind: str) -> None:
+    """Signed by Stack Auth. The keys are imported here by a decoder that pads the coordinates."""
     real = load_recorded(name)
     project = real["meta"]["projectId"]
     audiences = {project + suffix: each for each, suffix in SUFFIXES.items()}
@@ -203,7 +203,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
-def test_what_is_not_the_strict_compact_form_is_refused(text: str) -> None:
+def test_token_outside_the_strict_compact_form_is_rejected(text: str) -> None:
     with pytest.raises(RefusedError) as caught:
         parse(text, AUDIENCES, ISSUERS)
     assert caught.value.code is INVALID
@@ -211,8 +211,8 @@ def test_what_is_not_the_strict_compact_form_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("part", [0, 1, 2], ids=["header", "payload", "signature"])
-def test_bits_that_base64_does_not_use_must_be_zero(part: int) -> None:
-    """One token has one spelling: by text it is remembered, revoked and counted elsewhere."""
+def test_noncanonical_base64url_is_rejected(part: int) -> None:
+    """A token has one encoding, because caches, revocation lists and counters compare its text."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     for padding in ("", " ", "  "):
         text = SIGNER.compact(
@@ -230,7 +230,7 @@ def test_bits_that_base64_does_not_use_must_be_zero(part: int) -> None:
     raise AssertionError("no spelling with unused bits was found")
 
 
-def test_the_limit_itself_is_within() -> None:
+def test_token_of_exactly_the_size_limit_is_accepted() -> None:
     room = 8192 - len(SIGNER.token(claims(name="")))
     text = max(
         (SIGNER.token(claims(name="x" * (room * 3 // 4 - less))) for less in range(4)),
@@ -241,7 +241,7 @@ def test_the_limit_itself_is_within() -> None:
     assert outcome(SIGNER.token(claims(name="x" * (room * 3 // 4 + 4)))) is INVALID
 
 
-def test_the_parts_of_a_jws_come_back_decoded() -> None:
+def test_parse_jws_returns_the_decoded_parts() -> None:
     kid, payload, signing_input, signature = parse_jws(GOOD)
     assert kid == SIGNER.kid
     assert json.loads(payload) == claims()
@@ -249,7 +249,7 @@ def test_the_parts_of_a_jws_come_back_decoded() -> None:
     assert b64url(signature) == SIGNATURE
 
 
-def test_a_token_shows_nothing_of_itself() -> None:
+def test_repr_of_a_token_shows_no_part_of_it() -> None:
     assert repr(parse(GOOD, AUDIENCES, ISSUERS)) == "Token(user_type='normal')"
     assert str(parse(GOOD, AUDIENCES, ISSUERS)) == "Token(user_type='normal')"
 
@@ -278,7 +278,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("header", PARAMETERS.values(), ids=PARAMETERS)
-def test_a_header_that_is_not_ours_is_refused_however_well_signed(header: dict[str, Any]) -> None:
+def test_header_unfit_for_es256_is_rejected_despite_a_valid_signature(header: dict[str, Any]) -> None:
     text = SIGNER.token(claims(), **header)
     with pytest.raises(RefusedError) as caught:
         parse(text, AUDIENCES, ISSUERS)
@@ -286,7 +286,7 @@ def test_a_header_that_is_not_ours_is_refused_however_well_signed(header: dict[s
 
 
 @pytest.mark.parametrize("kid", ["x", "x" * 128, "\u00e9" * 128, "a\0b", "../../etc/passwd", "' OR 1=1", "\ud800"])
-def test_a_kid_is_any_string_and_only_ever_looked_up(kid: str) -> None:
+def test_kid_may_be_any_string(kid: str) -> None:
     assert parse(SIGNER.token(claims(), kid=kid), AUDIENCES, ISSUERS).kid == kid
     assert detail(SIGNER.token(claims(), kid=kid)) == "unknown key"
 
@@ -322,7 +322,7 @@ TEXTS = {
 
 
 def around(template: bytes, good: dict[str, Any]) -> bytes:
-    """Put the good object, or its members, where the template says."""
+    """Insert the valid object, or its members, into the template."""
     inner = json.dumps(good).encode()
     if template.startswith(b"{") and template.endswith(b"%s"):
         return template[:-2] + inner[1:]
@@ -335,21 +335,21 @@ HEADER_MEMBERS = {"alg": "ES256", "kid": SIGNER.kid}
 
 
 @pytest.mark.parametrize("template", TEXTS.values(), ids=TEXTS)
-def test_a_header_that_is_not_one_strict_json_object_is_refused(template: bytes) -> None:
-    """Lenient readers take these for different objects, or for the same one in two spellings."""
+def test_header_that_is_not_one_strict_json_object_is_rejected(template: bytes) -> None:
+    """Lenient readers disagree about these, or accept two encodings of one object."""
     text = SIGNER.compact(around(template, HEADER_MEMBERS), claims())
     assert outcome(text) is INVALID
 
 
 @pytest.mark.parametrize("template", TEXTS.values(), ids=TEXTS)
-def test_a_payload_that_is_not_one_strict_json_object_is_refused(template: bytes) -> None:
+def test_payload_that_is_not_one_strict_json_object_is_rejected(template: bytes) -> None:
     text = SIGNER.compact(json.dumps(HEADER_MEMBERS).encode(), around(template, claims()))
     assert outcome(text) is INVALID
 
 
 @pytest.mark.parametrize("brackets", [b"[]", b"[{}]"], ids=["balanced", "broken"])
-def test_json_of_any_depth_is_refused_or_read(brackets: bytes) -> None:
-    """How deep Python reads differs from one version to the next; none may crash."""
+def test_json_of_any_depth_never_crashes(brackets: bytes) -> None:
+    """The depth that Python parses differs between versions; none may crash."""
     for deep in (
         b'{"a":' + brackets[:1] * 2500 + brackets[-1:] * 2500 + b",%s",
         b'{"a":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b",%s",
@@ -362,15 +362,15 @@ def test_json_of_any_depth_is_refused_or_read(brackets: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-32-be"])
-def test_another_encoding_of_unicode_is_refused(encoding: str) -> None:
+def test_json_in_utf_16_or_utf_32_is_rejected(encoding: str) -> None:
     """RFC 8725bis section 3.7; Python's reader guesses."""
     header, payload = json.dumps(HEADER_MEMBERS).encode(), json.dumps(claims()).encode()
     assert outcome(SIGNER.compact(header.decode().encode(encoding), payload)) is INVALID
     assert outcome(SIGNER.compact(header, payload.decode().encode(encoding))) is INVALID
 
 
-def test_what_was_said_of_one_header_is_not_said_of_another() -> None:
-    """Headers are remembered by their text: each verdict twice, alternating."""
+def test_header_cache_is_bounded_and_keeps_results_apart() -> None:
+    """Headers are cached by their text: each result is checked twice, alternating."""
     bad = SIGNER.token(claims(), alg="none")
     for _ in range(2):
         assert verify(GOOD).user_id == USER_ID
@@ -394,7 +394,7 @@ def test_what_was_said_of_one_header_is_not_said_of_another() -> None:
     ids=str,
 )  # fmt: skip
 def test_another_audience_is_foreign(aud: Any) -> None:
-    """Refused before any key is asked for, and told apart: it looks like a wrong `project_id`."""
+    """Rejected without a key, as `ForeignToken`, since a wrong `project_id` looks the same."""
     with pytest.raises(ForeignToken) as caught:
         parse(token(aud=aud), AUDIENCES, ISSUERS)
     assert (caught.value.code, caught.value.detail) == (INVALID, "a token for another audience")
@@ -423,8 +423,8 @@ def test_another_issuer_is_foreign(iss: Any) -> None:
 
 
 @pytest.mark.parametrize(("aud", "iss"), [(a, i) for a, i in product(UserType, UserType) if a is not i], ids=str)
-def test_an_issuer_of_another_type_than_the_audience_is_no_foreign_token(aud: UserType, iss: UserType) -> None:
-    """Both are this project's: a forgery or a fault, and no sign of a wrong setting."""
+def test_issuer_and_audience_of_different_user_types_are_rejected_but_not_foreign(aud: UserType, iss: UserType) -> None:
+    """Both belong to this project, so it is no sign of a wrong setting."""
     text = token(aud, iss=f"{API}/api/v1/{PATHS[iss]}/{PROJECT}")
     with pytest.raises(RefusedError) as caught:
         parse(text, AUDIENCES, ISSUERS)
@@ -450,7 +450,7 @@ NO_TIMES: list[Any] = [
 
 
 @pytest.mark.parametrize("exp", [LEFT_OUT, *NO_TIMES], ids=str)
-def test_an_exp_that_is_no_time_refuses_before_a_key_is_asked_for(exp: Any) -> None:
+def test_exp_that_is_no_numeric_date_is_rejected_without_a_key(exp: Any) -> None:
     with pytest.raises(RefusedError) as caught:
         parse(token(exp=exp), AUDIENCES, ISSUERS)
     assert caught.value.code is INVALID
@@ -467,8 +467,8 @@ def test_a_time_must_be_finite(name: str, number: bytes) -> None:
 # -- signatures ---------------------------------------------------------------------------------------
 
 
-def with_signature(octets: bytes, text: str = GOOD) -> str:
-    return f"{text.rpartition('.')[0]}.{b64url(octets)}"
+def with_signature(data: bytes, text: str = GOOD) -> str:
+    return f"{text.rpartition('.')[0]}.{b64url(data)}"
 
 
 R, S = (int.from_bytes(unb64url(SIGNATURE)[at : at + 32], "big") for at in (0, 32))
@@ -494,34 +494,34 @@ SIGNATURES = {
 }
 
 
-@pytest.mark.parametrize("octets", SIGNATURES.values(), ids=SIGNATURES)
-def test_a_signature_that_does_not_hold_is_refused(octets: bytes) -> None:
-    assert detail(with_signature(octets)) == "the signature does not hold"
+@pytest.mark.parametrize("data", SIGNATURES.values(), ids=SIGNATURES)
+def test_invalid_signature_is_rejected(data: bytes) -> None:
+    assert detail(with_signature(data)) == "the signature does not hold"
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [b"", b"\1", b"\1" * 32, b"\1" * 63, b"\1" * 65, b"\1" * 96, encode_dss_signature(R, S)],
     ids=["0", "1", "32", "63", "65", "96", "der"],
 )
-def test_a_signature_of_another_length_is_refused(octets: bytes) -> None:
-    """DER among them, which other libraries take."""
-    assert outcome(with_signature(octets)) is INVALID
+def test_signature_of_another_length_is_rejected(data: bytes) -> None:
+    """Among them DER, which other libraries accept."""
+    assert outcome(with_signature(data)) is INVALID
 
 
-def test_the_mirrored_signature_passes() -> None:
-    """ES256 has two signatures for each (threat B5): no refusal, so that texts of tokens mean nothing."""
+def test_signature_with_negated_s_is_accepted() -> None:
+    """Every ES256 signature has a second valid form (threat B5), so the text of a token identifies nothing."""
     assert verify(with_signature(raw(R, ORDER - S))).user_id == USER_ID
 
 
 @pytest.mark.parametrize("at", [0, 32], ids=["r", "s"])
-def test_a_number_with_leading_zeros_passes_padded_alone(at: int) -> None:
+def test_signature_number_with_leading_zeros_must_be_padded(at: int) -> None:
     for _ in range(20_000):
         text = token()
-        octets = unb64url(parts(text)[2])
-        if octets[at] == 0:
+        data = unb64url(parts(text)[2])
+        if data[at] == 0:
             assert verify(text).user_id == USER_ID
-            assert outcome(with_signature(octets[:at] + octets[at + 1 :], text)) is INVALID
+            assert outcome(with_signature(data[:at] + data[at + 1 :], text)) is INVALID
             return
     raise AssertionError("no such signature came up")
 
@@ -542,12 +542,12 @@ def test_a_number_with_leading_zeros_passes_padded_alone(at: int) -> None:
         "a stranger's",
         "another type's",
         "the payload alone",
-        "one octet more",
+        "one byte more",
         "sha-384",
         "sha-512",
     ],
 )
-def test_a_signature_by_something_else_is_refused(sign: Callable[[bytes], bytes]) -> None:
+def test_signature_by_another_key_or_over_other_bytes_is_rejected(sign: Callable[[bytes], bytes]) -> None:
     signing_input = GOOD.rpartition(".")[0]
     assert detail(f"{signing_input}.{b64url(sign(signing_input.encode()))}") == "the signature does not hold"
 
@@ -558,23 +558,23 @@ def _dss(signer: Signer, data: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
     return raw(*decode_dss_signature(signer.private.sign(data, ec.ECDSA(algorithm))))
 
 
-def test_parts_of_two_good_tokens_make_no_third() -> None:
+def test_parts_of_two_valid_tokens_do_not_combine() -> None:
     one, other = parts(token(name="one")), parts(token(name="other"))
     for mixed in ([one[0], other[1], one[2]], [one[0], one[1], other[2]]):
         assert detail(".".join(mixed)) == "the signature does not hold"
 
 
-def test_no_flip_of_a_bit_is_accepted() -> None:
-    """Every seventh bit of the text, so each bit of an octet somewhere; 0 of them may pass."""
-    octets = bytearray(GOOD.encode())
+def test_flipped_bits_are_rejected() -> None:
+    """Every seventh bit of the text, so each bit of a byte somewhere."""
+    data = bytearray(GOOD.encode())
     accepted = []
-    for bit in range(0, len(octets) * 8, 7):
-        octets[bit // 8] ^= 1 << bit % 8
-        if isinstance(outcome(octets.decode("latin-1")), User):
+    for bit in range(0, len(data) * 8, 7):
+        data[bit // 8] ^= 1 << bit % 8
+        if isinstance(outcome(data.decode("latin-1")), User):
             accepted.append(bit)
-        octets[bit // 8] ^= 1 << bit % 8
+        data[bit // 8] ^= 1 << bit % 8
     assert accepted == []
-    assert octets.decode() == GOOD
+    assert data.decode() == GOOD
 
 
 # -- claims of a token whose signature held -----------------------------------------------------------
@@ -590,8 +590,8 @@ def test_no_flip_of_a_bit_is_accepted() -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )  # fmt: skip
-def test_a_sub_that_is_no_user_id_is_refused(sub: Any) -> None:
-    """It goes into lookups and logs; all that Stack Auth ever puts there is a UUID in lower case."""
+def test_sub_that_is_not_a_user_id_is_rejected(sub: Any) -> None:
+    """It is used in lookups and logs; Stack Auth only sends UUIDs in lower case."""
     assert detail(token(sub=sub)) == "sub is not a user id"
 
 
@@ -612,8 +612,8 @@ def test_a_sub_that_is_no_user_id_is_refused(sub: Any) -> None:
     ],
     ids=str,
 )
-def test_a_token_of_another_branch_is_refused(changes: dict[str, Any]) -> None:
-    """Branches share audience and keys: only this claim tells them apart."""
+def test_token_of_another_branch_is_rejected(changes: dict[str, Any]) -> None:
+    """Branches share audience and keys; only this claim distinguishes them."""
     assert detail(token(**changes)) == "a token of another branch"
 
 
@@ -646,9 +646,7 @@ LEGACY: list[tuple[UserType, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "changes"), LEGACY, ids=str)
-def test_claims_of_an_older_stack_auth_are_read_as_the_back_end_reads_them(
-    kind: UserType, changes: dict[str, Any]
-) -> None:
+def test_claims_of_older_tokens_get_the_defaults_of_the_back_end(kind: UserType, changes: dict[str, Any]) -> None:
     assert verify(token(kind, **changes)).user_type is kind
 
 
@@ -687,19 +685,19 @@ DISAGREE: list[tuple[UserType, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("kind", "changes"), DISAGREE, ids=str)
-def test_flags_that_do_not_fit_the_audience_are_refused(kind: UserType, changes: dict[str, Any]) -> None:
-    """The back end answers 500 to these; here they are an invalid token."""
+def test_flags_that_disagree_with_the_audience_are_rejected(kind: UserType, changes: dict[str, Any]) -> None:
+    """The back end answers 500 to these; here they are invalid tokens."""
     assert detail(token(kind, **changes)) == "the flags and the audience disagree"
 
 
 @pytest.mark.parametrize("name", ["iat", "nbf"])
 @pytest.mark.parametrize("value", NO_TIMES, ids=str)
-def test_a_time_of_another_type_is_refused(name: str, value: Any) -> None:
+def test_iat_and_nbf_must_be_numeric_dates(name: str, value: Any) -> None:
     assert detail(token(**{name: value})) == f"{name} is not a finite number"
 
 
 @pytest.mark.parametrize("jti", [None, 5, True, [], {}], ids=str)
-def test_a_jti_that_is_no_string_is_refused(jti: Any) -> None:
+def test_jti_must_be_a_string(jti: Any) -> None:
     """RFC 7519 section 4.1.7; Stack Auth sends none."""
     assert detail(token(jti=jti)) == "jti is not a string"
 
@@ -745,7 +743,7 @@ def test_nbf_is_inclusive_before_the_leeway(nbf: float, wall: float, leeway: flo
 
 
 @pytest.mark.parametrize("ahead", [1, 5, 60, 86_400, 10**9])
-def test_a_token_from_a_clock_ahead_of_ours_passes(ahead: float) -> None:
+def test_iat_in_the_future_is_accepted(ahead: float) -> None:
     """PyJWT would refuse it: a host whose clock lags by a second locks out every fresh login."""
     assert verify(token(iat=WALL + ahead, exp=WALL + ahead + 600)).user_id == USER_ID
 
@@ -764,16 +762,16 @@ def test_a_token_from_a_clock_ahead_of_ours_passes(ahead: float) -> None:
     ],
     ids=["forged", "sub", "branch", "flags", "iat", "nbf", "aud", "iss"],
 )
-def test_expired_is_said_only_of_a_token_with_no_other_fault(changes: dict[str, Any], signer: Signer) -> None:
-    """A front end refreshes on `expired_token`; a forger must not learn that all else was right."""
+def test_expired_token_is_reported_only_if_nothing_else_is_wrong(changes: dict[str, Any], signer: Signer) -> None:
+    """A front end refreshes on `expired_token`; an attacker must not learn that the rest was valid."""
     assert outcome(token(signer=signer, exp=WALL - 1000, **changes)) is INVALID
     assert outcome(token(exp=WALL - 1000)) is EXPIRED
 
 
 @pytest.mark.parametrize("key", UserType, ids=lambda kind: f"key-{kind}")
 @pytest.mark.parametrize("aud", UserType, ids=lambda kind: f"aud-{kind}")
-def test_only_what_agrees_in_key_audience_issuer_and_flags_passes(key: UserType, aud: UserType) -> None:
-    """The matrix of 81: 3 pass."""
+def test_key_audience_issuer_and_flags_must_agree(key: UserType, aud: UserType) -> None:
+    """Of 81 combinations 3 are accepted."""
     for iss, flags in product(UserType, UserType):
         text = SIGNERS[key][0].token(
             claims(
@@ -790,8 +788,8 @@ def test_only_what_agrees_in_key_audience_issuer_and_flags_passes(key: UserType,
             assert found is INVALID
 
 
-def test_the_same_kid_in_two_sets_names_two_keys() -> None:
-    """A key signs for its own type only, even where ids collide."""
+def test_same_kid_in_two_key_sets_is_two_keys() -> None:
+    """A key verifies tokens of its user type only, even if ids collide."""
     normal, anonymous = Signer(7, "same"), Signer(8, "same")
     parsed = parse(normal.token(claims(ANONYMOUS)), AUDIENCES, ISSUERS)
     assert (parsed.kid, parsed.user_type) == ("same", ANONYMOUS)
@@ -804,7 +802,7 @@ def test_the_same_kid_in_two_sets_names_two_keys() -> None:
 
 class _WithoutIat(joserfc.jwt.JWTClaimsRegistry):
     def validate_iat(self, value: object) -> None:
-        """Judge by type only, as Stack Auth's back end does."""
+        """Check the type only, as Stack Auth's back end does."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise joserfc.errors.InvalidClaimError("iat")
 
@@ -838,7 +836,7 @@ def pyjwt_accepts(text: str, signer: Signer, kind: UserType, iss: str) -> bool:
 
 
 REAL_NOW = int(time.time())
-"""PyJWT reads the real clock; the times below are far from it, so that a slow run changes nothing."""
+"""PyJWT reads the real clock; the times below are far from it, so that slow runs do not matter."""
 CLAIM_VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -852,7 +850,7 @@ TIMES = st.sampled_from([-100_000, -1000, 1000, 100_000])
 
 @st.composite
 def almost_good(draw: st.DrawFn) -> tuple[str, Signer, UserType, int]:
-    """Draw a token that is good but for a few changes, some of them harmless."""
+    """Draw a valid token with a few changes, some of them harmless."""
     now = REAL_NOW
     kind = draw(st.sampled_from(UserType))
     signer = draw(st.sampled_from([*SIGNERS[kind], STRANGER, SIGNERS[NORMAL][0]]))
@@ -891,8 +889,8 @@ def almost_good(draw: st.DrawFn) -> tuple[str, Signer, UserType, int]:
 
 @settings(bounded, max_examples=300)
 @given(almost_good())
-def test_what_is_accepted_here_is_accepted_by_pyjwt_and_by_joserfc(drawn: tuple[str, Signer, UserType, int]) -> None:
-    """Never more permissive than either. They raise what they like; nothing may be raised here but a refusal."""
+def test_accepted_token_is_accepted_by_pyjwt_and_joserfc(drawn: tuple[str, Signer, UserType, int]) -> None:
+    """We are never more permissive than either, and raise nothing but a `RefusedError`."""
     text, _, _, now = drawn
     found = outcome(text, wall=now)
     if isinstance(found, User):
@@ -905,7 +903,7 @@ def test_what_is_accepted_here_is_accepted_by_pyjwt_and_by_joserfc(drawn: tuple[
 
 @pytest.mark.parametrize("offset", [-10, -5.001, -4.999, 0, 4.999, 5, 5.001, 10])  # its releases differ about -5
 @pytest.mark.parametrize("name", ["exp", "nbf"])
-def test_the_boundaries_of_times_are_joserfcs(name: str, offset: float) -> None:
+def test_time_boundaries_are_those_of_joserfc(name: str, offset: float) -> None:
     times: dict[str, Any] = {"exp": WALL + 1000, name: WALL + offset}
     text = token(**times)
     try:
@@ -915,7 +913,7 @@ def test_the_boundaries_of_times_are_joserfcs(name: str, offset: float) -> None:
     assert isinstance(outcome(text), User) is expected
 
 
-def test_an_oracle_that_refuses_nothing_would_prove_nothing() -> None:
+def test_oracles_reject_bad_tokens() -> None:
     now = time.time()
     for text in (token(exp=now - 100), token(exp=now + 100, signer=STRANGER), token(exp=now + 100, aud="x")):
         with pytest.raises(jwt.PyJWTError):
@@ -933,7 +931,7 @@ def test_an_oracle_that_refuses_nothing_would_prove_nothing() -> None:
 )
 @example(".".join(["e30"] * 3))
 @example(f"{HEADER}.bnVsbA.{SIGNATURE}")
-def test_any_text_is_a_token_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     try:
         found: Token | RefusedError = parse(text, AUDIENCES, ISSUERS)
     except RefusedError as error:
@@ -954,8 +952,8 @@ JSON = st.recursive(
     payload=JSON,
     changes=st.dictionaries(st.sampled_from(list(claims())), JSON, max_size=3),
 )
-def test_any_json_well_signed_is_a_user_or_refused(header: Any, payload: Any, changes: dict[str, Any]) -> None:
-    """Even the issuer's own key makes nothing else happen."""
+def test_any_signed_json_is_a_user_or_rejected(header: Any, payload: Any, changes: dict[str, Any]) -> None:
+    """Whatever the issuer signs, there is no other exception."""
     texts = [
         SIGNER.compact(json.dumps(header).encode(), claims()),
         SIGNER.compact(json.dumps(HEADER_MEMBERS).encode(), json.dumps(payload).encode()),
@@ -971,8 +969,8 @@ def test_any_json_well_signed_is_a_user_or_refused(header: Any, payload: Any, ch
     [*FORMS.values(), token(signer=STRANGER), token(sub="canary"), token(aud="canary")],
     ids=lambda text: text[:12],
 )
-def test_a_refusal_quotes_nothing_of_the_token(text: str) -> None:
-    """Neither its words nor the exception behind it, which loggers print."""
+def test_rejection_quotes_no_part_of_the_token(text: str) -> None:
+    """Neither in the message nor in a chained exception, which loggers print."""
     with pytest.raises(RefusedError) as caught:
         verify(text)
     assert "canary" not in str(caught.value)
@@ -981,31 +979,31 @@ def test_a_refusal_quotes_nothing_of_the_token(text: str) -> None:
     assert all(part not in str(caught.value) for part in text.split(".") if len(part) > 8)
 
 
-def test_the_leniency_of_python_is_known() -> None:
-    """What is guarded against is there: should Python grow strict, these guards could go."""
+def test_python_readers_are_still_lenient() -> None:
+    """If Python becomes strict, our checks can go."""
     assert base64.urlsafe_b64decode("QU JD") == b"ABC"
     assert json.loads('{"a":1,"a":2}') == {"a": 2}
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_what_is_nested_too_deeply_is_refused_by_every_python(opening: str) -> None:
-    """Some releases read a text that is nested a thousand deep, and then cannot freeze the claims."""
+def test_deeply_nested_json_is_rejected_on_every_python(opening: str) -> None:
+    """Some releases parse a thousand levels and then cannot freeze the claims."""
     closing = "]" if opening == "[" else "}"
     for depth, accepted in ((120, True), (129, False), (900, False)):
         nested = json.loads(opening * depth + "0" + closing * depth)
         assert isinstance(outcome(token(x=nested)), User) is accepted, depth
 
 
-def test_many_brackets_are_no_depth() -> None:
-    """A display name is the user's own to choose."""
+def test_brackets_in_strings_do_not_count_as_containers() -> None:
+    """Users choose their display names."""
     assert isinstance(outcome(token(name='"[{' * 500, x=[[]] * 100)), User)
 
 
 @pytest.mark.parametrize("part", ["{}", "[]", "[{}]", '{"a":[]}'])
-def test_token_of_many_containers_is_refused_before_it_is_parsed(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each object costs a call of the JSON reader, before any signature is checked."""
-    octets = json.dumps(claims(name='"[')).encode()[:-1] + b',"x":[%b]}' % b",".join([part.encode()] * 500)
-    hostile = SIGNER.compact(json.dumps(HEADER_MEMBERS).encode(), octets)
-    assert outcome(token()) == outcome(token())  # the header's reading is remembered
+def test_token_of_many_containers_is_rejected_before_parsing(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each object costs a call of the JSON reader, before the signature is checked."""
+    data = json.dumps(claims(name='"[')).encode()[:-1] + b',"x":[%b]}' % b",".join([part.encode()] * 500)
+    hostile = SIGNER.compact(json.dumps(HEADER_MEMBERS).encode(), data)
+    assert outcome(token()) == outcome(token())  # the header is cached
     monkeypatch.setattr(tokens, "_STRICT_JSON", None)
     assert outcome(hostile) is ErrorCode.INVALID_TOKEN
