@@ -21,7 +21,7 @@ from tests.unit.drive import http_scope
 from tests.unit.io import hostile
 from tests.unit.io.loopback import Exchange, Issuer, Loopback, config_for, live_token
 
-from ..security.published import LET_IN, Published, Way, both_doors, down
+from ..security.published import LET_IN, Published, Way, both_middlewares, down
 
 NAME = "x-stack-access-token"
 KINDS = (NORMAL, RESTRICTED, ANONYMOUS)
@@ -87,7 +87,7 @@ def test_h2_loops_in_threads(network: None) -> None:
 # -- a crowd on a cold start --------------------------------------------------------------------------
 
 
-@both_doors
+@both_middlewares
 def test_h4_fifty_at_once_on_a_cold_start_are_one_call(way: Way, keys: Published, clock: Clock) -> None:
     keys.issuer.hold = 0.05
     with keys.asker(way) as asker:
@@ -97,7 +97,7 @@ def test_h4_fifty_at_once_on_a_cold_start_are_one_call(way: Way, keys: Published
     assert keys.calls == 1
 
 
-@both_doors
+@both_middlewares
 def test_h4_fifty_at_once_of_every_kind_are_a_call_for_each_document(way: Way, keys: Published, clock: Clock) -> None:
     keys.issuer.hold = 0.05
     with keys.asker(way, allow_anonymous=True) as asker:
@@ -106,7 +106,7 @@ def test_h4_fifty_at_once_of_every_kind_are_a_call_for_each_document(way: Way, k
     assert keys.calls == 5
 
 
-@both_doors
+@both_middlewares
 def test_h4_nobody_waits_for_one_after_another(way: Way, keys: Published, clock: Clock, looks: Attempts) -> None:
     """PyJWKClient lets ten threads on a server that hangs wait for ten times its timeout."""
     keys.conduct = hostile.silence

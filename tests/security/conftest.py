@@ -1,4 +1,4 @@
-"""Where the vector files are, and an issuer in place of the network."""
+"""Fixtures: the vector files, an issuer that replaces the network, clocks, and real sockets."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def wycheproof(pytestconfig: pytest.Config) -> Path:
     """Return the folder of the Wycheproof files: ``--wycheproof-root``, `WYCHEPROOF_ROOT`, or the shared one.
 
     Raises:
-        pytest.UsageError: a place was named and there is no folder.
+        pytest.UsageError: the named folder does not exist.
     """
     named = pytestconfig.getoption("--wycheproof-root") or os.environ.get("WYCHEPROOF_ROOT")
     if not named:
         return shared_path("vectors", "wycheproof")
     if not Path(named).is_dir():
-        raise pytest.UsageError(f"the Wycheproof files were said to be in {named}, where there is no folder")
+        raise pytest.UsageError(f"{named}, the folder of the Wycheproof files, does not exist")
     return Path(named)
 
 
 @pytest.fixture
 def issuer() -> Iterator[CountingIssuer]:
-    """Stand in for the network, with the keys that sign the corpus; nothing is remembered before or after."""
+    """Replace the network by an issuer with the keys of the corpus, with empty caches before and after."""
     with issuer_in_place() as issuer:
         yield issuer
 
@@ -47,7 +47,7 @@ def config() -> StackAuthConfig:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Stop both clocks, as the package reads them, but for budgets of time, which are real."""
+    """Stop both clocks as the package reads them. Time budgets still use the real clock."""
     clock = Clock()
     for module in CLOCK_READERS:
         monkeypatch.setattr(module, "clocks", lambda: clock.now)
@@ -56,7 +56,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let real sockets be used, by nothing that the machine's environment says."""
+    """Allow real sockets, without the proxies and certificates of the environment."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "netrc"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -81,5 +81,5 @@ def attempts(monkeypatch: pytest.MonkeyPatch) -> Attempts:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Attempts:
-    """Count the calls for key sets as they set out: of one that hangs, the server may not hear in time."""
+    """Count the calls for key sets when they are sent: a server may not receive one that hangs in time."""
     return attempts_counted(monkeypatch, "/jwks.json")

@@ -1,6 +1,6 @@
-"""Hostile tokens by the hundred: one named case each, signed with the keys of an issuer made here.
+"""Hundreds of hostile tokens, one named case each, signed with the keys of an issuer made here.
 
-A case says which threat of the threat list it belongs to, and what must become of it: ``accept``,
+A case names its threat of the threat list and the expected outcome: ``accept``,
 ``reject``, or ``either`` where no promise is made but that nothing breaks. The names of the families
 follow the threat list: ``hdr`` header, ``sig`` signature, ``enc`` framing, ``pay`` payload text,
 ``exp``/``nbf``/``iat``/``aud``/``iss``/``sub`` claims, ``sta`` what only Stack Auth has, ``mat`` the
@@ -51,14 +51,14 @@ SECRET_PART = "9z6t5zf9b565wry17v6whrbg7hbkhzb53fa4yz1mwz8j8"
 
 @dataclass(frozen=True)
 class Case:
-    """One hostile, or honest but odd, token.
+    """A hostile token, or a valid but unusual one.
 
     Attributes:
         name: family and particular, unique.
         threat: the number in the threat list.
         token: what is presented.
         expected: what must become of it by default settings.
-        code: the row of a rejection.
+        code: the error code of a rejection.
         needs_key: whether a key has to be had before it can be refused.
     """
 
@@ -71,7 +71,7 @@ class Case:
 
 
 def claims(kind: Any = NORMAL, **changes: Any) -> dict[str, Any]:
-    """Return honest claims as of now, changed as said."""
+    """Return valid claims as of now, with `changes`."""
     now = int(time.time())
     times = {"iat": now - 60, "exp": now + 86_400, "signed_up_at": now - 86_400}
     return helpers.claims(kind, **{**times, **changes})
@@ -82,7 +82,7 @@ def signed(kind: Any = NORMAL, *, signer: Signer = SIGNER, **changes: Any) -> st
 
 
 def raw(header: bytes, payload: bytes, signer: Signer = SIGNER) -> str:
-    """Return a token of any octets, well signed."""
+    """Return a correctly signed token of any bytes."""
     return signer.compact(header, payload)
 
 
@@ -102,7 +102,7 @@ def payload(**changes: Any) -> bytes:
 
 
 def cases() -> Iterator[Case]:
-    """Yield every case. Names are unique; a test sees to it."""
+    """Yield every case. Names are unique, held by a test."""
     yield from _honest()
     yield from _algorithms()
     yield from _header_keys()
@@ -164,12 +164,12 @@ def _low_and_high(signer: Signer) -> tuple[str, str]:
     message, _, part = token.rpartition(".")
     signature = unb64url(part)
     s = int.from_bytes(signature[32:], "big")
-    twin = f"{message}.{b64url(signature[:32] + scalar(ORDER - s))}"
-    return (token, twin) if s <= ORDER // 2 else (twin, token)
+    mirrored = f"{message}.{b64url(signature[:32] + scalar(ORDER - s))}"
+    return (token, mirrored) if s <= ORDER // 2 else (mirrored, token)
 
 
 def _with_short(which: str) -> str:
-    """Return a token whose r or s begins with a zero octet, properly padded."""
+    """Return a token whose r or s begins with a zero byte, correctly padded."""
     at = 0 if which == "r" else 32
     for number in range(100_000):
         token = signed(jti=str(number))
@@ -236,7 +236,7 @@ def _algorithms() -> Iterator[Case]:
 
 
 def _really_other_algorithms(body: bytes) -> Iterator[Case]:
-    """Yield tokens truly signed by other algorithms, under their own name and under ours."""
+    """Yield tokens signed with other algorithms, under their own name and under ours."""
     p384, ed = ec.generate_private_key(ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate()
     rsa_key = rsa.generate_private_key(65537, 2048)
     from cryptography.hazmat.primitives.asymmetric import padding
@@ -255,7 +255,7 @@ def _really_other_algorithms(body: bytes) -> Iterator[Case]:
             header = json.dumps({"alg": alg, "kid": SIGNER.kid}).encode()
             message = f"{b64url(header)}.{b64url(body)}"
             token = f"{message}.{b64url(sign(message.encode()))}"
-            fits = alg == "ES256" and name == "EdDSA"  # 64 octets: only the key can tell
+            fits = alg == "ES256" and name == "EdDSA"  # 64 bytes too: only the key differs
             yield Case(f"hdr-signed-{name}-as-{alg}", "A3", token, needs_key=fits)
 
 
@@ -391,9 +391,9 @@ def _header_text() -> Iterator[Case]:
 
 
 def _signatures() -> Iterator[Case]:
-    edges = {"0": 0, "1": 1, "n": ORDER, "n-1": ORDER - 1, "p": FIELD, "ff": 2**256 - 1}
-    for first, r in edges.items():
-        for second, s in edges.items():
+    bounds = {"0": 0, "1": 1, "n": ORDER, "n-1": ORDER - 1, "p": FIELD, "ff": 2**256 - 1}
+    for first, r in bounds.items():
+        for second, s in bounds.items():
             yield Case(f"sig-{first}-{second}", "B1", with_signature(scalar(r) + scalar(s)))
     token = signed()
     message = token.rpartition(".")[0].encode()
@@ -402,19 +402,19 @@ def _signatures() -> Iterator[Case]:
     yield Case("sig-der", "B2", with_signature(der, token), needs_key=False)
     yield Case("sig-der-64", "B2", with_signature(der[:64], token))
     for length in (1, 32, 63, 65, 66, 96, 128, 4096):
-        octets = (honest * 64)[:length]
-        yield Case(f"sig-len-{length}", "B3", with_signature(octets, token), needs_key=False)
+        data = (honest * 64)[:length]
+        yield Case(f"sig-len-{length}", "B3", with_signature(data, token), needs_key=False)
     short_r, short_s = unb64url(_with_short("r").rpartition(".")[2]), unb64url(_with_short("s").rpartition(".")[2])
     yield Case("sig-r-stripped", "B4", with_signature(short_r[1:], token), needs_key=False)
     yield Case("sig-s-stripped", "B4", with_signature(short_s[:32] + short_s[33:], token), needs_key=False)
     yield Case("sig-swapped-halves", "B6", with_signature(honest[32:] + honest[:32], token))
-    for name, octets in {
+    for name, data in {
         "double-hash": hashlib.sha256(message).digest(),
         "payload-only": message.partition(b".")[2],
         "header-only": message.partition(b".")[0],
         "raw-payload": payload(),
     }.items():
-        yield Case(f"sig-over-{name}", "B6", with_signature(SIGNER.sign(octets), token))
+        yield Case(f"sig-over-{name}", "B6", with_signature(SIGNER.sign(data), token))
     r, s = decode_dss_signature(SIGNER.private.sign(message, ec.ECDSA(hashes.SHA512())))
     yield Case("sig-sha512", "B6", with_signature(scalar(r) + scalar(s), token))
     other_curve = ec.derive_private_key(SIGNER.number, ec.SECP256K1())
@@ -742,7 +742,7 @@ def _stack() -> Iterator[Case]:
 
 
 def _matrix() -> Iterator[Case]:
-    """Yield every combination of key, audience, issuer and flags that is not of one piece: 78 of 81."""
+    """Yield every combination of key, audience, issuer and flags that do not agree: 78 of 81."""
     kinds = (NORMAL, RESTRICTED, ANONYMOUS)
     for key in kinds:
         for aud in kinds:

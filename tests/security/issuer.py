@@ -1,4 +1,4 @@
-"""An issuer in place of the network, whose keys sign the cases, and which counts what is asked of it."""
+"""An issuer that replaces the network, publishes the keys of the corpus, and counts its calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.unit.core.helpers import StackAuth
 
 
 class CountingIssuer(StackAuth):
-    """Stands in for the network on both edges."""
+    """Replaces the network of both runners."""
 
     def send(self, call: Call, seconds: float) -> Reply | NoReply:
         answer = self(call)

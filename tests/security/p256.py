@@ -1,4 +1,4 @@
-"""Enough of the curve's arithmetic to find the key under which a given signature verifies a given message."""
+"""Arithmetic on P-256, to recover the key under which a signature verifies a message."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def multiply(k: int, point: Point | None) -> Point | None:
 
 
 def of_the_base_point(k: int) -> Point | None:
-    """Return `k` times the base point, as the library has it: twice as fast a recovery as by `multiply`."""
+    """Return `k` times the base point, by the library: twice as fast as `multiply`."""
     if k == 0:
         return None
     numbers = ec.derive_private_key(k, ec.SECP256R1()).public_key().public_numbers()
@@ -43,7 +43,7 @@ def of_the_base_point(k: int) -> Point | None:
 
 
 def recover(message: bytes, r: int, s: int) -> ec.EllipticCurvePublicKey | None:
-    """Return a key Q = (s*R - e*G) / r that verifies (r, s) over `message`; None where r is no point's x."""
+    """Return a key Q = (s*R - e*G) / r that verifies (r, s) over `message`; None if r is not the x of a point."""
     if not (0 < r < N and 0 < s < N):
         return None
     square = (pow(r, 3, P) - 3 * r + B) % P

@@ -1,4 +1,4 @@
-"""Key sets on the loopback, published as we like, and four ways to ask: both doors and both verifiers."""
+"""A loopback server of key sets, and clients that present tokens to both middlewares and both verifiers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.io.loopback import Exchange, Issuer, Loopback, config_for
 
 Way = Literal["wsgi", "asyncio", "verifier", "async verifier"]
 WAYS: tuple[Way, ...] = ("wsgi", "asyncio", "verifier", "async verifier")
-both_doors = pytest.mark.parametrize("way", ["wsgi", "asyncio"])
+both_middlewares = pytest.mark.parametrize("way", ["wsgi", "asyncio"])
 every_way = pytest.mark.parametrize("way", WAYS)
 
 
@@ -26,48 +26,48 @@ LASTING = {"exp": WALL + 10 * 86_400}
 """Claims of a token that outlives the keys."""
 
 
-class Said(NamedTuple):
-    """What came of a token: the status and row, and Retry-After."""
+class Result(NamedTuple):
+    """The result for a token: status, error code and Retry-After."""
 
     status: int
     code: str | None = None
     retry_after: int | None = None
 
 
-LET_IN = Said(200)
-INVALID = Said(401, "invalid_token")
-EXPIRED = Said(401, "expired_token")
-OURS = Said(500, "auth_misconfigured")
+LET_IN = Result(200)
+INVALID = Result(401, "invalid_token")
+EXPIRED = Result(401, "expired_token")
+OURS = Result(500, "auth_misconfigured")
 
 
-def down(retry_after: int = 10) -> Said:
-    return Said(503, "auth_server_error", retry_after)
+def down(retry_after: int = 10) -> Result:
+    return Result(503, "auth_server_error", retry_after)
 
 
-def said(answer: Answer) -> Said:
-    """Return what `answer` says, a refusal of which must be the whole row of the table and no word more."""
+def result_of(answer: Answer) -> Result:
+    """Return the result in `answer`; a refusal must be exactly the documented response."""
     if answer.status == 200:
         return LET_IN
-    row = ErrorCode(answer.row)
-    assert answer.status == row.status
+    code = ErrorCode(answer.row)
+    assert answer.status == code.status
     body = answer.json
     body.pop("restricted_reason", None)
-    assert body == {"error": row.message, "code": row.value}
+    assert body == {"error": code.message, "code": code.value}
     headers = dict(answer.headers)
     retry_after = headers.pop("retry-after", None)
-    assert (retry_after is not None) == (row is ErrorCode.SERVER_ERROR)
-    challenge = f', error="{row.challenge}"' if row.challenge else ""
-    told = {} if row.challenge is None else {"www-authenticate": f'Bearer realm="stack-auth"{challenge}'}
+    assert (retry_after is not None) == (code is ErrorCode.SERVER_ERROR)
+    challenge = f', error="{code.challenge}"' if code.challenge else ""
+    authenticate = {} if code.challenge is None else {"www-authenticate": f'Bearer realm="stack-auth"{challenge}'}
     whole = {"content-type": "application/json", "cache-control": "no-store"}
-    assert headers == {**whole, "content-length": str(len(answer.body)), **told}
-    return Said(answer.status, row.value, int(retry_after) if retry_after else None)
+    assert headers == {**whole, "content-length": str(len(answer.body)), **authenticate}
+    return Result(answer.status, code.value, int(retry_after) if retry_after else None)
 
 
 class Asker:
-    """One of the ways to ask, in process; a context manager.
+    """Presents tokens to a middleware or verifier in this process; a context manager.
 
     Attributes:
-        passed: how often somebody was let in: calls of the app, or users returned.
+        passed: how many tokens were accepted: calls of the app, or users returned.
     """
 
     def __init__(self, way: Way, config: StackAuthConfig) -> None:
@@ -97,13 +97,13 @@ class Asker:
         self._loop.run_until_complete(self._async_verifier.aclose())
         self._loop.close()
 
-    def ask(self, token: str) -> Said:
+    def ask(self, token: str) -> Result:
         if self._site is not None:
-            return said(self._site.ask(token))
+            return result_of(self._site.ask(token))
         try:
             self._verify(token)
         except (RefusedError, AuthServerError) as error:
-            return Said(error.code.status, error.code.value, getattr(error, "retry_after", None))
+            return Result(error.code.status, error.code.value, getattr(error, "retry_after", None))
         self._users += 1
         return LET_IN
 
@@ -115,18 +115,18 @@ class Asker:
             assert self._async_verifier is not None
             self._loop.run_until_complete(self._async_verifier.verify(token))
 
-    def ask_all(self, tokens: Sequence[str], *, at_once: int) -> list[Said]:
-        """Ask a door on so many threads or tasks; what was said comes in the order of the tokens."""
+    def ask_all(self, tokens: Sequence[str], *, at_once: int) -> list[Result]:
+        """Present `tokens` to a middleware on `at_once` threads or tasks; return the results in their order."""
         assert self._site is not None
-        return [said(answer) for answer in self._site.ask_all([Ask(token) for token in tokens], at_once=at_once)]
+        return [result_of(answer) for answer in self._site.ask_all([Ask(token) for token in tokens], at_once=at_once)]
 
 
 class Published:
     """The server of the key sets.
 
     Attributes:
-        issuer: answers as Stack Auth does.
-        conduct: answers instead, where set.
+        issuer: the default behaviour, that of Stack Auth.
+        conduct: replaces it, if set.
     """
 
     def __init__(self) -> None:
@@ -139,15 +139,15 @@ class Published:
 
     @property
     def calls(self) -> int:
-        """How many requests came so far."""
+        """The number of requests so far."""
         return len(self.server.requests)
 
     def asker(self, way: Way, **settings: Any) -> Asker:
-        """Return one of the ways to ask, with settings of its own."""
+        """Return a client of this server, with a config of its own."""
         return Asker(way, config_for(self.server.url, **settings))
 
     def publish(self, *jwks: Any, **headers: str) -> None:
-        """Answer with these JWKs and no other."""
+        """Publish exactly these JWKs."""
         self.conduct = lambda exchange: exchange.reply({"keys": list(jwks)}, **headers)
 
 
@@ -160,10 +160,10 @@ def published() -> Iterator[Published]:
 
 @cache
 def junk(number: int, **changes: Any) -> str:
-    """Return a token that is right in all but its signature, under a key id that is nobody's."""
+    """Return a token whose only fault is its key, which is not published."""
     return Signer(4242, f"junk-{number}").token(claims(**changes))
 
 
 def answering(status: int, body: Any = b"", **headers: str) -> Callable[[Exchange], None]:
-    """Return a conduct that answers so."""
+    """Return a conduct that sends this response."""
     return lambda exchange: exchange.reply(body, status, **headers)

@@ -1,4 +1,4 @@
-"""Threats A1 to A12: what the header of a token can do before anybody has looked at its signature.
+"""Threats A1 to A12: the effects of a token header before the signature is checked.
 
 The verdicts are the corpus's; here is what they cost: no question to the network, no memory, no
 trial of a key that the header does not name, no line of log of the attacker's making.
@@ -23,7 +23,7 @@ from tests.unit.core.helpers import NORMAL, SIGNERS
 
 from .corpus import cases, claims, signed
 from .issuer import CountingIssuer
-from .test_corpus import by_asgi, by_async_verifier, by_verifier, by_wsgi, carried
+from .test_corpus import by_asgi, by_async_verifier, by_verifier, by_wsgi, fits_in_header
 
 CASES = {case.name: case for case in cases()}
 WITHOUT_A_KEY = [case for case in CASES.values() if case.threat[0] == "A" and not case.needs_key]
@@ -33,7 +33,7 @@ LEAVING = ("socket.connect", "socket.getaddrinfo", "socket.gethostby", "socket.s
 
 
 class Guard:
-    """Writes down, and forbids, what would leave the process or read a file. Python cannot take such a hook out."""
+    """Records and forbids connections and file reads. Python cannot remove such a hook."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, Any]] | None = None
@@ -53,7 +53,7 @@ def only_guard() -> Guard:
 
 @pytest.fixture
 def leaving(only_guard: Guard) -> Iterator[list[tuple[str, Any]]]:
-    """Return what tried to leave, with nothing in place of the network."""
+    """Record attempted connections, without a replacement of the network."""
     reset_all()
     only_guard.seen = []
     yield only_guard.seen
@@ -78,7 +78,7 @@ def test_a4_header_urls_cause_no_connection(
     only_guard.files = way == "verifier"
     addressed = 0
     for case in WITHOUT_A_KEY:
-        if way in ("verifier", "async") or (carried(case) and "," not in case.token and len(case.token) <= 8192):
+        if way in ("verifier", "async") or (fits_in_header(case) and "," not in case.token and len(case.token) <= 8192):
             assert WAYS[way](config, case.token) == "invalid_token", case.name
             addressed += case.threat == "A4"
     assert leaving == []
@@ -89,7 +89,7 @@ def test_a4_header_urls_cause_no_connection(
 def test_a4_connection_guard_sees_connections(
     way: str, config: StackAuthConfig, leaving: list[tuple[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The test above would be worth nothing otherwise: an honest token makes us ask for the keys."""
+    """Positive control of the test above: a valid token causes a fetch of the keys."""
     assert WAYS[way](config, signed()) == "auth_server_error"
     assert [event for event, _ in leaving][:1] == ["socket.getaddrinfo"]
     assert "api.stack-auth.com" in str(leaving[0][1])
@@ -99,13 +99,13 @@ def test_a4_connection_guard_sees_connections(
 def test_a6_and_a11_hostile_headers_use_bounded_memory(
     way: str, config: StackAuthConfig, issuer: CountingIssuer
 ) -> None:
-    """A bomb is never inflated and a huge part never decoded: less than 1 MiB, whatever is presented.
+    """Compressed data is never inflated and a huge part never decoded: less than 1 MiB for any token.
 
-    Servers hand over no header of a megabyte; to the ASGI door it would come as octets, whose copy alone is one.
+    Servers hand over no header of a megabyte; to the ASGI door it would come as data, whose copy alone is one.
     """
     peaks = {}
     for case in COSTLY:
-        if way == "verifier" or (carried(case) and (way == "wsgi" or len(case.token) < 500_000)):
+        if way == "verifier" or (fits_in_header(case) and (way == "wsgi" or len(case.token) < 500_000)):
             WAYS[way](config, "a.b.c")
             tracemalloc.start()
             try:
@@ -138,7 +138,7 @@ def test_a7_kid_cannot_inject_log_lines(
 def test_a9_only_the_key_named_by_kid_is_tried(
     config: StackAuthConfig, issuer: CountingIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The header's kid names the one key whose check is paid for; none, and no check is."""
+    """At most one signature check, by the key that the kid names."""
     tried: list[Any] = []
     verify = ECAlgorithm.verify
 

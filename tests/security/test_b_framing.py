@@ -1,4 +1,4 @@
-"""Threats B5 and B10 to B13: what a token's framing may cost, counted in work done and not in time."""
+"""Threats B5 and B10 to B13: the cost of a token's framing, counted as work and not as time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.core.helpers import PROJECT
 
 from .corpus import cases, signed
 from .issuer import CountingIssuer
-from .test_corpus import at_a_door, by_asgi, by_verifier, by_wsgi, carried
+from .test_corpus import by_asgi, by_verifier, by_wsgi, expected_in_header, fits_in_header
 
 CASES = {case.name: case for case in cases()}
 CAP = 8192
@@ -23,7 +23,7 @@ CAP = 8192
 
 @dataclass
 class Work:
-    """What was done: lengths of what was decoded from base64, lengths of what was read as JSON, signature checks."""
+    """Work done: lengths of base64 decoded, lengths of JSON parsed, signature checks."""
 
     decoded: list[int] = field(default_factory=list)
     read: list[int] = field(default_factory=list)
@@ -35,13 +35,13 @@ class Work:
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
-    """Count what is done below the package, in the libraries that it must go through."""
+    """Count the work in the libraries that the package calls."""
     work = Work()
     decode, raw_decode, verify = binascii.a2b_base64, json.JSONDecoder.raw_decode, ECAlgorithm.verify
 
-    def decoding(octets: Any, **options: Any) -> bytes:
-        work.decoded.append(len(octets))
-        return decode(octets, **options)
+    def decoding(data: Any, **options: Any) -> bytes:
+        work.decoded.append(len(data))
+        return decode(data, **options)
 
     def reading(self: Any, text: str, *at: Any, **options: Any) -> Any:
         work.read.append(len(text))
@@ -61,8 +61,8 @@ WAYS: dict[str, Any] = {"verifier": by_verifier, "wsgi": by_wsgi, "asgi": by_asg
 
 
 def ask(way: str, config: StackAuthConfig, name: str, work: Work) -> None:
-    """Present the case `name`, and leave in `work` what the verdict cost."""
-    case = CASES[name] if way == "verifier" else at_a_door(CASES[name])
+    """Present the case `name`; `work` records its cost."""
+    case = CASES[name] if way == "verifier" else expected_in_header(CASES[name])
     ask_by = WAYS[way]
     outcome_body_read = 0 if way == "verifier" else 1  # the test's own reading of the answer
     work.reset()
@@ -79,7 +79,7 @@ def test_b10_to_b12_oversized_token_is_not_decoded(
     bounded = [
         name
         for name, case in CASES.items()
-        if case.threat in ("B10", "B11", "B12") and (way == "verifier" or carried(case))
+        if case.threat in ("B10", "B11", "B12") and (way == "verifier" or fits_in_header(case))
     ]
     assert {"enc-huge-dots", "enc-jwe-pbes2", "enc-huge-payload", "enc-json-general"} <= set(bounded)
     for name in bounded:
@@ -94,7 +94,7 @@ def test_b10_to_b12_oversized_token_is_not_decoded(
 def test_the_work_of_an_honest_token_is_counted(
     way: str, config: StackAuthConfig, issuer: CountingIssuer, work: Work
 ) -> None:
-    """The test above would be worth nothing otherwise."""
+    """Positive control of the test above."""
     assert WAYS[way](config, signed()) == "accept"
     assert len(work.decoded) >= 3
     assert len(work.read) >= 2
@@ -104,8 +104,8 @@ def test_the_work_of_an_honest_token_is_counted(
 def test_no_token_makes_us_decode_more_than_the_cap(
     config: StackAuthConfig, issuer: CountingIssuer, work: Work
 ) -> None:
-    """Whatever the corpus holds: each part once, none above 8 KiB, at most one signature check."""
-    judged = 0
+    """For every case: each part is decoded once, none above 8 KiB, with at most one signature check."""
+    checked = 0
     for name, case in CASES.items():
         work.reset()
         issuer.calls.clear()
@@ -115,12 +115,12 @@ def test_no_token_makes_us_decode_more_than_the_cap(
             assert work.checked == 0, name
         if not issuer.calls:  # the keys that were fetched for it are base64 as well
             assert sum(work.decoded) <= min(CAP, len(case.token)) + 6, name
-            judged += 1
-    assert judged > len(CASES) - 20
+            checked += 1
+    assert checked > len(CASES) - 20
 
 
 def test_b5_both_signatures_of_a_token_are_one_user_and_two_cache_entries(issuer: CountingIssuer, work: Work) -> None:
-    """High-s is honest by RFC 7518. So a token has two texts, and what is remembered by text must be bounded."""
+    """High s is valid in RFC 7518, so a token has two texts, and caches by text must be bounded."""
     verifier = Verifier(StackAuthConfig(project_id=PROJECT, token_cache_size=1))
     low, high = CASES["ok-sig-low-s"].token, CASES["ok-sig-high-s"].token
     assert low.rpartition(".")[0] == high.rpartition(".")[0]
@@ -133,7 +133,7 @@ def test_b5_both_signatures_of_a_token_are_one_user_and_two_cache_entries(issuer
 
 
 def test_b13_every_swap_of_parts_between_two_tokens_is_refused(config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """Two honest tokens that are both remembered: their parts in any other order make none."""
+    """The parts of two valid cached tokens do not combine to a third."""
     verifier = Verifier(config)
     tokens = signed(name="Jane"), signed(name="Mallory", refresh_token_id="bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb")
     for token in tokens:

@@ -1,4 +1,4 @@
-"""Threats C11 to C13: claims that were written to be printed, sent on, or told apart by the answer."""
+"""Threats C11 to C13: claims that aim at logs, URLs and headers, or at differences between refusals."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_c12_logs_and_headers_stay_one_line(
             sent = {"x-stack-access-token": token, "origin": f"https://a.example{HOSTILE}"}
             text = {name: value.encode("utf-8", "replace").decode("latin-1") for name, value in sent.items()}
             if door == "asgi":
-                octets = [(name.encode(), value.encode("latin-1")) for name, value in text.items()]
-                answers.append(asgi(http_scope(path, octets, method=method), config=config))
+                data = [(name.encode(), value.encode("latin-1")) for name, value in text.items()]
+                answers.append(asgi(http_scope(path, data, method=method), config=config))
             else:
                 raw = path.encode().decode("latin-1")
                 answers.append(wsgi(environ_of(raw, text, REQUEST_METHOD=method), config=config))
@@ -66,7 +66,7 @@ def test_c12_logs_and_headers_stay_one_line(
 
 
 def test_c11_invalid_sub_reaches_no_url_or_header(issuer: CountingIssuer) -> None:
-    """In rest mode too: one fixed address is asked, and only for a token whose sub is a user id."""
+    """In rest mode too: the URL is fixed, and only called for a token whose sub is a user id."""
     config = StackAuthConfig(project_id=PROJECT, mode="rest", secret_server_key="ssk_" + "0" * 43)
     issuer.profile = reply({"id": USER_ID})
     odd = [case for case in CASES if case.threat in ("C10", "C11")]
@@ -92,19 +92,19 @@ def code_of(verifier: Verifier, token: str) -> str:
 
 
 def test_c13_expired_token_without_other_fault_is_expired(issuer: CountingIssuer) -> None:
-    """The whole matrix of key, audience, issuer and flags, expired: of the 78 false ones nothing is said."""
+    """Of 81 combinations of key, audience, issuer and flags, only the 3 that agree are reported as expired."""
     verifier = Verifier(StackAuthConfig(project_id=PROJECT, allow_anonymous=True))
-    said = []
+    results = []
     for key in KINDS:
         for aud in KINDS:
             for iss in KINDS:
                 for flags in KINDS:
                     issuer_url = f"{HOSTED}/api/v1/{PATHS[iss]}/{PROJECT}"
                     made = expired(flags, aud=PROJECT + SUFFIXES[aud], iss=issuer_url)
-                    said.append((code_of(verifier, SIGNERS[key][0].token(made)), len({key, aud, iss, flags}) == 1))
-    assert said.count(("expired_token", True)) == 3
-    assert said.count(("invalid_token", False)) == 78
-    assert len(said) == 81
+                    results.append((code_of(verifier, SIGNERS[key][0].token(made)), len({key, aud, iss, flags}) == 1))
+    assert results.count(("expired_token", True)) == 3
+    assert results.count(("invalid_token", False)) == 78
+    assert len(results) == 81
 
 
 @pytest.mark.parametrize(

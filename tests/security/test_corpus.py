@@ -33,7 +33,7 @@ SAMPLE = CASES if os.environ.get("STACKAUTH_ALL_CASES") else CASES[:: max(1, len
 COUNTS = {"A": 173, "B": 203, "C": 140, "D": 135}
 EXPECTED = {"accept": 28, "reject": 618, "either": 5}
 WITHOUT_A_KEY = 460
-"""Cases that are refused before a key is asked for."""
+"""Cases that are refused without a fetch."""
 
 
 def name_of(case: Case) -> str:
@@ -51,8 +51,8 @@ def issuer() -> Any:
         yield issuer
 
 
-def judge(case: Case, outcome: str, issuer: CountingIssuer) -> None:
-    """Hold `outcome`, "accept" or a row's code, against what the case expects."""
+def check_outcome(case: Case, outcome: str, issuer: CountingIssuer) -> None:
+    """Check `outcome`, "accept" or an error code, against the expected one."""
     if case.expected == "accept":
         assert outcome == "accept"
     elif case.expected == "reject":
@@ -123,7 +123,7 @@ def by_asgi(config: StackAuthConfig, token: str) -> str:
 
 
 def outcome_of(status: int, headers: dict[str, str], body: bytes, called: list[Any]) -> str:
-    """Return the outcome of a door's answer, which must be whole and of the table."""
+    """Return the outcome in a response of a middleware; a refusal must be exactly the documented response."""
     if status == 200:
         assert len(called) == 1
         assert called[0] is not None
@@ -154,7 +154,7 @@ def test_the_counts_of_cases_by_group() -> None:
 
 
 def test_the_matrix_is_whole() -> None:
-    """D3: key, audience, issuer and flags of three kinds each; all but the three of one piece are false."""
+    """D3: key, audience, issuer and flags of three user types each; only the three that agree are accepted."""
     matrix = [case for case in CASES if case.name.startswith("mat-")]
     assert len(matrix) == 3**4 - 3 == 78
     assert {case.expected for case in matrix} == {"reject"}
@@ -164,9 +164,9 @@ def test_the_matrix_is_whole() -> None:
 def test_verifier(
     case: Case, config: StackAuthConfig, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The verdict is the table's; no key is fetched in vain; nothing of the token is logged."""
+    """The outcome is the expected one, no fetch is wasted, and no part of the token is logged."""
     with caplog.at_level(logging.DEBUG):
-        judge(case, by_verifier(config, case.token), issuer)
+        check_outcome(case, by_verifier(config, case.token), issuer)
     if len(case.token) > 40:
         assert case.token not in caplog.text
     assert all("\n" not in record.getMessage() for record in caplog.records)
@@ -174,30 +174,30 @@ def test_verifier(
 
 @pytest.mark.parametrize("case", SAMPLE, ids=name_of)
 def test_async_verifier(case: Case, config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    judge(case, asyncio.run(by_async_verifier(config, case.token)), issuer)
+    check_outcome(case, asyncio.run(by_async_verifier(config, case.token)), issuer)
 
 
-def carried(case: Case) -> bool:
-    """Say whether a server could hand this over in a header: latin-1, no blank at an end, no line break."""
+def fits_in_header(case: Case) -> bool:
+    """Return whether a server could pass this in a header: latin-1, no space at an end, no line break."""
     return case.token.isascii() and case.token.isprintable() and case.token == case.token.strip() and bool(case.token)
 
 
-def at_a_door(case: Case) -> Case:
-    """Return what a door says of the case: a comma, or more than 8 KiB, are no matter of the token."""
+def expected_in_header(case: Case) -> Case:
+    """Return the case as expected from a header: a comma, or more than 8 KiB, is a malformed header."""
     if "," in case.token or len(case.token) > 8192:
         return Case(case.name, case.threat, case.token, code=ErrorCode.INVALID_REQUEST, needs_key=False)
     return case
 
 
-@pytest.mark.parametrize("case", [case for case in SAMPLE if carried(case)], ids=name_of)
+@pytest.mark.parametrize("case", [case for case in SAMPLE if fits_in_header(case)], ids=name_of)
 @pytest.mark.parametrize("door", [by_wsgi, by_asgi], ids=["wsgi", "asgi"])
 def test_doors(case: Case, door: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    judge(at_a_door(case), door(config, case.token), issuer)
+    check_outcome(expected_in_header(case), door(config, case.token), issuer)
 
 
 @pytest.mark.parametrize("door", [by_wsgi, by_asgi], ids=["wsgi", "asgi"])
 def test_refusals_of_bad_tokens_are_identical(door: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """H9: an unknown key id, a bad signature and bad claims get the same row: nothing tells them apart."""
+    """H9: an unknown key id, a bad signature and bad claims get the same error code."""
     chosen = {"hdr-kid-unknown", "sig-stranger", "sub-missing", "sta-branch-other"}
     outcomes = {door(config, case.token) for case in CASES if case.name in chosen}
     reset_all()

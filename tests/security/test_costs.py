@@ -1,4 +1,4 @@
-"""What a stranger's request costs: no work grows faster than its input, and nothing kept outgrows its bounds."""
+"""The cost of unauthenticated requests: work is linear in the input, and caches stay within their bounds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BLOCK = 4 * 1024 * 1024
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """Return the shortest of five runs: what it takes on a quiet machine."""
+    """Return the shortest of five runs, to reduce noise of other processes."""
     taken: list[float] = []
     for _ in range(5):
         gc.collect()
@@ -52,18 +52,18 @@ def test_header_block_of_four_megabytes_is_read_within_30_milliseconds(name: byt
 def test_one_header_of_four_megabytes_is_judged_within_30_milliseconds(value: str) -> None:
     scope = http_scope(headers=[(b"authorization", value.encode())])
 
-    def judge() -> None:
+    def read() -> None:
         with contextlib.suppress(RefusedError):
             extract(request_from_scope(scope, "", "").headers, ("bearer",))
 
-    assert milliseconds(judge) < 30
+    assert milliseconds(read) < 30
     assert asgi(scope).status in (400, 401)
 
 
 @pytest.mark.parametrize("name", sorted(HEADERS - {"sec-websocket-protocol"}))
 @pytest.mark.parametrize("count", [2, 3, MAX_HEADERS + 1])
 def test_repeated_credential_header_is_refused(name: str, count: int, stackauth: LocalStackAuth) -> None:
-    """Also where the parts would make one credential."""
+    """Even if the parts would make one credential."""
     parts = [b'{"accessToken": "x"', b'"refreshToken": "y"}', *[b"x"] * (count - 2)]
     if name == "authorization":
         parts = [b"Bearer a.b.c", *[b"Basic x"] * (count - 1)]
@@ -139,7 +139,7 @@ def test_memory_of_a_profile_is_never_estimated_too_low(shape: str, ascii_only: 
 
 
 def test_memory_of_a_common_profile_is_not_estimated_many_times_too_high(stackauth: LocalStackAuth) -> None:
-    """Else honest users would be evicted for nothing."""
+    """Otherwise entries of other users would be evicted needlessly."""
     body = json.dumps(stackauth.users.create(display_name="Jane Doe").read()).encode()
     gc.collect()
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Threats D1 to D11: what only Stack Auth has: three kinds of users, their keys, and secrets that look like tokens."""
+"""Threats D1 to D11, specific to Stack Auth: user types, their keys, and secrets that look like tokens."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WAYS: dict[str, Any] = {"verifier": by_verifier, "async": by_new_loop, "wsgi": b
 def test_d1_and_d2_user_types_are_let_in_as_the_settings_allow(
     restricted: bool, anonymous: bool, way: str, issuer: CountingIssuer
 ) -> None:
-    """Leave for anonymous users implies leave for restricted ones; not the other way round."""
+    """Allowing anonymous users also allows restricted ones, but not the reverse."""
     config = StackAuthConfig(project_id=PROJECT, allow_restricted=restricted, allow_anonymous=anonymous)
     said = [WAYS[way](config, signed(kind, signer=SIGNERS[kind][0])) for kind in (NORMAL, RESTRICTED, ANONYMOUS)]
     assert said == [
@@ -55,7 +55,7 @@ def test_d1_and_d2_user_types_are_let_in_as_the_settings_allow(
 
 
 def test_d3_to_d6_allowing_all_user_types_accepts_no_mixed_token(issuer: CountingIssuer) -> None:
-    """Where PyJWT, told of all three audiences and issuers, takes every one of the 78."""
+    """PyJWT with all three audiences and issuers accepts all 78."""
     config = StackAuthConfig(project_id=PROJECT, allow_restricted=True, allow_anonymous=True)
     false = [case for case in CASES.values() if case.threat in ("D3", "D4", "D5", "D6") and case.expected == "reject"]
     assert sum(case.name.startswith("mat-") for case in false) == 78
@@ -92,15 +92,15 @@ TOKEN_SOURCES: dict[str, Any] = {
 def test_d7_secret_in_place_of_a_token_is_never_logged_or_returned(
     name: str, config: StackAuthConfig, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They may be live. Refused everywhere, and in no log line, answer, scope or exception."""
+    """It may be valid: it is refused everywhere, and is in no log line, response, scope or exception."""
     secret = SECRETS[name]
     core = max(secret.replace('"', ",").split(","), key=len)
     written: list[str] = []
     with caplog.at_level(logging.DEBUG):
         for token_source, headers_of in TOKEN_SOURCES.items():
             headers = headers_of(secret)
-            octets = [(key.encode(), value.encode()) for key, value in headers]
-            answers: list[Seen] = [asgi(http_scope(headers=octets), config=config)]
+            data = [(key.encode(), value.encode()) for key, value in headers]
+            answers: list[Seen] = [asgi(http_scope(headers=data), config=config)]
             answers.append(wsgi(environ_of("/", dict(headers)), config=config))
             assert answers[0].same() == answers[1].same()
             let_in = token_source == "beside a token"
@@ -119,7 +119,7 @@ def test_d7_secret_in_place_of_a_token_is_never_logged_or_returned(
 def test_d8_key_rotation_needs_no_restart(
     config: StackAuthConfig, issuer: CountingIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both published keys pass; a token under a third makes us ask once the pause is over, and passes."""
+    """Both published keys verify; a token of a third one causes a fetch after the cool-down, and verifies."""
     verifier = Verifier(config)
     for signer in SIGNERS[NORMAL]:
         verifier.verify(signed(signer=signer))
@@ -139,11 +139,11 @@ def test_d8_key_rotation_needs_no_restart(
 def test_d9_key_with_a_short_coordinate_verifies_tokens(
     number: int, axis: str, config: StackAuthConfig, issuer: CountingIssuer
 ) -> None:
-    """Stack Auth drops leading zero octets: one key in 128 is published so."""
+    """Stack Auth drops leading zero bytes, so one key in 128 has a short coordinate."""
     signer = Signer(number, "short")
-    octets = dict(zip("xy", signer.point, strict=True))[axis]
-    assert octets[0] == 0
-    issuer.answers[""] = reply({"keys": [signer.jwk(**{axis: b64url(octets.lstrip(b"\0"))})]})
+    data = dict(zip("xy", signer.point, strict=True))[axis]
+    assert data[0] == 0
+    issuer.answers[""] = reply({"keys": [signer.jwk(**{axis: b64url(data.lstrip(b"\0"))})]})
     assert by_verifier(config, signed(signer=signer)) == "accept"
     assert by_verifier(config, replace(signer, number=number + 1).token(claims())) == "invalid_token"
 
@@ -185,7 +185,7 @@ WRONG: list[dict[str, Any]] = [
 def test_d11_wrong_setting_raises_at_construction(
     made: str, settings: dict[str, Any], issuer: CountingIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not at the first request, and without a question to anybody."""
+    """Not at the first request, and without a call."""
     for brand in ("STACK", "HEXCLAVE", "NEXT_PUBLIC_STACK", "NEXT_PUBLIC_HEXCLAVE"):
         for name in ("PROJECT_ID", "API_URL", "SECRET_SERVER_KEY", "PUBLISHABLE_CLIENT_KEY"):
             monkeypatch.delenv(f"{brand}_{name}", raising=False)

@@ -1,4 +1,4 @@
-"""Threats E8, E9 and E11: one target and one set of rules, two doors, one answer, whoever asks."""
+"""Threats E8, E9 and E11: one target and one set of rules give one outcome in both middlewares, for any user."""
 
 from __future__ import annotations
 
@@ -102,10 +102,10 @@ METHODS = st.sampled_from(["GET", "HEAD", "POST", "post", "OPTIONS"])
 def through_both(
     config: StackAuthConfig, target: str, method: str, who: str, root_path: str = ""
 ) -> tuple[tuple[int, str], tuple[int, str]]:
-    """Return status and code of either door for a raw `target` below `root_path`, as servers decode it.
+    """Return status and code of both middlewares for a raw `target` below `root_path`, as servers decode it.
 
-    The ASGI path holds the root path, and octets that are no UTF-8 are replaced; WSGI's PATH_INFO is
-    octets as latin-1 and does not.
+    The ASGI path holds the root path, and data that are no UTF-8 are replaced; WSGI's PATH_INFO is
+    data as latin-1 and does not.
     """
     headers = [(name.encode(), value.encode()) for name, value in WHO[who].items()]
     path = root_path + unquote(target)
@@ -125,7 +125,7 @@ def through_both(
 def test_e8_asgi_and_wsgi_apply_the_same_policy(
     issuer: CountingIssuer, config: StackAuthConfig, target: str, method: str, who: str
 ) -> None:
-    """Whatever the target, the rules, the method, the setting ``root_path``, and whoever asks."""
+    """For any target, rules, method, setting ``root_path`` and user."""
     by_asgi, by_wsgi = through_both(config, target, method, who)
     assert by_asgi == by_wsgi
     assert by_asgi[0] in (200, 401, 403)
@@ -136,7 +136,7 @@ def test_e8_asgi_and_wsgi_apply_the_same_policy(
 def test_e9_asgi_and_wsgi_apply_the_same_policy_below_a_mount_point(
     issuer: CountingIssuer, config: StackAuthConfig, target: str, who: str
 ) -> None:
-    """SCRIPT_NAME is told apart from PATH_INFO by the server; ASGI's path holds the root path.
+    """The server separates SCRIPT_NAME from PATH_INFO; ASGI's path contains the root path.
 
     A target without a slash in front is not below it, so ASGI may see a path of another app: of two not plain ones.
     """
@@ -151,7 +151,7 @@ def test_e9_asgi_and_wsgi_apply_the_same_policy_below_a_mount_point(
 @given(CONFIGS, TARGETS, METHODS)
 @example(StackAuthConfig(project_id=PROJECT, rules=[Rule("/admin", check=is_admin)]), "/%c0%ae/admin", "GET")
 def test_e8_policy_depends_on_the_decoded_path(config: StackAuthConfig, target: str, method: str) -> None:
-    """What either door makes of a target is one path, so one policy; HEAD falls under the policy of GET."""
+    """Both middlewares decode a target to one path, so to one policy; HEAD has the policy of GET."""
     by_asgi = unquote(target) or "/"
     by_wsgi = unquote_to_bytes(target).decode("utf-8", "replace") or "/"
     assert by_asgi == by_wsgi
@@ -174,7 +174,7 @@ ANSWERS: dict[str, dict[str, int]] = {
 
 @pytest.mark.parametrize("target", ANSWERS)
 def test_e8_the_answers_themselves(target: str, issuer: CountingIssuer) -> None:
-    """Doors that agree could agree on what is wrong."""
+    """Both middlewares could agree on a wrong outcome."""
     config = StackAuthConfig(project_id=PROJECT, rules=[Rule("/public/**", "public"), Rule("/admin", check=is_admin)])
     for who, status in ANSWERS[target].items():
         by_asgi, by_wsgi = through_both(config, target, "GET", who)

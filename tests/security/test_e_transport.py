@@ -1,4 +1,4 @@
-"""Threats E1 to E14: one request, two doors, one answer; whatever the transport made of it on its way."""
+"""Threats E1 to E14: one request has one outcome in both middlewares, however the transport changed it."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def both(
     scope: dict[str, Any] | None = None,
     environ: dict[str, Any] | None = None,
 ) -> tuple[Seen, Seen]:
-    """Send one request through both doors, as servers hand it over; `path` is percent-decoded."""
+    """Send one request through both middlewares, as servers pass it; `path` is percent-decoded."""
     headers = list(headers)
     joined: dict[str, str] = {}
     for name, value in headers:
         joined[name] = f"{joined[name]},{value}" if name in joined else value
-    octets = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    data = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     raw = path.encode("utf-8", "surrogatepass").decode("latin-1")
     ways = (
-        asgi(http_scope(path, octets, **{"method": method, **(scope or {})}), config=config),
+        asgi(http_scope(path, data, **{"method": method, **(scope or {})}), config=config),
         wsgi(environ_of(raw, joined, **{"REQUEST_METHOD": method, **(environ or {})}), config=config),
     )
     if same:
@@ -61,7 +61,7 @@ def refused(config: StackAuthConfig, headers: Headers = (), path: str = "/", met
 
 
 def users(ways: tuple[Seen, Seen]) -> list[str | None]:
-    """Return whom the apps saw."""
+    """Return the ids of the users that the apps saw."""
     assert [len(seen.reached) for seen in ways] == [1, 1]
     found = [seen.reached[0]["stackauth.user"] for seen in ways]
     return [user and user.user_id for user in found]
@@ -72,7 +72,7 @@ def users(ways: tuple[Seen, Seen]) -> list[str | None]:
 
 @pytest.mark.parametrize("name", ["x-stack-access-token", "x-hexclave-access-token", "authorization", "x-stack-auth"])
 def test_e1_a_repeated_header_is_refused(name: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """Equal or not, the good one first or last: no server's way of choosing decides who is there."""
+    """Equal or not, in any order: the user must not depend on which one a server picks."""
 
     def value(token: str) -> str:
         if name == "authorization":
@@ -127,7 +127,7 @@ def test_e3_later_token_source_is_not_read_after_a_bad_first(
 
 @pytest.mark.parametrize("name", ["stack-access", "__Host-stack-access", "hexclave-access", "access_token"])
 def test_e3_cookies_are_not_read(name: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """A good one lets nobody in, and a bad one keeps nobody out."""
+    """A valid one authenticates no request, and a bad one refuses none."""
     assert refused(config, [("cookie", f"{name}={signed()}")]) == (401, "missing_token")
     ways = both(config, [("cookie", f'{name}=["r","x"]'), (NAME, signed())])
     assert users(ways) == [USER_ID, USER_ID]
@@ -138,7 +138,7 @@ VALUES = {
     "at the cap": ("a" * 8192, (401, "invalid_token")),
     "60 kB of dots": ("." * 60_000, (400, "invalid_request")),
     "latin-1": ("".join(map(chr, range(0x80, 0x100))), (401, "invalid_token")),
-    "utf-8 octets": ("\u00fc.\u20ac".encode().decode("latin-1"), (401, "invalid_token")),
+    "utf-8 data": ("\u00fc.\u20ac".encode().decode("latin-1"), (401, "invalid_token")),
     "folded": ("aaa\r\n bbb", (401, "invalid_token")),
     "NUL": ("a\0b", (401, "invalid_token")),
     "tab inside": ("a\tb", (401, "invalid_token")),
@@ -173,7 +173,7 @@ def test_e4_value_that_is_not_a_token_is_refused(value: str, config: StackAuthCo
     ],
 )
 def test_e5_only_the_exact_name_counts_under_asgi(name: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """Ignored, not refused: alone nobody is there; beside the right one it neither disturbs nor doubles."""
+    """It is ignored: alone the request has no token, and next to the real header it changes nothing."""
     seen = asgi(http_scope(headers=[(name.encode(), signed().encode())]), config=config)
     assert (seen.status, seen.code) == (401, "missing_token")
     pairs = [(name.encode(), b"garbage"), (NAME.encode(), signed().encode()), (name.encode(), b"garbage")]
@@ -184,7 +184,7 @@ def test_e5_only_the_exact_name_counts_under_asgi(name: str, config: StackAuthCo
 
 
 def test_e6_wsgi_cannot_tell_underscore_from_hyphen(config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """Both spellings are one environ key: it says so where it is promised, and joined they are refused."""
+    """Both spellings are one environ key; if a server joins them, the request is refused."""
     assert "X_Stack_Access_Token" in (StackAuthWSGIMiddleware.__doc__ or "")
     joined = {"HTTP_X_STACK_ACCESS_TOKEN": f"{signed()},{signed()}"}
     assert wsgi(environ_of(**joined), config=config).code == "invalid_request"
@@ -202,7 +202,7 @@ OPEN: dict[str, tuple[str, str, Headers]] = {
 
 @pytest.mark.parametrize("opened", OPEN)
 def test_e6_and_e7_client_cannot_set_the_user(opened: str, issuer: CountingIssuer) -> None:
-    """By no header, and by nothing that an outer layer left behind."""
+    """By no header, and by no key that an outer layer left in the scope."""
     config = StackAuthConfig(
         project_id=PROJECT,
         rules=[Rule("/public", "public"), Rule("/optional", "optional")],
@@ -289,7 +289,7 @@ def test_e8_public_rule_opens_only_its_own_path(path: str, issuer: CountingIssue
 
 
 def test_e9_mount_point_is_removed_once_at_a_segment_boundary(issuer: CountingIssuer) -> None:
-    """ASGI's path holds it, WSGI's PATH_INFO does not. Both have to say what the setting says."""
+    """ASGI's path holds it, WSGI's PATH_INFO does not. Both have to agree with the setting."""
     rules = [Rule("/public", "public")]
     config = StackAuthConfig(project_id=PROJECT, rules=rules, root_path="/r")
     table = {"/r/public": 200, "/public": 200, "/r/r/public": 401, "/rpublic": 401, "/r": 401, "/R/public": 401}
@@ -367,7 +367,7 @@ def test_e11_no_preflight_runs_a_handler(
 
 @pytest.mark.parametrize("method", ["post", "pOsT", "POST"])
 def test_e11_methods_in_any_case(method: str, issuer: CountingIssuer) -> None:
-    """Flask and Bottle route ``post`` as POST: so do the rules, on both doors."""
+    """Flask and Bottle route ``post`` as POST, and so do the rules of both middlewares."""
     config = StackAuthConfig(
         project_id=PROJECT, default_access="public", rules=[Rule("/a", methods=["POST"]), Rule("/b", methods=["GET"])]
     )
@@ -399,9 +399,9 @@ def kinds_of_refusal(issuer: CountingIssuer) -> dict[ErrorCode, Headers]:
 BODIES: dict[str, Any] = {
     "default": None,
     "problem": "problem",
-    "by row and status": {ErrorCode.MISSING_TOKEN: ["\u00e4", None, 1.5], 401: {"x": {"y": []}}, 403: "text", 400: 0},
-    "a callable": lambda row, info: {"row": row.value, "path": info.path},
-    "a callable that fails": lambda row, info: {row},
+    "by code and status": {ErrorCode.MISSING_TOKEN: ["\u00e4", None, 1.5], 401: {"x": {"y": []}}, 403: "text", 400: 0},
+    "a callable": lambda code, info: {"code": code.value, "path": info.path},
+    "a callable that fails": lambda code, info: {code},
 }
 
 
@@ -427,7 +427,7 @@ def test_e12_refusal_is_complete_under_asgi_and_wsgi(
 
 
 def test_e12_outage_is_503_without_a_challenge(config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """503 with Retry-After, no WWW-Authenticate: our trouble is never the client's 401."""
+    """503 with Retry-After and without WWW-Authenticate, never a 401."""
     issuer.down = reply(status=500)
     seen = both(config, [(NAME, signed())], same=False)
     for each in seen:
@@ -438,7 +438,7 @@ def test_e12_outage_is_503_without_a_challenge(config: StackAuthConfig, issuer: 
 
 @pytest.mark.parametrize("door", ["asgi", "wsgi"])
 def test_e13_app_cannot_change_the_shared_user(door: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """The user of a remembered token is shared, so it must not give way anywhere."""
+    """The user of a cached token is shared between requests, so it must be immutable."""
     tried: list[str] = []
 
     def attack(written: Any) -> None:
@@ -487,7 +487,7 @@ def test_e13_app_cannot_change_the_shared_user(door: str, config: StackAuthConfi
 
 @pytest.mark.parametrize("kind", ["telnet", "mqtt", "", "HTTP", "http2"])
 def test_e14_an_unknown_scope_passes_untouched(kind: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """It is no request that we know how to refuse, so it is the app's; nobody is in it."""
+    """It is not a request that the middleware can refuse, so the app gets it, without a user."""
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -1,6 +1,6 @@
-"""Threats F5 to F8 through real sockets: answers that are no key set, too large ones, and those that never end.
+"""Threats F5 to F8 through real sockets: replies that are not JWK Sets, that are too large, and that never end.
 
-Nobody is judged by what is no key set, nobody is blamed for it, and no key is taken away by it.
+Such a reply verifies no token, causes no 401, and removes no key.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tests.unit.core.test_key_sets import BODIES
 from tests.unit.io import hostile
 from tests.unit.io.loopback import Exchange, Loopback
 
-from .published import LASTING, LET_IN, OURS, Published, Said, Way, answering, both_doors, down, junk
+from .published import LASTING, LET_IN, OURS, Published, Result, Way, answering, both_middlewares, down, junk
 
 
-def not_a_key_set(way: Way, keys: Published, clock: Clock, conduct: Callable[[Exchange], None], cold: Said) -> None:
-    """Assert that `conduct` judges nobody where there are no keys, and takes none away where there are."""
+def not_a_key_set(way: Way, keys: Published, clock: Clock, conduct: Callable[[Exchange], None], cold: Result) -> None:
+    """Assert that `conduct` causes the failure `cold` without cached keys, and does not affect cached ones."""
     for warm in (False, True):
         with keys.asker(way) as asker:
             if warm:
@@ -42,7 +42,7 @@ def not_a_key_set(way: Way, keys: Published, clock: Clock, conduct: Callable[[Ex
 
 
 @pytest.mark.parametrize("body", BODIES)
-@both_doors
+@both_middlewares
 def test_f5_body_that_is_not_a_jwk_set_changes_nothing(body: str, way: Way, keys: Published, clock: Clock) -> None:
     not_a_key_set(way, keys, clock, answering(200, BODIES[body]), down(10))
 
@@ -51,19 +51,19 @@ STATUSES = (201, 202, 203, 206, 226, 301, 302, 303, 307, 308, 400, 401, 403, 404
 
 
 @pytest.mark.parametrize("status", STATUSES)
-@both_doors
+@both_middlewares
 def test_f6_status_other_than_200_with_a_valid_body_is_a_failure(
     status: int, way: Way, keys: Published, clock: Clock
 ) -> None:
-    """401 and 404 say that our project is wrong, which is ours to mend and no outage."""
+    """401 and 404 mean a misconfigured project and no outage."""
     perfect = answering(status, document(NORMAL))
     not_a_key_set(way, keys, clock, perfect, OURS if status in (401, 404) else down(10))
 
 
 @pytest.mark.parametrize("status", [204, 304])
-@both_doors
+@both_middlewares
 def test_f6_status_without_body_is_a_failure(status: int, way: Way, keys: Published, clock: Clock) -> None:
-    """What follows it is no answer, neither to this call nor to the next."""
+    """The bytes after it are the reply neither to this call nor to the next."""
 
     def conduct(exchange: Exchange) -> None:
         exchange.reply(document(NORMAL), status)
@@ -83,15 +83,15 @@ def test_f6_status_without_body_is_a_failure(status: int, way: Way, keys: Publis
         (500, "200", down(10)),
     ],
 )
-@both_doors
+@both_middlewares
 def test_f6_a_hidden_status_only_ever_lowers(
-    status: int, hidden: str, cold: Said, way: Way, keys: Published, clock: Clock
+    status: int, hidden: str, cold: Result, way: Way, keys: Published, clock: Clock
 ) -> None:
     not_a_key_set(way, keys, clock, answering(status, document(NORMAL), X_Stack_Actual_Status=hidden), cold)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@both_doors
+@both_middlewares
 def test_f6_a_redirect_is_not_followed(status: int, way: Way, keys: Published, clock: Clock) -> None:
     with Loopback(keys.issuer) as other:
         for place in (f"{other.url}/keys", f"//127.0.0.1:{other.port}/keys", f"{keys.server.url}/keys"):
@@ -128,9 +128,9 @@ RETRY_AFTER = {
 
 
 @pytest.mark.parametrize("text", RETRY_AFTER, ids=lambda text: ascii(text)[:30])
-@both_doors
+@both_middlewares
 def test_f6_retry_after_is_honoured_within_bounds(text: str, way: Way, keys: Published, clock: Clock) -> None:
-    """Ten seconds at least, a minute at most, and not a call before."""
+    """At least ten seconds, at most a minute, and no call before."""
     held = RETRY_AFTER[text]
     keys.conduct = answering(429, b"", Retry_After=text)
     with keys.asker(way) as asker:
@@ -148,21 +148,21 @@ def test_f6_retry_after_is_honoured_within_bounds(text: str, way: Way, keys: Pub
 MANY = b'{"keys":[' + b",".join([b'{"kty":"EC","crv":"P-256","kid":"k","x":"AA","y":"AA"}'] * 20_000) + b"]}"
 
 
-def pouring(octets: bytes, *head: str) -> tuple[Callable[[Exchange], None], list[int]]:
-    """Return a conduct that sends `octets` as often as it can, and what it got rid of."""
+def pouring(data: bytes, *head: str) -> tuple[Callable[[Exchange], None], list[int]]:
+    """Return a conduct that sends `octets` as often as it can, and the sizes of what was sent."""
     sent: list[int] = []
 
     def conduct(exchange: Exchange) -> None:
         exchange.send(hostile.OK, *head, "\r\n")
         for _ in range(400):
-            exchange.send(octets)
-            sent.append(len(octets))
+            exchange.send(data)
+            sent.append(len(data))
 
     return conduct, sent
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 26214400\r\n", "Transfer-Encoding: chunked\r\n", ""])
-@both_doors
+@both_middlewares
 def test_f7_reading_stops_at_the_size_limit(framing: str, way: Way, keys: Published, clock: Clock) -> None:
     """Of 26 MB, what fits into the buffers of the system may be sent, and no more."""
     chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n" if "chunked" in framing else b" " * 65_536
@@ -175,7 +175,7 @@ def test_f7_reading_stops_at_the_size_limit(framing: str, way: Way, keys: Publis
 
 
 @pytest.mark.parametrize("conduct", [answering(200, MANY), hostile.gzip_bomb, hostile.one_over_the_limit])
-@both_doors
+@both_middlewares
 def test_f7_too_many_keys_or_a_compressed_body_is_a_failure(
     conduct: Any, way: Way, keys: Published, clock: Clock
 ) -> None:
@@ -194,9 +194,9 @@ def test_f7_too_many_keys_or_a_compressed_body_is_a_failure(
         hostile.silence_in_the_body,
     ],
 )
-@both_doors
+@both_middlewares
 def test_f8_the_total_deadline_holds(conduct: Any, way: Way, keys: Published, clock: Clock, looks: Attempts) -> None:
-    """However little comes at a time. The bound is generous; the budget is a tenth of it."""
+    """However slowly the reply arrives. The asserted bound is ten times the budget."""
     keys.conduct = conduct
     with keys.asker(way, timeout=0.2) as asker:
         began = time.monotonic()
@@ -206,9 +206,9 @@ def test_f8_the_total_deadline_holds(conduct: Any, way: Way, keys: Published, cl
     assert looks.count == 1
 
 
-@both_doors
+@both_middlewares
 def test_f8_two_documents_share_one_deadline(way: Way, keys: Published, clock: Clock) -> None:
-    """The first takes its part of it; the second, which drips, gets the rest."""
+    """The first uses part of the budget; the second, which drips, gets the rest."""
     first = threading.Event()
 
     def conduct(exchange: Exchange) -> None:

@@ -13,7 +13,7 @@ from tests.unit.core.test_key_sets import OFF, UNUSABLE
 from tests.unit.io import authority
 from tests.unit.io.loopback import Issuer, Loopback, config_for, live_token
 
-from .published import EXPIRED, INVALID, LET_IN, Asker, Published, Way, both_doors, down, every_way
+from .published import EXPIRED, INVALID, LET_IN, Asker, Published, Way, both_middlewares, down, every_way
 
 ONE, TWO = SIGNERS[NORMAL]
 OTHER = Signer(31_337, ONE.kid)
@@ -21,7 +21,7 @@ OTHER = Signer(31_337, ONE.kid)
 
 
 @pytest.mark.parametrize("copies", [2, 20])
-@both_doors
+@both_middlewares
 def test_f9_duplicate_key_is_one_key(copies: int, way: Way, keys: Published, clock: Clock) -> None:
     keys.publish(*[ONE.jwk(), ONE.jwk(use="sig"), ONE.jwk(alg=LEFT_OUT)] * copies)
     with keys.asker(way) as asker:
@@ -29,9 +29,9 @@ def test_f9_duplicate_key_is_one_key(copies: int, way: Way, keys: Published, clo
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "the other first"])
-@both_doors
+@both_middlewares
 def test_f9_id_of_two_conflicting_keys_verifies_nothing(order: int, way: Way, keys: Published, clock: Clock) -> None:
-    """Which would be left to chance. Another key beside them is none the worse; alone they are no key set."""
+    """Otherwise the order would decide. Other keys are not affected; without other keys it is a failure."""
     twice = [ONE.jwk(), OTHER.jwk()][::order]
     keys.publish(*twice, TWO.jwk())
     with keys.asker(way) as asker:
@@ -57,9 +57,9 @@ BESIDE = [
 ]
 
 
-@both_doors
+@both_middlewares
 def test_f10_unusable_key_does_not_affect_others(way: Way, keys: Published, clock: Clock) -> None:
-    """Each beside it, before and behind, and all at once; also under its id."""
+    """Each next to it, before and after, all at once, and under its id."""
     odd = [*BESIDE, *UNUSABLE.values(), *OFF.values()]
     under_its_id = [{**each, "kid": ONE.kid} for each in BESIDE if isinstance(each, dict) and "kty" in each]
     for jwks in ([*odd, TWO.jwk()], [TWO.jwk(), *odd], [*under_its_id, ONE.jwk()], [ONE.jwk(), *under_its_id]):
@@ -71,7 +71,7 @@ def test_f10_unusable_key_does_not_affect_others(way: Way, keys: Published, cloc
 
 @pytest.mark.parametrize("name", [*UNUSABLE, *OFF, *(f"beside {at}" for at in range(len(BESIDE)))])
 def test_f11_document_without_usable_key_is_a_failure(name: str, keys: Published, clock: Clock) -> None:
-    """Nobody is let in by it, nobody is refused for it, and nothing is raised on the way."""
+    """It verifies nothing, causes no 401, and raises no exception."""
     jwk = BESIDE[int(name.split()[1])] if name.startswith("beside") else {**UNUSABLE, **OFF}[name]
     keys.publish(jwk)
     ways: tuple[Way, ...] = ("wsgi", "asyncio")
@@ -87,7 +87,7 @@ def test_f11_document_without_usable_key_is_a_failure(name: str, keys: Published
 def test_f12_published_private_key_is_neither_used_nor_logged(
     alone: bool, way: Way, keys: Published, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever read it can sign; what is logged of it says nothing of the key."""
+    """Everyone who read it can sign. The log holds no part of the key."""
     d = b64url(ONE.private.private_numbers().private_value.to_bytes(32, "big"))
     keys.publish(ONE.jwk(d=d), *([] if alone else [TWO.jwk()]))
     caplog.set_level(logging.DEBUG)
@@ -103,7 +103,7 @@ def test_f12_published_private_key_is_neither_used_nor_logged(
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0, 400 * 86_400.0])
 @every_way
 def test_f13_jump_of_the_wall_clock_ages_no_key(jump: float, way: Way, keys: Published, clock: Clock) -> None:
-    """Keys age by the clock that cannot jump, tokens expire by the one that can."""
+    """Keys age by the monotonic clock, tokens expire by the wall clock."""
     lasting = {"exp": WALL + 500 * 86_400}
     short, long = token(), token(**lasting)
     with keys.asker(way) as asker:
@@ -113,14 +113,14 @@ def test_f13_jump_of_the_wall_clock_ages_no_key(jump: float, way: Way, keys: Pub
         assert asker.ask(short) == asker.ask(token(name="too")) == (EXPIRED if jump > 0 else LET_IN)
         assert keys.calls == 1
         clock.wall -= jump
-        assert asker.ask(short) == LET_IN, "what was forgotten as expired is judged anew"
+        assert asker.ask(short) == LET_IN, "what was forgotten as expired is checked anew"
         clock.mono += 600
         assert asker.ask(long) == LET_IN
         assert keys.calls == 2
 
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
-@both_doors
+@both_middlewares
 def test_f13_jump_of_the_wall_clock_ends_no_cool_down(jump: float, way: Way, keys: Published, clock: Clock) -> None:
     keys.conduct = lambda exchange: exchange.reply(b"", 503)
     with keys.asker(way) as asker:
@@ -158,9 +158,9 @@ def test_f14_environment_does_not_redirect_calls(
     assert "authorization" not in sent
 
 
-@both_doors
+@both_middlewares
 def test_f14_only_the_named_authorities_are_trusted(way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown one is an outage: no request is sent, and nobody is blamed."""
+    """An unknown authority is an outage: no request is sent, and the response is no 401."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     mine = authority.make(tmp_path)

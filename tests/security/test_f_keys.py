@@ -1,7 +1,6 @@
 """Threats F1 to F4 through real sockets: floods, outages, and the ages of keys.
 
-Whatever the server of the keys does: nobody is blamed for it, Stack Auth is asked once in ten seconds,
-and whoever has a held key does not notice.
+Whatever the server does, it causes no 401, at most one fetch in ten seconds, and no delay for cached keys.
 """
 
 from __future__ import annotations
@@ -20,7 +19,19 @@ from tests.unit.core.helpers import ANONYMOUS, NORMAL, RESTRICTED, SIGNERS, Cloc
 from tests.unit.io import hostile
 from tests.unit.io.loopback import Exchange, closed_port, config_for
 
-from .published import INVALID, LASTING, LET_IN, Asker, Published, Way, answering, both_doors, down, every_way, junk
+from .published import (
+    INVALID,
+    LASTING,
+    LET_IN,
+    Asker,
+    Published,
+    Way,
+    answering,
+    both_middlewares,
+    down,
+    every_way,
+    junk,
+)
 
 NEW = Signer(77_777, "rotated")
 
@@ -38,7 +49,7 @@ troubles = pytest.mark.parametrize("trouble", TROUBLES)
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Let a busy machine take its time, unless it would be taken in vain: the one second is no subject here."""
+    """Raise the refresh budget for slow machines, except where the server hangs; one second is no subject here."""
     in_vain = request.node.callspec.params.get("trouble") == "hanging"
     monkeypatch.setattr(key_set_cache, "REFRESH_BUDGET", 0.1 if in_vain else 30.0)
 
@@ -63,9 +74,9 @@ def test_f1_three_hundred_unknown_kids_cause_one_fetch_in_ten_seconds(way: Way, 
         assert asker.passed == 2
 
 
-@both_doors
+@both_middlewares
 def test_f1_flood_of_all_user_types_fetches_each_document_once(way: Way, keys: Published, clock: Clock) -> None:
-    """One for normal users, two for each of the others, whom nobody has to be let in for."""
+    """One for normal users, two for each other type, even if the settings let none of them in."""
     kinds = {kind: {name: claims(kind)[name] for name in ("aud", "iss")} for kind in (NORMAL, RESTRICTED, ANONYMOUS)}
     with keys.asker(way) as asker:
         for _ in range(2):
@@ -77,11 +88,11 @@ def test_f1_flood_of_all_user_types_fetches_each_document_once(way: Way, keys: P
         assert asker.passed == 0
 
 
-@both_doors
+@both_middlewares
 def test_f1_users_with_cached_keys_do_not_wait_during_a_flood(
     way: Way, keys: Published, clock: Clock, patient: None
 ) -> None:
-    """The answer to the flood comes only when the honest have been served.
+    """The fetch for the flood ends only after the valid tokens have been accepted.
 
     Of the threads one asks and four wait for it, and it comes only when the others have been sent away. Tasks all wait.
     """
@@ -116,7 +127,7 @@ def test_f1_users_with_cached_keys_do_not_wait_during_a_flood(
 def test_f2_flood_in_an_outage_causes_one_fetch_in_ten_seconds(
     trouble: str, way: Way, keys: Published, clock: Clock, looks: Attempts, patient: None
 ) -> None:
-    """And 503, not 401: a newly rotated key would look the same. The held keys go on serving."""
+    """The response is 503 and not 401, since a newly rotated key would look the same. Cached keys stay usable."""
     conduct, is_retried = TROUBLES[trouble]
     with keys.asker(way) as asker:
         assert asker.ask(token()) == LET_IN
@@ -134,11 +145,11 @@ def test_f2_flood_in_an_outage_causes_one_fetch_in_ten_seconds(
 
 
 @troubles
-@both_doors
+@both_middlewares
 def test_f2_stale_key_set_in_an_outage_causes_one_fetch_in_ten_seconds(
     trouble: str, way: Way, keys: Published, clock: Clock, looks: Attempts, patient: None
 ) -> None:
-    """Where PyJWKClient asks for every token, and refuses them all."""
+    """PyJWKClient fetches for every token here, and refuses all of them."""
     conduct, is_retried = TROUBLES[trouble]
     with keys.asker(way, timeout=0.1 if trouble == "hanging" else 30) as asker:
         assert asker.ask(token(**LASTING)) == LET_IN
@@ -191,7 +202,7 @@ def test_f3_refused_connection_is_503(way: Way, network: None, clock: Clock) -> 
         assert asker.passed == 0
 
 
-@both_doors
+@both_middlewares
 def test_f4_stale_keys_are_used_for_a_day_and_then_503(way: Way, keys: Published, clock: Clock) -> None:
     seen = token(**LASTING)
     with keys.asker(way) as asker:
@@ -209,9 +220,9 @@ def test_f4_stale_keys_are_used_for_a_day_and_then_503(way: Way, keys: Published
         assert asker.ask(token(**LASTING)) == LET_IN
 
 
-@both_doors
+@both_middlewares
 def test_f4_withdrawn_key_is_rejected_after_the_next_refresh(way: Way, keys: Published, clock: Clock) -> None:
-    """For remembered tokens too. Under ASGI the request that brings the news has passed before."""
+    """For cached tokens too. Under ASGI the request that triggers the refresh still passes."""
     seen, late = token(**LASTING), token(name="late", **LASTING)
     with keys.asker(way) as asker:
         assert asker.ask(seen) == LET_IN

@@ -1,4 +1,4 @@
-"""Threats G1 to G12 through real sockets, where tests/network does not hold them already: what users/me may answer."""
+"""Threats G1 to G12 through real sockets, as far as tests/network does not cover them: replies of users/me."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.network.upstream import SECRET, USERS_ME, Upstream
 from tests.unit.core.helpers import LEFT_OUT, without
 from tests.unit.io.loopback import Exchange, Loopback
 
-from .published import EXPIRED, INVALID, LET_IN, OURS, Said, down, said
+from .published import EXPIRED, INVALID, LET_IN, OURS, Result, down, result_of
 
-ANONYMOUS_NOT_ALLOWED = Said(401, "anonymous_not_allowed")
-RESTRICTED_NOT_ALLOWED = Said(403, "restricted_not_allowed")
+ANONYMOUS_NOT_ALLOWED = Result(401, "anonymous_not_allowed")
+RESTRICTED_NOT_ALLOWED = Result(403, "restricted_not_allowed")
 OTHER_ID = "99999999-9999-4999-8999-999999999999"
 WAYS: dict[str, dict[str, Any]] = {
     "rest": {"mode": "rest"},
@@ -33,16 +33,16 @@ both_modes = pytest.mark.parametrize("mode", WAYS)
 
 
 def perfect(up: Upstream, exchange: Exchange, **changes: Any) -> Any:
-    """Return the right profile, changed as said."""
+    """Return the correct profile with `changes`."""
     return without({**json.loads(up.local.answer("GET", USERS_ME, exchange.headers).body), **changes})
 
 
-def ask_once(door: Kind, up: Upstream, mode: str = "rest", **settings: Any) -> Said:
-    """Ask for a user of whom nothing is known, and return what was said; nobody but a user reaches the app."""
+def ask_once(door: Kind, up: Upstream, mode: str = "rest", **settings: Any) -> Result:
+    """Send a request of a new user and return the result; only a request with a user reaches the app."""
     (token,) = up.tokens(1)
     before = len(up.calls)
     with Site(door, up.config(**WAYS[mode], **settings)) as site:
-        answer = said(site.ask(token))
+        answer = result_of(site.ask(token))
         assert len(site.reached) == (answer == LET_IN)
     assert len(up.calls) - before == 1
     assert up.calls[-1].headers["x-stack-access-token"] == token
@@ -70,9 +70,9 @@ def ask_once(door: Kind, up: Upstream, mode: str = "rest", **settings: Any) -> S
 @pytest.mark.parametrize("name", ["X-Stack-Actual-Status", "X-Hexclave-Actual-Status"])
 @both_doors
 def test_g1_a_hidden_status_only_ever_lowers(
-    status: int, hidden: str, expected: Said, name: str, door: Kind, up: Upstream
+    status: int, hidden: str, expected: Result, name: str, door: Kind, up: Upstream
 ) -> None:
-    """A perfect profile under any status but a 200 of both lets nobody in; without a code it judges nobody either."""
+    """A valid profile under another status than 200 authenticates no one; without a code it is no refusal either."""
     up.me = lambda exchange: exchange.reply(perfect(up, exchange), status, **{name: hidden})
     assert ask_once(door, up) == expected
 
@@ -84,7 +84,7 @@ def test_g1_worse_of_two_hidden_statuses_counts(door: Kind, up: Upstream) -> Non
     assert ask_once(door, up) == down(1)
 
 
-CODES: dict[str, tuple[int, Said]] = {
+CODES: dict[str, tuple[int, Result]] = {
     "UNPARSABLE_ACCESS_TOKEN": (401, INVALID),
     "ACCESS_TOKEN_EXPIRED": (401, EXPIRED),
     "INVALID_PROJECT_FOR_ACCESS_TOKEN": (401, INVALID),
@@ -107,7 +107,7 @@ CODES: dict[str, tuple[int, Said]] = {
 def test_g2_to_g4_each_known_error_has_its_error_code(
     mode: str, code: str, hidden: bool, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also behind a 200. A fault of ours is an error in the log, and nobody's 401."""
+    """Also hidden behind a 200. A misconfiguration is logged as an error and is no 401."""
     status, row = CODES[code]
     headers = {"X-Stack-Known-Error": code} | ({"X-Stack-Actual-Status": str(status)} if hidden else {})
     body = {"code": code, "error": "words", "details": {}}
@@ -129,7 +129,7 @@ def test_g5_unresolvable_name_opens_the_circuit_breaker(
     look_up = socket.getaddrinfo
     name = up.server.url.replace("127.0.0.1", "localhost")
     with Site(door, up.config(api_url=name, issuer_url=up.server.url)) as site:
-        assert said(site.ask(one)) == LET_IN
+        assert result_of(site.ask(one)) == LET_IN
         attempts.since()
 
         def fails(host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -139,12 +139,12 @@ def test_g5_unresolvable_name_opens_the_circuit_breaker(
 
         monkeypatch.setattr(socket, "getaddrinfo", fails)
         up.server.drop_connections()
-        answers = [said(site.ask(token)) for token in others]
+        answers = [result_of(site.ask(token)) for token in others]
         assert answers[:4] == [down(1)] * 4
         assert {(each.status, each.code) for each in answers[4:]} == {(503, "auth_server_error")}
         assert {each.retry_after for each in answers[4:]} <= {9, 10}
         assert attempts.since() == 5
-        assert said(site.ask(one)) == LET_IN
+        assert result_of(site.ask(one)) == LET_IN
         assert len(site.reached) == 2
 
 
@@ -172,7 +172,7 @@ IDS: dict[str, Callable[[str], Any]] = {
 def test_g6_and_g7_profile_without_id_or_of_another_user_is_503(
     what: str, mode: str, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """503, never another user and never one without an id; nothing of it is kept, shown or logged."""
+    """503, never another user and never one without an id; no part of it is cached, returned or logged."""
     (token,) = up.tokens(1)
 
     def me(exchange: Exchange) -> None:
@@ -184,7 +184,7 @@ def test_g6_and_g7_profile_without_id_or_of_another_user_is_503(
     caplog.set_level(logging.DEBUG)
     with Site(door, up.config(**WAYS[mode])) as site:
         answer = site.ask(token)
-        assert said(answer) == down(1)
+        assert result_of(answer) == down(1)
         assert site.reached == []
         assert "Mallory" not in caplog.text
         assert OTHER_ID not in caplog.text
@@ -210,7 +210,7 @@ def test_g7_profile_of_another_user_is_unauthenticated_on_an_optional_route(door
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @both_doors
 def test_g9_redirect_receives_neither_key_nor_token(status: int, door: Kind, up: Upstream) -> None:
-    """Nor is one followed to the same host, by whatever form of address."""
+    """Redirects to the same host are not followed either."""
     with Loopback(lambda exchange: exchange.reply({"id": "x"})) as other:
         for place in (f"{other.url}{USERS_ME}", f"//127.0.0.1:{other.port}/", f"{up.server.url}/elsewhere", USERS_ME):
             up.me = lambda exchange, to=place: exchange.reply(perfect(up, exchange), status, Location=to)  # type: ignore[misc]
@@ -219,25 +219,25 @@ def test_g9_redirect_receives_neither_key_nor_token(status: int, door: Kind, up:
     assert "/elsewhere" not in up.server.targets
 
 
-# -- memories -----------------------------------------------------------------------------------------
+# -- caches -------------------------------------------------------------------------------------------
 
 
 def test_g10_bad_tokens_leave_no_cache_entries(up: Upstream) -> None:
-    """Two thousand of them, each new, refused before and after its signature was looked at."""
+    """Two thousand different tokens, refused before or after the signature check."""
     good = up.token()
     header, payload, signature = good.split(".")
-    octets = bytearray(base64.urlsafe_b64decode(signature + "=="))
+    data = bytearray(base64.urlsafe_b64decode(signature + "=="))
 
     def bad(number: int) -> str:
-        octets[8:12] = number.to_bytes(4, "big")
-        forged = base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+        data[8:12] = number.to_bytes(4, "big")
+        forged = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
         return f"{header}.{payload}.{forged}" if number % 5 == 0 else f"{header[:-1]}.{payload}{number}.{forged}"
 
     config: StackAuthConfig = up.config()
     with Site("wsgi", config) as site:
-        assert said(site.ask(good)) == LET_IN
+        assert result_of(site.ask(good)) == LET_IN
         for number in range(200):
-            assert said(site.ask(bad(number))) == INVALID
+            assert result_of(site.ask(bad(number))) == INVALID
         tracemalloc.start()
         for number in range(200, 2200):
             if site.ask(bad(number)).status != 401:
@@ -246,8 +246,8 @@ def test_g10_bad_tokens_leave_no_cache_entries(up: Upstream) -> None:
         tracemalloc.stop()
         assert len(site.reached) == 1
     flow = config.get_or_create(Flow)
-    desk = flow._profiles
-    kept = [len(each._values) for each in (flow._tokens, desk._kept, desk._failed, desk._refused)]
+    profiles = flow._profiles
+    kept = [len(each._values) for each in (flow._tokens, profiles._kept, profiles._failed, profiles._refused)]
     assert kept == [1, 1, 0, 0]
     assert grown < 100_000
     assert len(up.calls) == 1
@@ -275,7 +275,7 @@ CONDUCTS: dict[str, Callable[[Exchange], None]] = {
 def test_g12_key_set_calls_carry_no_secret(
     conduct: str, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nor comes into a log or an answer when that fails; tests/network/test_canaries.py looks everywhere else."""
+    """No log or response holds one when the call fails; tests/network/test_canaries.py covers the rest."""
     caplog.set_level(logging.DEBUG)
     token = up.token()
     up.server.answer = CONDUCTS[conduct]

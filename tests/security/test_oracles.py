@@ -1,4 +1,4 @@
-"""Our check against PyJWT's and joserfc's: we are never more permissive than both; and every bit counts."""
+"""Our verification compared with PyJWT and joserfc: never more permissive than both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NORMAL_ISSUERS = [issuer for issuer, kind in ISSUERS.items() if kind is NORMAL]
 
 
 def ours(token: str) -> User | None:
-    """Return the user of `token`, whoever is let in; None for a refusal."""
+    """Return the user of `token` of any user type, or None if it is refused."""
     try:
         parsed = parse(token, AUDIENCES, ISSUERS)
         key = next((each for each in SIGNERS[parsed.user_type] if each.kid == parsed.kid), None)
@@ -42,7 +42,7 @@ def ours(token: str) -> User | None:
 
 
 def pyjwt_accepts(token: str) -> bool:
-    """Return what PyJWT says when told all that it can be told."""
+    """Return whether PyJWT accepts `token`, with every check that it offers."""
     try:
         jwt.decode(
             token,
@@ -86,7 +86,7 @@ header_names = st.sampled_from(["alg", "kid", "typ", "cty", "crit", "jwk", "b64"
 @given(st.dictionaries(claim_names, json_values, max_size=3), st.dictionaries(header_names, json_values, max_size=2))
 @bounded
 def test_what_we_accept_both_oracles_accept(changes: dict[str, Any], header: dict[str, Any]) -> None:
-    """Whatever the claims and the header say, well signed."""
+    """For any claims and header, correctly signed."""
     parameters = {"alg": "ES256", "kid": SIGNER.kid, **header}
     token = raw(json.dumps(parameters).encode(), json.dumps({**claims(), **changes}).encode())
     if ours(token) is not None:
@@ -104,7 +104,7 @@ def test_oracles_accept_a_valid_token() -> None:
 @given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 20))
 @bounded
 def test_payload_text_of_any_kind(noise: bytes, at: int, cut: int) -> None:
-    """Octets put into the payload's text, which is then signed: no crash, and no more than the oracles."""
+    """Random bytes are inserted into the payload, which is then signed."""
     text = json.dumps(claims()).encode()
     at %= len(text)
     token = raw(HEADER, text[:at] + noise + text[at + cut :])
@@ -120,7 +120,7 @@ def test_any_text_is_refused(text: str) -> None:
 
 
 def test_every_flipped_bit_is_refused() -> None:
-    """B13: each single-bit flip of a token's characters, and of its octets below them, is refused."""
+    """B13: every single-bit flip of a token's characters is refused."""
     token = signed()
     flipped = 0
     for at, character in enumerate(token):
@@ -132,7 +132,7 @@ def test_every_flipped_bit_is_refused() -> None:
 
 
 def test_every_flipped_signature_bit_is_refused_by_the_verifier() -> None:
-    """The same through the whole, with a verifier that remembers the honest token."""
+    """The same with a verifier that has cached the valid token."""
     token = signed()
     with issuer_in_place():
         verifier = Verifier(StackAuthConfig(project_id=PROJECT))

@@ -1,4 +1,4 @@
-"""The vectors of C2SP/wycheproof: at the primitive, and wrapped on own tokens through the whole check."""
+"""The vectors of C2SP/wycheproof, at the ECDSA primitive and as signatures of whole tokens."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def holds(message: bytes, key: Any, signature: bytes) -> bool:
 
 def test_raw_vectors_verify_as_labelled(wycheproof: Path) -> None:
     """B14: 262 raw r||s vectors, each exactly as labelled."""
-    verdicts: Counter[tuple[str, bool]] = Counter()
+    results: Counter[tuple[str, bool]] = Counter()
     for group, test in groups(wycheproof, "ecdsa_secp256r1_sha256_p1363_test.json"):
         key = load_der_public_key(
             bytes.fromhex(group["publicKey"] if isinstance(group["publicKey"], str) else group["publicKeyDer"])
         )
         outcome = holds(bytes.fromhex(test["msg"]), key, bytes.fromhex(test["sig"]))
-        verdicts[test["result"], outcome] += 1
-    assert verdicts == {("valid", True): 173, ("invalid", False): 89}
+        results[test["result"], outcome] += 1
+    assert results == {("valid", True): 173, ("invalid", False): 89}
 
 
 def test_der_vectors_are_refused(wycheproof: Path) -> None:
-    """B2: what is DER is no r||s, whether the signature in it holds or not."""
+    """B2: DER is not r||s, whether its signature is valid or not."""
     count = 0
     for group, test in groups(wycheproof, "ecdsa_secp256r1_sha256_test.json"):
         key = load_der_public_key(bytes.fromhex(group["publicKeyDer"]))
@@ -58,7 +58,7 @@ def test_der_vectors_are_refused(wycheproof: Path) -> None:
 
 
 def wrapped(key: ec.EllipticCurvePublicKey, message: str, signature: bytes) -> str:
-    """Return what the whole check says of `signature` over `message` when `key` is the project's."""
+    """Return the outcome of verifying `signature` over `message` with the published `key`."""
     numbers = key.public_numbers()
     x, y = (b64url(each.to_bytes(32, "big")) for each in (numbers.x, numbers.y))
     document = {"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": SIGNER.kid, "x": x, "y": y}]}
@@ -72,9 +72,9 @@ def wrapped(key: ec.EllipticCurvePublicKey, message: str, signature: bytes) -> s
 
 
 def test_b14_raw_signatures_on_a_token_verify_only_under_their_key(wycheproof: Path) -> None:
-    """B14: a signature verifies an own token under the key that it itself implies; a bad one under no key."""
+    """B14: a signature verifies a token under the key recovered from it, and an impossible one under no key."""
     message = f"{b64url(HEADER)}.{b64url(json.dumps(claims(NORMAL)).encode())}"
-    verdicts: Counter[tuple[str, str]] = Counter()
+    results: Counter[tuple[str, str]] = Counter()
     for group, test in groups(wycheproof, "ecdsa_secp256r1_sha256_p1363_test.json"):
         signature = bytes.fromhex(test["sig"])
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
@@ -82,13 +82,13 @@ def test_b14_raw_signatures_on_a_token_verify_only_under_their_key(wycheproof: P
         own = load_der_public_key(bytes.fromhex(group["publicKeyDer"]))
         assert isinstance(own, ec.EllipticCurvePublicKey)
         outcome = wrapped(implied or own, message, signature)
-        verdicts["possible" if implied else "impossible", outcome] += 1
-    assert set(verdicts) == {("possible", "accept"), ("impossible", "invalid_token")}
-    assert sum(verdicts.values()) == 262
-    assert verdicts["possible", "accept"] > 170
+        results["possible" if implied else "impossible", outcome] += 1
+    assert set(results) == {("possible", "accept"), ("impossible", "invalid_token")}
+    assert sum(results.values()) == 262
+    assert results["possible", "accept"] > 170
 
 
-def verdict_of_jws(token: str, key_set: dict[str, Any]) -> bool:
+def accepts_jws(token: str, key_set: dict[str, Any]) -> bool:
     """Return whether our JWS check, below the claims, accepts `token` under a published `key_set`."""
     document = read(Reply(200, {}, json.dumps(key_set).encode()), Clocks(0, 0))
     if isinstance(document, Failure):
@@ -111,7 +111,7 @@ def test_jws_vectors_are_verified_as_labelled(wycheproof: Path) -> None:
     for group, test in groups(wycheproof, "json_web_signature_test.json"):
         key = group.get("public") or {}
         token = test["jws"] if isinstance(test["jws"], str) else json.dumps(test["jws"])
-        accepted = verdict_of_jws(token, {"keys": [key]})
+        accepted = accepts_jws(token, {"keys": [key]})
         if test["result"] == "invalid":
             assert not accepted, test
         counts[f"{test['result']}-{'accepted' if accepted else 'refused'}"] += 1
@@ -127,12 +127,12 @@ def _header(token: str) -> bytes:
 
 
 def test_no_jwk_vector_makes_an_invalid_jws_pass(wycheproof: Path) -> None:
-    """No key set of the JWK groups makes us accept what is labelled invalid."""
+    """No key set of the JWK groups makes an invalid token pass."""
     count = 0
     for group, test in groups(wycheproof, "json_web_key_test.json"):
         key_set = group.get("public") or group.get("private") or {}
         key_set = key_set if "keys" in key_set else {"keys": [key_set]}
-        accepted = verdict_of_jws(test["jws"], key_set) if isinstance(test.get("jws"), str) else False
+        accepted = accepts_jws(test["jws"], key_set) if isinstance(test.get("jws"), str) else False
         assert not (accepted and test["result"] == "invalid"), test
         count += 1
     assert count == 26
