@@ -216,7 +216,8 @@ def test_distribution_is_imported_only_by_its_owners(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_module_imports_a_private_name_of_another(path: Path) -> None:
+def test_module_uses_no_private_name_of_another(path: Path) -> None:
+    """Neither by an import, nor as an attribute of an imported module. ruff's PLC2701 skips relative imports."""
     names = [name for name in imports(path) if is_within(name, "stackauth_middleware")]
     private = [
         name
@@ -227,6 +228,14 @@ def test_no_module_imports_a_private_name_of_another(path: Path) -> None:
         and not (PACKAGE.parent / name.replace(".", "/")).is_dir()
     ]
     assert private == []
+    imported = {name.rpartition(".")[2] for name in names}
+    attributes = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr)
+        if isinstance(node.value, ast.Name) and node.value.id in imported
+    ]
+    assert attributes == []
 
 
 def test_every_distribution_that_is_imported_is_a_declared_dependency() -> None:

@@ -124,6 +124,8 @@ def _verdict(config: StackAuthConfig, token: str, *, all_hold: bool) -> bool:
     """Print what the verifier itself says of `token`, and return whether it accepts it.
 
     Args:
+        config: of the verifier.
+        token: the token as text.
         all_hold: whether every step held; the verifier has to agree.
     """
     try:

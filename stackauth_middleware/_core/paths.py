@@ -128,9 +128,9 @@ def _decoded(raw_path: object) -> str | None:
     if not isinstance(raw_path, bytes):
         return None
     path = raw_path.partition(b"?")[0]
-    if b"%2f" in path.lower():
-        return ""
     if b"%" in path:  # unquote_to_bytes of urllib is slow for many escapes, and keeps incomplete ones
+        if b"%2f" in path.lower():
+            return ""
         try:
             path = path.replace(b"\\", rb"\\").replace(b"%", rb"\x").decode("unicode_escape").encode("latin-1")
         except UnicodeDecodeError:

@@ -149,13 +149,40 @@ class Matcher:
         return self._cached(table, path or "/", root_path)
 
 
-class _Pattern(NamedTuple):
-    """The path of a rule, by segments; ``*`` stands for any segment."""
+class _Patterns:
+    """The paths of rules in one form, each with its policy.
 
-    segments: list[str]
-    is_prefix: bool
-    """Whether ``/**`` follows."""
-    policy: Policy
+    They are grouped by the length of the paths that they can match, in segments.
+    """
+
+    def __init__(self, paths: Iterable[str], policies: Iterable[Policy], default: Policy) -> None:
+        self._default = default
+        patterns = [(_segments(path), path.endswith("/**"), each) for path, each in zip(paths, policies, strict=True)]
+        longest = max((len(segments) for segments, _, _ in patterns), default=0)
+        self._by_length = [
+            [
+                (segments, policy)
+                for segments, is_prefix, policy in patterns
+                if len(segments) == length or (is_prefix and len(segments) < length)
+            ]
+            for length in range(longest + 2)  # the last is for all paths that are longer than every pattern
+        ]
+
+    def first(self, path: str, *, match_empty: bool = False) -> Policy:
+        """Return the policy of the first pattern that matches `path`, else the default.
+
+        Args:
+            path: a plain path.
+            match_empty: whether ``*`` also matches an empty segment.
+        """
+        segments = path.split("/")[1:]
+        for pattern, policy in self._by_length[min(len(segments), len(self._by_length) - 1)]:
+            for want, segment in zip(pattern, segments, strict=False):
+                if want != segment and (want != "*" or not (segment or match_empty)):
+                    break
+            else:
+                return policy
+        return self._default
 
 
 class _Table:
@@ -163,14 +190,10 @@ class _Table:
 
     def __init__(self, rules: Sequence[Rule], default: Policy) -> None:
         policies = [default.with_rule(rule) for rule in rules]
-
-        def patterns(form: Callable[[str], str]) -> list[_Pattern]:
-            return [_pattern(form(rule.path), policy) for rule, policy in zip(rules, policies, strict=True)]
-
-        self._default = default
-        self._as_written = patterns(str)
-        self._folded = patterns(folded)
-        self._folded_without_slash = patterns(lambda path: _without_slash(folded(path)))
+        paths = [rule.path for rule in rules]
+        self._as_written = _Patterns(paths, policies, default)
+        self._folded = _Patterns(map(folded, paths), policies, default)
+        self._folded_without_slash = _Patterns((_without_slash(folded(path)) for path in paths), policies, default)
         self._special = [
             (rule.path.removesuffix("**"), reduce(Policy.stricter, policies[: at + 1]))
             for at, rule in enumerate(rules)
@@ -189,30 +212,15 @@ class _Table:
             return self.every_rule
         if is_plain(path):
             lenient = folded(below)
-            policy = self._first(self._as_written, below)
-            policy = policy.stricter(self._first(self._folded_without_slash, _without_slash(lenient)))
+            policy = self._as_written.first(below)
+            policy = policy.stricter(self._folded_without_slash.first(_without_slash(lenient)))
             if below.endswith("/"):  # Falcon matches a parameter with the empty segment behind it
-                policy = policy.stricter(self._first(self._folded, lenient, match_empty=True))
+                policy = policy.stricter(self._folded.first(lenient, match_empty=True))
             return policy
         for prefix, policy in self._special:
             if below.startswith(prefix) and is_plain(root_path or "/") and has_only_special_characters(below):
                 return policy
         return self.every_rule
-
-    def _first(self, patterns: Iterable[_Pattern], path: str, *, match_empty: bool = False) -> Policy:
-        """Return the policy of the first pattern that matches, else the default.
-
-        The work for a pattern does not depend on the length of the path.
-        """
-        segments = path.split("/")
-        for wanted, is_prefix, policy in patterns:
-            if len(wanted) == len(segments) or (is_prefix and len(wanted) < len(segments)):
-                for want, segment in zip(wanted, segments, strict=False):
-                    if want != segment and (want != "*" or not (segment or match_empty)):
-                        break
-                else:
-                    return policy
-        return self._default
 
 
 def enforce(user: User, policy: Policy) -> None:
@@ -270,6 +278,6 @@ def _without_slash(path: str) -> str:
     return path.removesuffix("/") or "/"
 
 
-def _pattern(path: str, policy: Policy) -> _Pattern:
-    segments = ["*" if PARAMETER.fullmatch(each) else each for each in path.removesuffix("/**").split("/")]
-    return _Pattern(segments, path.endswith("/**"), policy)
+def _segments(path: str) -> list[str]:
+    """Return the segments of a rule's path without ``/**``; ``*`` stands for each parameter."""
+    return ["*" if PARAMETER.fullmatch(each) else each for each in path.removesuffix("/**").split("/")[1:]]

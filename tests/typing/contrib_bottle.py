@@ -1,4 +1,4 @@
-"""What mypy and pyright make of the module for Bottle, which has no types of its own. Checked, not run."""
+"""Types of `contrib` for Bottle, which has no types of its own. Type-checked, not run."""
 
 from __future__ import annotations
 

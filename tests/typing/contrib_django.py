@@ -1,4 +1,4 @@
-"""What mypy, with django-stubs, and pyright make of the modules for Django. Checked, not run."""
+"""Types of `contrib.django`, with django-stubs. Type-checked, not run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stackauth_middleware.contrib.django.drf import StackAuthAuthentication
 def hello(request: StackAuthRequest) -> HttpResponse:
     assert_type(request.stack_user, User | None)
     assert_type(get_user(request), User | None)
-    return HttpResponse(request.stack_user.email if request.stack_user else "nobody")
+    return HttpResponse(request.stack_user.email if request.stack_user else "unauthenticated")
 
 
 @require_auth

@@ -1,4 +1,4 @@
-"""What mypy and pyright make of the module for Quart. Checked, not run."""
+"""Types of `contrib` for Quart. Type-checked, not run."""
 
 from __future__ import annotations
 

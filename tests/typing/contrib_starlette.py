@@ -1,4 +1,4 @@
-"""What mypy and pyright make of the module for Starlette. Checked, not run."""
+"""Types of `contrib` for Starlette. Type-checked, not run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Uses that must be refused, by mypy and by pyright, each on its line and for its reason.
+"""Wrong uses that mypy and pyright have to report, each on its line with its error code.
 
-Those that must pass are the other files of this folder: the ordinary runs of both checkers go over them.
+The other files of this folder hold correct uses; the ordinary runs of both checkers cover them.
 """
 
 from __future__ import annotations
@@ -37,26 +37,25 @@ def _run(copy: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_mypy_refuses_each(copy: Path) -> None:
+def test_mypy_reports_each_wrong_use(copy: Path) -> None:
     pytest.importorskip("mypy", reason="mypy is not installed here; the lint environment has it")
-    told = _run(copy, "mypy", "--strict", "--hide-error-context", "--no-pretty", "--cache-dir", str(copy.parent))
-    found = re.findall(r"^wrong_uses\.py:(\d+): error: .*\[([a-z-]+)\]$", told, re.MULTILINE)
-    assert sorted((int(line), code) for line, code in found) == expected("mypy"), told
+    output = _run(copy, "mypy", "--strict", "--hide-error-context", "--no-pretty", "--cache-dir", str(copy.parent))
+    found = re.findall(r"^wrong_uses\.py:(\d+): error: .*\[([a-z-]+)\]$", output, re.MULTILINE)
+    assert sorted((int(line), code) for line, code in found) == expected("mypy"), output
 
 
-def test_pyright_refuses_each(copy: Path) -> None:
+def test_pyright_reports_each_wrong_use(copy: Path) -> None:
     pytest.importorskip("pyright", reason="pyright is not installed here; the lint environment has it")
-    told = json.loads(_run(copy, "pyright", "--outputjson", "--pythonpath", sys.executable))
+    output = json.loads(_run(copy, "pyright", "--outputjson", "--pythonpath", sys.executable))
     found = [
         (each["range"]["start"]["line"] + 1, each["rule"])
-        for each in told["generalDiagnostics"]
+        for each in output["generalDiagnostics"]
         if each["severity"] == "error"
     ]
-    assert sorted(set(found)) == expected("pyright"), told
+    assert sorted(set(found)) == expected("pyright"), output
 
 
-def test_there_is_something_to_refuse() -> None:
-    """Every line below the last definition is a wrong use, and is marked."""
+def test_every_wrong_use_is_marked() -> None:
     lines = SOURCE.read_text().splitlines()
     first = lines.index("# a name that no setting has")
     uses = [line for line in lines[first:] if line and not line.startswith("#")]

@@ -1,4 +1,4 @@
-"""Mounting on Falcon under ASGI and under WSGI, and reading the user. Checked, not run."""
+"""Mounting on Falcon under ASGI and under WSGI, and reading the user. Type-checked, not run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AsyncMe:
     async def on_websocket(self, req: falcon.asgi.Request, ws: falcon.asgi.WebSocket) -> None:
         user: User | None = get_user(req)
         await ws.accept()
-        await ws.send_text(user.id if user else "nobody")
+        await ws.send_text(user.id if user else "unauthenticated")
 
 
 wsgi_app = falcon.App()

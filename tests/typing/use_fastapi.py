@@ -1,4 +1,4 @@
-"""Mounting on FastAPI in every form, and the user as a dependency and as a response model. Checked, not run."""
+"""Mounting on FastAPI in every form, and the user as a dependency and as a response model. Type-checked, not run."""
 
 from __future__ import annotations
 

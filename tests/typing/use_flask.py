@@ -1,4 +1,4 @@
-"""Mounting on Flask, and reading the user. Checked, not run."""
+"""Mounting on Flask, and reading the user. Type-checked, not run."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ def me() -> Response:
 @app.get("/hello")
 def hello() -> str:
     user: User | None = get_user(request)
-    return user.id if user else "nobody"
+    return user.id if user else "unauthenticated"

@@ -1,4 +1,4 @@
-"""Mounting on Litestar in every form, and reading the user. Checked, not run."""
+"""Mounting on Litestar in every form, and reading the user. Type-checked, not run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def me(request: Request[Any, Any, Any]) -> User:
 async def chat(socket: WebSocket[Any, Any, Any]) -> None:
     user: User | None = get_user(socket)
     await socket.accept()
-    await socket.send_text(user.id if user else "nobody")
+    await socket.send_text(user.id if user else "unauthenticated")
 
 
 app = Litestar([me, chat], middleware=[DefineMiddleware(StackAuthASGIMiddleware, config=auth)])

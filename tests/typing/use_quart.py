@@ -1,4 +1,4 @@
-"""Mounting on Quart, and reading the user. Checked, not run."""
+"""Mounting on Quart, and reading the user. Type-checked, not run."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ async def me() -> Response:
 @app.websocket("/chat")
 async def chat() -> None:
     user: User | None = get_user(websocket)
-    await websocket.send(user.id if user else "nobody")
+    await websocket.send(user.id if user else "unauthenticated")

@@ -1,4 +1,4 @@
-"""Every setting by its type, in the config, at both doors and in both verifiers. Checked, not run."""
+"""Every setting by its type: config, both middlewares, both verifiers. Type-checked, not run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_admin(user: User) -> bool:
     return user.email_verified and user.email is not None and user.email.endswith("@example.com")
 
 
-def in_our_words(code: ErrorCode, info: RefusalInfo) -> dict[str, str | None]:
+def own_body(code: ErrorCode, info: RefusalInfo) -> dict[str, str | None]:
     return {"detail": code.message, "why": info.restricted_reason}
 
 
@@ -68,7 +68,7 @@ auth = StackAuthConfig(
     trust_env_proxies=True,
     rules=rules,
     default_access="optional",
-    error_body=in_our_words,
+    error_body=own_body,
     cors_origins=["https://app.example.com"],
     cors_credentials=True,
     pass_preflights=False,
@@ -115,7 +115,7 @@ StackAuthASGIMiddleware(
     trust_env_proxies=True,
     rules=tuple(rules),
     default_access="public",
-    error_body=in_our_words,
+    error_body=own_body,
     cors_origins=("https://app.example.com",),
     cors_credentials=False,
     pass_preflights=True,
@@ -132,7 +132,7 @@ wsgi: StackAuthWSGIMiddleware = StackAuthWSGIMiddleware(wsgi_app, rules=rules, e
 StackAuthWSGIMiddleware(app=wsgi_app, config=auth)
 
 
-def told(request: object) -> None:
+def reads_the_user(request: object) -> None:
     user = get_user(request)
     assert_type(user, User | None)
     if user is not None:
@@ -148,13 +148,13 @@ def told(request: object) -> None:
     assert_type(load_profile(request, fresh=True), UserProfile)
 
 
-async def told_too(request: object) -> None:
+async def reads_the_profile(request: object) -> None:
     profile = await aload_profile(request)
     assert_type(profile, UserProfile)
     assert_type(profile.primary_email, str | None)
 
 
-def verified(token: str) -> None:
+def verifies(token: str) -> None:
     with Verifier(auth) as verifier:
         try:
             assert_type(verifier.verify(token), User)
@@ -168,7 +168,7 @@ def verified(token: str) -> None:
     Verifier(project_id="internal", leeway=0)
 
 
-async def verified_too(token: str) -> None:
+async def averifies(token: str) -> None:
     async with AsyncVerifier(mode="jwt") as verifier:
         assert_type(await verifier.verify(token), User)
         assert_type(await verifier.authenticate([(b"authorization", token.encode())]), User | None)

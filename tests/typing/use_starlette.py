@@ -1,4 +1,4 @@
-"""Mounting on Starlette in every form, and reading the user. Checked, not run."""
+"""Mounting on Starlette in every form, and reading the user. Type-checked, not run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def me(request: Request) -> JSONResponse:
 async def chat(websocket: WebSocket) -> None:
     user: User | None = get_user(websocket)
     await websocket.accept()
-    await websocket.send_text(user.id if user else "nobody")
+    await websocket.send_text(user.id if user else "unauthenticated")
 
 
 routes = [Route("/me", me), WebSocketRoute("/chat", chat)]

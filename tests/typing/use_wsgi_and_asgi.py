@@ -1,4 +1,4 @@
-"""What fits the doors and what the doors fit: the standard library's types, asgiref's, Bottle, Django. Not run."""
+"""Mounting on plain WSGI and ASGI apps, asgiref, Bottle and Django. Type-checked, not run."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ class StackAuthAppConfig(AppConfig):
     verbose_name = "Stack Auth"
 
     def ready(self) -> None:
+        """Register the checks, and make the config."""
         checks.register(check_settings, checks.Tags.security)
         checks.register(check_middleware, checks.Tags.security)
         with suppress(ConfigError):  # reported by the check, and raised when a server starts

@@ -113,6 +113,7 @@ class StackAuthMiddleware:
             request_finished.connect(self._refresh)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Refuse the request, or pass it on with its user."""
         if self._is_async:
             return self._acall(request)
         step = self._authorize(request, under_asgi=False)

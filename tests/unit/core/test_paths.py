@@ -184,6 +184,7 @@ def test_root_path_that_the_app_states_wins(
         ("/a", b"/b", False),
         ("/a", b"/a/", False),
         ("/a", b"/%61%62", False),
+        ("/a%2f", b"/a%252f", True),  # and not plain
         ("/a%", b"/a%", False),
         ("/a%zz", b"/a%zz", False),
         ("/\ufffd", b"/%ff", True),  # and not plain

@@ -448,6 +448,12 @@ def test_prefix_of_a_rule_with_special_characters_is_matched_exactly() -> None:
         assert access(rules, path) == "required"
 
 
+def test_special_characters_in_the_root_path_are_not_opened() -> None:
+    match = Matcher([FILES], REQUIRED)
+    assert match("GET", "/r/files/a;b", "/r") == PUBLIC
+    assert match("GET", "/r;x/files/a;b", "/r;x") == REQUIRED._replace(every_rule=True)
+
+
 def test_path_with_special_characters_has_to_meet_every_earlier_rule() -> None:
     """A router that strips ``;x`` would reach the path of the other rule."""
     rules = [
