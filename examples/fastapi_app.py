@@ -1,24 +1,22 @@
-"""A FastAPI app behind Stack Auth.
+"""A FastAPI app: handlers declare the user as a parameter, and the docs have an Authorize button.
 
 Run: STACK_PROJECT_ID=<your project's id> uvicorn fastapi_app:app
-
-The user is a dependency, so that endpoints ask for it by type.
 """
 
-from typing import Annotated
+from fastapi import FastAPI, WebSocket
+from fastapi.middleware.cors import CORSMiddleware
 
-from fastapi import Depends, FastAPI, Request
+from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthConfig, User
+from stackauth_middleware.contrib.fastapi import CurrentUser, OptionalUser
 
-from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthConfig, User, get_user, require_user
-
-auth = StackAuthConfig(rules=[Rule("/healthz", "public"), Rule("/hello", "optional")])
+OPEN = ["/healthz", "/docs", "/openapi.json"]
+auth = StackAuthConfig(rules=[*(Rule(path, "public") for path in OPEN), Rule("/hello", "optional")])
 
 app = FastAPI()
 app.add_middleware(StackAuthASGIMiddleware, config=auth)
-
-
-def current_user(request: Request) -> User:
-    return require_user(request)
+app.add_middleware(  # added last, so outermost: the front end can read refusals, too
+    CORSMiddleware, allow_origins=["http://localhost:3000"], allow_headers=["x-stack-access-token"]
+)
 
 
 @app.get("/healthz")
@@ -27,11 +25,17 @@ async def healthz() -> dict[str, str]:
 
 
 @app.get("/me")
-async def me(user: Annotated[User, Depends(current_user)]) -> dict[str, str | None]:
-    return {"id": user.id, "email": user.email}
+async def me(user: CurrentUser) -> User:
+    return user
 
 
 @app.get("/hello")
-def hello(request: Request) -> dict[str, str | None]:
-    user = get_user(request)
+def hello(user: OptionalUser) -> dict[str, str | None]:
     return {"hello": user.display_name if user else "stranger"}
+
+
+@app.websocket("/socket")
+async def socket(websocket: WebSocket, user: CurrentUser) -> None:
+    await websocket.accept()
+    await websocket.send_text(f"hello {user.display_name}")
+    await websocket.close()

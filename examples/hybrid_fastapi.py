@@ -1,10 +1,10 @@
-"""A FastAPI app that checks tokens by itself and asks Stack Auth only where the whole profile is wanted.
+"""A FastAPI app that verifies tokens locally and calls Stack Auth only where it needs the profile.
 
 Run: STACK_PROJECT_ID=<your project's id> STACK_SECRET_SERVER_KEY=<its key> uvicorn hybrid_fastapi:app
 
-Tokens are checked without a call. ``/account`` has its profile loaded before the handler runs, and
-refuses whoever was restricted or deleted meanwhile; it answers what Stack Auth shows to clients. ``/plan`` loads
-the profile by itself and picks one value of what servers keep about the user.
+A rule loads the profile for ``/account`` before the handler runs, and refuses users who were restricted or deleted
+since the token was issued; the handler sends what Stack Auth shows to clients. The handler of ``/plan`` loads the
+profile itself and reads one value of the server metadata.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ async def account(request: Request) -> dict[str, Any]:
 
 
 def plan_of(profile: UserProfile) -> Any:
-    """Return the plan, which the app keeps where the user can neither see nor change it."""
+    """Return the plan. Users can neither read nor write server metadata."""
     return (profile.server_metadata or {}).get("plan", "free")
 
 

@@ -1,11 +1,14 @@
-"""A Quart app behind Stack Auth.
+"""A Quart app: `require_auth` passes the user to views for requests and WebSockets.
 
 Run: STACK_PROJECT_ID=<your project's id> hypercorn quart_app:app
 """
 
-from quart import Quart, request
+from typing import Any
 
-from stackauth_middleware import Rule, StackAuthASGIMiddleware, get_user, require_user
+from quart import Quart, request, websocket
+
+from stackauth_middleware import Rule, StackAuthASGIMiddleware, User, get_user
+from stackauth_middleware.contrib.quart import require_auth
 
 app = Quart(__name__)
 app.asgi_app = StackAuthASGIMiddleware(  # type: ignore[method-assign]
@@ -18,13 +21,19 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@app.get("/me")
-async def me() -> dict[str, str | None]:
-    user = require_user(request)
-    return {"id": user.id, "email": user.email}
-
-
 @app.get("/hello")
 async def hello() -> dict[str, str | None]:
     user = get_user(request)
     return {"hello": user.display_name if user else "stranger"}
+
+
+@app.get("/me")
+@require_auth
+async def me(user: User) -> dict[str, Any]:
+    return user.to_dict()
+
+
+@app.websocket("/socket")
+@require_auth
+async def socket(user: User) -> None:
+    await websocket.send(f"hello {user.display_name}")

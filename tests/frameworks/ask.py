@@ -1,4 +1,4 @@
-"""Asks an app in process, with the scope or environ that a real server makes of a request target."""
+"""Clients for apps in this process, with the scope or environ that a real server makes of a request target."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 
 class Answer(NamedTuple):
-    """An answer. Header names in lower case, repeated headers joined by a comma."""
+    """A response. Header names in lower case, repeated headers joined by a comma."""
 
     status: int
     headers: dict[str, str]
@@ -18,11 +18,11 @@ class Answer(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A request as it stands on the wire.
+    """A request as sent on the wire.
 
     Attributes:
         target: the request target without its query, still percent-encoded.
-        root_path: where the server was told that the app is mounted.
+        root_path: mount point in the configuration of the server.
         prefixed: whether the server puts `root_path` before the target (uvicorn ``--root-path``) or takes the
             target to hold it already (hypercorn ``--root-path``).
     """
@@ -68,7 +68,7 @@ async def _ask_asgi(app: Callable[..., Any], scope: dict[str, Any]) -> Answer:
     async def receive() -> Any:
         nonlocal asked
         if asked:
-            await complete.wait()  # a client that stays for the whole response, as servers have it
+            await complete.wait()  # the client stays connected for the whole response
             return {"type": "http.disconnect"}
         asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
@@ -86,7 +86,7 @@ async def _ask_asgi(app: Callable[..., Any], scope: dict[str, Any]) -> Answer:
 
 
 class Loop:
-    """An event loop that is kept for many requests."""
+    """An event loop for several requests."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -124,7 +124,7 @@ def environ_of(ask: Ask) -> dict[str, Any]:
 
 
 def ask_wsgi(app: Callable[..., Iterable[bytes]], ask: Ask) -> Answer:
-    """Ask a WSGI app."""
+    """Send a request to a WSGI app."""
     started: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Callable[[bytes], None]:

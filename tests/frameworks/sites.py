@@ -1,6 +1,6 @@
-"""The same site built on each framework: every handler records which route it belongs to, then says so.
+"""The same site in each framework. Every handler records the route that it belongs to.
 
-The routes are written once, in `ROUTES`; each builder registers them as its framework has them written.
+`ROUTES` has the routes; each builder registers them in the syntax of its framework.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROUTES: dict[str, str] = {
     "/users/{name}/edit": "/users/any/edit",
     "/r1": "/r1",
 }
-"""Each route as a template, and a plain path that it stands for. Each takes GET."""
+"""Each route as a template, with a plain path that it matches. Each takes GET."""
 
 READ, WRITE = "GET /posts", "POST /posts"
 """One path, two handlers: reading is public, writing is not."""

@@ -1,4 +1,4 @@
-"""The lifespan, as drivers other than servers run it: Falcon's test client hung on a door that listened late."""
+"""Lifespans run by test clients: Falcon's hung when the middleware called ``receive`` too late."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def app(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[
 
 
 class Driver:
-    """Runs a lifespan. What it says is lost on whoever does not listen at that moment.
+    """Driver of a lifespan. Its events are lost unless the app is waiting for one.
 
     Args:
         stay: awaited between start and shutdown.
@@ -40,7 +40,7 @@ class Driver:
         self.listening = False
 
     async def __call__(self, app: Any) -> None:
-        events = iter(["lifespan.startup", "lifespan.unheard-of"])
+        events = iter(["lifespan.startup", "lifespan.unknown"])
         over = anyio.Event()
 
         async def receive() -> Any:
@@ -58,7 +58,7 @@ class Driver:
             group.start_soon(app, {"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
             while not self.sent:
                 await anyio.lowlevel.checkpoint()
-            assert self.listening, "the word for shutdown would be lost"
+            assert self.listening, "the event for shutdown would be lost"
             await self.stay()
             over.set()
 
@@ -70,10 +70,10 @@ async def _keys_asked(stackauth: LocalStackAuth) -> None:
 
 
 @BACKENDS
-def test_the_app_listens_as_soon_as_it_has_started(
+def test_app_waits_for_events_as_soon_as_it_has_started(
     auth: StackAuthConfig, stackauth: LocalStackAuth, backend: str
 ) -> None:
-    """Falcon's client starts the app, sends its request, and says once that it shuts down."""
+    """Falcon's client starts the app, sends a request, and sends the shutdown event once."""
     driver = Driver(anyio.lowlevel.checkpoint)
     anyio.run(driver, StackAuthASGIMiddleware(app, auth), backend=backend)
     assert driver.sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
@@ -89,18 +89,16 @@ def test_falcons_client_is_refused_by_its_first_request(auth: StackAuthConfig, s
 
 
 @BACKENDS
-def test_the_keys_are_fetched_whatever_else_the_app_is_told(
+def test_unknown_lifespan_event_does_not_stop_prefetch(
     auth: StackAuthConfig, stackauth: LocalStackAuth, backend: str
 ) -> None:
-    """An event that the app does not know is no shutdown."""
+    """Only the shutdown event does."""
     anyio.run(Driver(lambda: _keys_asked(stackauth)), StackAuthASGIMiddleware(app, auth), backend=backend)
     assert stackauth.requests.count("jwks") == 1
 
 
 @BACKENDS
-def test_keys_that_do_not_come_hold_no_shutdown_up(
-    auth: StackAuthConfig, stackauth: LocalStackAuth, backend: str
-) -> None:
+def test_slow_key_fetch_does_not_delay_shutdown(auth: StackAuthConfig, stackauth: LocalStackAuth, backend: str) -> None:
     driver = Driver(lambda: _keys_asked(stackauth))
     began = time.monotonic()
     with stackauth.delay(4.5):
@@ -111,10 +109,10 @@ def test_keys_that_do_not_come_hold_no_shutdown_up(
 
 @BACKENDS
 @pytest.mark.parametrize("at", ["lifespan.startup", "lifespan.shutdown"])
-def test_what_the_lifespan_of_the_app_raises_comes_out_as_it_is(
+def test_exception_of_the_lifespan_is_raised_unchanged(
     at: str, auth: StackAuthConfig, stackauth: LocalStackAuth, backend: str
 ) -> None:
-    """Servers tell an app without a lifespan by it; a group around it would be another exception."""
+    """Servers detect an app without lifespan by it. An exception group would be another exception."""
     raised = LookupError(at)
 
     async def failing(scope: Any, receive: Any, send: Any) -> None:

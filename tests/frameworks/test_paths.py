@@ -1,6 +1,6 @@
 """Path rules on real frameworks: whatever the target looks like, no handler is reached past its rule.
 
-Each handler records that it ran. What it may be reached by is what the rules say of its own route's path.
+Each handler records that it ran. The rules for the plain path of its route decide which users may reach it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CLOSED = [
     Rule("/users/*/edit", check=is_admin),
     Rule("/posts", "public", methods=["GET"]),
 ]
-"""All but what is named is closed."""
+"""Any other path requires a user."""
 
 OPEN = [
     Rule("/admin", check=is_admin),
@@ -50,7 +50,7 @@ OPEN = [
     Rule("/r1"),
     Rule("/posts", methods=["POST"]),
 ]
-"""All but what is named is open: every reading that the door does not see would let somebody in."""
+"""Any other path is public, so every reading of a path that the middleware misses opens it."""
 
 RULES: dict[str, dict[str, Any]] = {
     "closed": {"rules": CLOSED},
@@ -64,7 +64,7 @@ ROOTED: dict[str, Callable[[str], sites.Site]] = {
     "sanic": sites.sanic_site,
     "blacksheep": sites.blacksheep_site,
 }
-"""Those that never take the root path off: their routes are registered with it."""
+"""Frameworks that never remove the root path: their routes are registered with it."""
 
 TARGETS = [
     "/admin",
@@ -152,17 +152,17 @@ TARGETS = [
     "*",
     "",
 ]
-"""Request targets that somebody has got past a naive match with, or might."""
+"""Request targets that bypass a naive match, or might."""
 
 METHODS = ["GET", "HEAD", "POST", "get", "post", "pOsT", "Head"]
 
 
 class Guarded:
-    """A site behind a door, and what the rules say of each of its routes.
+    """A site behind a middleware, with the policy of each of its routes.
 
     Args:
-        app: the site with a door on it, or in it.
-        at: where in `app` the site is mounted.
+        app: the site with the middleware around it, or added to it.
+        at: mount point of the site in `app`.
     """
 
     def __init__(self, site: sites.Site, config: StackAuthConfig, loop: Loop, app: Any = None, at: str = "") -> None:
@@ -176,24 +176,24 @@ class Guarded:
             ask = ask._replace(target=self.at + ask.target)
         try:
             self.loop.ask(self.app, ask) if self.site.asgi else ask_wsgi(self.app, ask)
-        except Exception:  # the framework's own, for what is no path to it
+        except Exception:  # of the framework, for what it does not accept as a path
             if self.site.name not in ("quart", "sanic", "blacksheep"):
                 raise
         return list(sites.ran)
 
     def may_run(self, route: str, who: str) -> bool:
-        """Say whether the rules let `who` reach the handler of `route` by its plain path."""
+        """Return whether the rules allow `who` to reach the handler of `route` by its plain path."""
         method, _, path = route.rpartition(" ")
         policy = self.config.policy(method or "GET", sites.ROUTES.get(path, path), "")
-        if who == "nobody":
+        if who == "no user":
             return policy.access != "required"
         return who == "admin" or not policy.checks
 
-    def trespasses(self, asks: Iterable[Ask], headers: Mapping[str, Mapping[str, str]]) -> list[str]:
-        """Return a line for each handler that ran and should not have."""
+    def violations(self, asks: Iterable[Ask], headers: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """Return a line for each handler that ran and was not allowed to."""
         return [
             f"{ask.method} {ask.target!r} by {who} ran {route}"
-            for who in ("nobody", "member")
+            for who in ("no user", "member")
             for ask in asks
             for route in self.ask(ask._replace(headers=headers[who]))
             if not self.may_run(route, who)
@@ -205,7 +205,7 @@ Headers = dict[str, dict[str, str]]
 
 @pytest.fixture(scope="module")
 def built() -> Iterator[dict[str, sites.Site]]:
-    """Every site, built once: what differs between tests is the door."""
+    """Every site, built once: tests differ in the middleware."""
     with installed():
         yield {name: build() for name, build in sites.BUILDERS.items()}
 
@@ -219,7 +219,7 @@ def loop() -> Iterator[Loop]:
 
 @pytest.fixture
 def config() -> Callable[..., StackAuthConfig]:
-    """Return the maker of a config from the name of the rules."""
+    """Return a function that makes a config from the name of the rules."""
 
     def make(rules: str, at: str = "", **more: Any) -> StackAuthConfig:
         chosen = RULES[rules]
@@ -231,11 +231,11 @@ def config() -> Callable[..., StackAuthConfig]:
 
 @pytest.fixture
 def headers(stackauth: Any) -> Headers:
-    """Return what each kind of client sends."""
+    """Return the headers of each kind of client."""
     kept = StackAuthConfig(project_id=PROJECT)
     tokens = {who: stackauth.headers(name=who) for who in ("member", "admin")}
     assert kept.project_id == PROJECT
-    return {"nobody": {}, **tokens}
+    return {"no user": {}, **tokens}
 
 
 # -- the table ----------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_no_handler_is_reached_past_its_rule(
     site = ROOTED[name](root_path) if name in ROOTED else built[name]
     guarded = Guarded(site, config(rules, root_path=setting), loop)
     asks = [Ask(target, root_path=root_path, prefixed=prefixed) for target in TARGETS]
-    assert guarded.trespasses(asks, headers) == []
+    assert guarded.violations(asks, headers) == []
 
 
 CLAIMS = ["/admin", "/admin/", "/", "/r1", "/r1/", "/public", "/public/", "admin", "/ad", "//", "/api", "/users/a"]
@@ -285,20 +285,20 @@ def test_root_path_chosen_by_client_gains_nothing(
         for prefixed in (True, False)
         if claim != setting
     ]
-    assert guarded.trespasses(asks, headers) == []
+    assert guarded.violations(asks, headers) == []
 
 
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("name", sites.BUILDERS)
-def test_methods_in_any_case_fall_under_the_rule_of_the_handler_that_they_reach(
+def test_methods_in_any_case_match_the_rule_of_the_handler_that_they_reach(
     name: str, rules: str, built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
 ) -> None:
     """Flask and Bottle route ``post`` as POST, and all of them HEAD as GET or not at all."""
     guarded = Guarded(built[name], config(rules), loop)
     asks = [Ask(path, method) for path in ("/posts", "//posts", "/posts/", "/posts%0A") for method in METHODS]
-    assert guarded.trespasses(asks, headers) == []
-    assert guarded.ask(Ask("/posts", headers=headers["nobody"])) == [sites.READ]
-    assert guarded.ask(Ask("/posts", "POST", headers["nobody"])) == []
+    assert guarded.violations(asks, headers) == []
+    assert guarded.ask(Ask("/posts", headers=headers["no user"])) == [sites.READ]
+    assert guarded.ask(Ask("/posts", "POST", headers["no user"])) == []
     if name != "django-asgi" and name != "django-wsgi":  # whose POST is refused for its want of a CSRF token
         assert guarded.ask(Ask("/posts", "POST", headers["member"])) == [sites.WRITE]
 
@@ -319,7 +319,7 @@ def test_root_path_stated_by_the_app_is_taken_as_the_setting(
     else:
         guarded = Guarded(site, settled, loop)
     asks = [Ask(before + target) for before in ("", root_path) for target in TARGETS]
-    assert guarded.trespasses(asks, headers) == []
+    assert guarded.violations(asks, headers) == []
     assert guarded.ask(Ask(f"{root_path}/admin", headers=headers["admin"])) == ["/admin"]
     assert guarded.ask(Ask(f"{root_path}/posts")) == [sites.READ]
 
@@ -351,31 +351,32 @@ MOUNTS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 def test_mounted_apps(
     mount: str, inside: bool, rules: str, built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
 ) -> None:
-    """Around the mount, rules hold the mount's path; below it, they are the mounted app's own.
+    """Around the mount, rules match the whole path; below it, the path in the mounted app.
 
-    Below Litestar's mount too they hold it: Litestar cuts the path and tells nobody what it was.
+    Below Litestar's mount they match the whole path, too: Litestar cuts the path and does not publish the mount point.
     """
     name, mounted = MOUNTS[mount]
     site = built[name]
-    door: Any = StackAuthASGIMiddleware if site.asgi else StackAuthWSGIMiddleware
+    middleware: Any = StackAuthASGIMiddleware if site.asgi else StackAuthWSGIMiddleware
     settled = config(rules, at="" if inside and not mount.startswith("Litestar's") else "/sub")
-    app = mounted(door(site.app, settled)) if inside else door(mounted(site.app), settled)
+    app = mounted(middleware(site.app, settled)) if inside else middleware(mounted(site.app), settled)
     guarded = Guarded(site, config(rules), loop, app, at="/sub")
     asks = [Ask(target) for target in TARGETS] + [Ask(f"/..{target}") for target in TARGETS if "admin" in target]
     if site.asgi and name != "django-asgi":  # which is slow
         asks += [Ask(target, root_path="/r1", prefixed=False) for target in TARGETS]
-    assert guarded.trespasses(asks, headers) == []
+    assert guarded.violations(asks, headers) == []
     guarded.at = ""
-    assert guarded.trespasses([Ask(f"/sub{target[1:]}") for target in TARGETS], headers) == []
+    assert guarded.violations([Ask(f"/sub{target[1:]}") for target in TARGETS], headers) == []
     assert guarded.ask(Ask("/sub/admin", headers=headers["admin"])) == ["/admin"]
 
 
-def test_a_door_around_litestars_own_mount_sees_less(
+def test_middleware_around_litestars_mount_knows_less(
     built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers
 ) -> None:
     """Litestar takes ``/subadmin`` for ``/admin`` below ``/sub``, which no rule for ``/sub`` can know.
 
-    Closed by default, nobody gets there without a token; for more the door has to be below the mount.
+    With a default that requires a user, none gets there without a token. To check more, put the middleware below
+    the mount.
     """
     site = built["litestar"]
     guarded = Guarded(
@@ -385,7 +386,7 @@ def test_a_door_around_litestars_own_mount_sees_less(
         StackAuthASGIMiddleware(sites.litestar_mount(site.app), config("closed", at="/sub")),
     )
     odd = [Ask(f"/sub{target[1:]}") for target in TARGETS if "admin" in target]
-    assert [line for line in guarded.trespasses(odd, headers) if " by nobody " in line] == []
+    assert [line for line in guarded.violations(odd, headers) if " by no user " in line] == []
     assert guarded.ask(Ask("/subadmin", headers=headers["member"])) == ["/admin"]
 
 
@@ -412,9 +413,9 @@ def test_static_files_of_litestar_fall_under_the_rules_of_their_whole_path(
         return loop.ask(app, Ask(path, headers=headers[who])).status
 
     for path in ("/static/docs/plan.txt", "/mounted/docs/plan.txt"):
-        assert status(path, "nobody") == 401
+        assert status(path, "no user") == 401
         assert status(path, "member") == 200
-        assert status(path, "nobody", Rule(f"{path[:-8]}*", "public")) == 200
+        assert status(path, "no user", Rule(f"{path[:-8]}*", "public")) == 200
         assert status(path, "member", Rule(path, check=is_admin)) == 403
         assert status(path, "admin", Rule(path, check=is_admin)) == 200
 
@@ -429,16 +430,16 @@ def test_falcon_that_strips_trailing_slashes(
     site.app.req_options.strip_url_path_trailing_slash = True
     guarded = Guarded(site, config(rules), loop)
     asks = [Ask(target + end) for target in TARGETS for end in ("", "/", "//")]
-    assert guarded.trespasses(asks, headers) == []
+    assert guarded.violations(asks, headers) == []
     assert guarded.ask(Ask("/users//", headers=headers["admin"])) == ["/users/{name}"]
     assert guarded.ask(Ask("/users/a/edit/", headers=headers["admin"])) == ["/users/{name}/edit"]
 
 
-# -- that the table bites -----------------------------------------------------------------------------
+# -- a naive match fails -----------------------------------------------------------------------------
 
 
 class _Naive:
-    """What is usually written by hand: the path, looked up among those that are open, or closed."""
+    """The match that is usually written by hand: the path, looked up in a list."""
 
     def __init__(self, app: Any, config: StackAuthConfig) -> None:
         self.app, self.config = app, config
@@ -459,8 +460,8 @@ class _Naive:
         await self.app(scope, receive, send)
 
 
-def test_a_naive_match_is_got_past(built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers) -> None:
-    """The table would be worth nothing if any match did: nobody at all reaches what is closed, by each way in."""
+def test_naive_match_is_bypassed(built: dict[str, sites.Site], loop: Loop, config: Any, headers: Headers) -> None:
+    """Show that the targets find faults: unauthenticated requests get past the naive match."""
     ways = []
     for rules in RULES:
         for name, site in built.items():
@@ -468,18 +469,18 @@ def test_a_naive_match_is_got_past(built: dict[str, sites.Site], loop: Loop, con
                 settled = config(rules)
                 guarded = Guarded(site, settled, loop, _Naive(site.app, settled))
                 asks = [Ask(t, root_path=root, prefixed=prefixed) for t in TARGETS for root, prefixed in ROOTS.values()]
-                found = guarded.trespasses(asks, headers | {"member": {}})
-                ways += [f"{name} {rules}: {line}" for line in found if " by nobody " in line]
+                found = guarded.violations(asks, headers | {"member": {}})
+                ways += [f"{name} {rules}: {line}" for line in found if " by no user " in line]
     for way in (
-        "litestar closed: GET '/public/r1/admin' by nobody ran /admin",
-        "litestar open: GET '//admin' by nobody ran /admin",
-        "starlette open: GET '/admin%0A' by nobody ran /admin",
-        "quart open: GET 'http://h/admin' by nobody ran /admin",
+        "litestar closed: GET '/public/r1/admin' by no user ran /admin",
+        "litestar open: GET '//admin' by no user ran /admin",
+        "starlette open: GET '/admin%0A' by no user ran /admin",
+        "quart open: GET 'http://h/admin' by no user ran /admin",
     ):
         assert way in ways
 
 
-# -- targets that nobody thought of -------------------------------------------------------------------
+# -- drawn targets -------------------------------------------------------------------
 
 PLAIN = [
     "/",
@@ -548,6 +549,6 @@ def test_no_handler_is_reached_past_its_rule_by_any_target(
     def check(target: str, method: str, root: tuple[str, bool]) -> None:
         ask = Ask(target, method, root_path=root[0], prefixed=root[1])
         for guarded in every:
-            assert guarded.trespasses([ask], headers) == [], guarded.site.name
+            assert guarded.violations([ask], headers) == [], guarded.site.name
 
     check()

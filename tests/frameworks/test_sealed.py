@@ -1,7 +1,7 @@
 """No encoder finds what is sealed in a `User` or `UserProfile`, and no decoder makes one from data.
 
-Encoders are whatever a handler's return value, a log line or a debugger can meet; a decoder refuses and says what
-to use instead.
+Encoders are whatever a handler's return value, a log line or a debugger may use. A decoder raises an error that names
+what to use instead.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ MSGSPEC: list[Callable[[type[Any], Any], Any]] = [
 @both_classes
 @pytest.mark.parametrize("decode", [*PYDANTIC, *MSGSPEC])
 def test_no_decoder_makes_a_user(decode: Callable[[type[Any], Any], Any], kind: type[Any]) -> None:
-    """Not by a ValidationError, which frameworks answer with 400 or 422: the fault is the programmer's."""
+    """It raises no ValidationError, for which frameworks send 400 or 422: this is an error in the app."""
     with pytest.raises(
         RuntimeError, match=r"User(Profile)? comes from a verified token only.*CurrentUser.*require_user\(request\)"
     ):

@@ -1,4 +1,4 @@
-"""The ways to be refused, by the middleware and inside the app, and the whole response to each."""
+"""Refused requests, by the middleware and inside the app, with the whole response to each."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from stackauth_middleware.testing import LocalStackAuth
 
 PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d12"
 ORIGIN = "https://app.example.com"
-"""Where the front end is, which is not where the app is."""
+"""Origin of the front end, which is not that of the app."""
 
 RULES = [
     Rule("/public/**", "public"),
     Rule("/optional/**", "optional"),
     Rule("/admin", check=lambda user: user.display_name == "admin"),
 ]
-"""All but these paths is closed."""
+"""Any other path requires a user."""
 
 
 def config(**settings: Any) -> StackAuthConfig:
-    """Return the settings of the apps under test. No early fetch: it would race with what a test takes down."""
+    """Return the settings of the apps under test. Keys are not prefetched: that would race with outages."""
     given = {"project_id": PROJECT, "secret_server_key": "ssk_for_tests", "rules": RULES, "prefetch_keys": False}
     return StackAuthConfig(**given | settings)
 
 
 class Answer(NamedTuple):
-    """A whole answer. Header names in lower case."""
+    """A whole response. Header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -41,20 +41,20 @@ class Answer(NamedTuple):
 
 
 def answer(status: int, headers: Any, content: bytes) -> Answer:
-    """Return what came back, the body read as JSON; a header that is there twice fails the test."""
+    """Return a response with the body read as JSON. Fails the test if a header is repeated."""
     pairs = [(name.lower(), value) for name, value in headers]
     assert len(dict(pairs)) == len(pairs), pairs
     return Answer(status, dict(pairs), json.loads(content) if content else None)
 
 
 def answered(response: Any) -> Answer:
-    """Return the answer that a client in the manner of httpx got."""
+    """Return the response of a client with the interface of httpx."""
     return answer(response.status_code, response.headers.multi_items(), response.content)
 
 
 def challenge(error: str = "") -> dict[str, str]:
-    told = f', error="{error}"' if error else ""
-    return {"www-authenticate": f'Bearer realm="stack-auth"{told}'}
+    parameter = f', error="{error}"' if error else ""
+    return {"www-authenticate": f'Bearer realm="stack-auth"{parameter}'}
 
 
 Send = Callable[[LocalStackAuth], Mapping[str, str]]
@@ -67,13 +67,14 @@ def in_order(_: LocalStackAuth) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class Form:
-    """Settings that decide how a refusal is written, and what is to come of them.
+    """Settings that determine the form of a refusal, and the expected form.
 
     Attributes:
-        settings: of the config.
-        body: the body of a case, from the case and the default body.
-        content_type, realm: of the response.
-        allows: the allowed origin that the response names.
+        settings: settings of the config.
+        body: returns the expected body, from the case and the default body.
+        content_type: of the response.
+        realm: in the challenge.
+        allows: the origin in Access-Control-Allow-Origin, or "".
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -91,13 +92,15 @@ class Case:
     """A request that is refused.
 
     Attributes:
-        path: where it goes.
-        status, code, message: the row.
-        headers: those that the row calls for.
-        send: the request's headers.
-        trouble: what is wrong meanwhile.
-        more: what the body says beside message and code.
-        asks: whether Stack Auth may have to be asked first.
+        path: path of the request.
+        status: of the error code.
+        code: the error code.
+        message: of the error code.
+        headers: response headers that the error code requires.
+        send: returns the headers of the request.
+        trouble: makes Stack Auth fail during the request.
+        more: further members of the body.
+        asks: whether Stack Auth may be called.
     """
 
     path: str
@@ -145,7 +148,7 @@ def _no_project(stackauth: LocalStackAuth) -> Any:
 
 @contextmanager
 def _other_key(stackauth: LocalStackAuth) -> Any:
-    stackauth.add_project(PROJECT, secret_server_key="ssk_of_somebody_else")
+    stackauth.add_project(PROJECT, secret_server_key="ssk_of_another_project")
     yield
     stackauth.add_project(PROJECT)
 
@@ -223,7 +226,7 @@ REFUSED_INSIDE: dict[str, Case] = {
     "unreachable": Case("/optional/guarded", *SERVER, AFTER_10, signed_in, unreachable),
     "misconfigured": Case("/optional/guarded", *MISCONFIGURED, signed_in, _no_project),
 }
-"""Let through by the middleware, refused where the app requires a user."""
+"""Passed on by the middleware, refused where the app requires a user."""
 
 NO_PROFILE: dict[str, Case] = {
     "unauthenticated": Case("/optional/profile", *MISSING, lambda _: {}),
@@ -240,7 +243,7 @@ NO_PROFILE: dict[str, Case] = {
     ),
     "another's key": Case("/optional/profile", *MISCONFIGURED, signed_in, _other_key),
 }
-"""Refused where the app asks for the profile."""
+"""Refused where the app loads the profile."""
 
 
 def _problem(case: Case, plain: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +252,7 @@ def _problem(case: Case, plain: dict[str, Any]) -> dict[str, Any]:
     return {"type": "about:blank", "title": phrase, "status": case.status, "detail": case.message, **rest}
 
 
-def _told(code: ErrorCode, info: RefusalInfo) -> list[Any]:
+def _fields(code: ErrorCode, info: RefusalInfo) -> list[Any]:
     return [code.value, *dataclasses.astuple(info)]
 
 
@@ -263,7 +266,7 @@ FORMS: dict[str, Form] = {
         ORIGIN,
     ),
     "function": Form(
-        {"error_body": _told, "cors_origins": ["https://elsewhere.example.com"]},
+        {"error_body": _fields, "cors_origins": ["https://elsewhere.example.com"]},
         lambda case, plain: [
             case.code,
             "GET",
@@ -273,18 +276,18 @@ FORMS: dict[str, Form] = {
         ],
     ),
 }
-"""The ways to set the form of a refusal."""
+"""The settings for the form of a refusal."""
 
 
 def seen_profile(profile: UserProfile) -> dict[str, Any]:
-    """Return what a handler tells of a profile, as `seen` of its user."""
+    """Return what a handler sends of a profile."""
     return {"id": profile.id, "email": profile.primary_email, "profile": True}
 
 
 def seen(user: User) -> dict[str, Any]:
-    """Return what a handler tells of its user."""
+    """Return what a handler sends of its user."""
     return {"id": user.user_id, "email": user.email, "profile": user.profile is not None}
 
 
 JANE = {"id": "11111111-1111-4111-8111-111111111111", "email": "jane@example.com"}
-"""Who the local Stack Auth's tokens are for by default."""
+"""Default user of the tokens of the local Stack Auth."""

@@ -1,11 +1,11 @@
-"""Starlette's test client, imported without its advice."""
+"""Starlette's test client, imported without its deprecation warning."""
 
 from __future__ import annotations
 
 import warnings
 
 with warnings.catch_warnings():
-    # Starlette would rather be tested with another library of the same author; it works with httpx.
+    # Starlette recommends a successor of httpx; it works with httpx.
     warnings.simplefilter("ignore")
     from starlette.testclient import TestClient, WebSocketDenialResponse
 

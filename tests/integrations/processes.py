@@ -1,4 +1,4 @@
-"""An example under the server that it names, in a process of its own, and the local Stack Auth that it asks."""
+"""An example under its server in a process of its own, and the local Stack Auth that it calls."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from stackauth_middleware.testing import LocalStackAuth
 
 from .cases import PROJECT
 
-_EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 _SERVERS = {
     "gunicorn": ["gunicorn", "--bind", "127.0.0.1:0", "--threads", "4"],
+    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:0"],
     "uvicorn": ["uvicorn", "--host", "127.0.0.1", "--port", "0"],
 }
-_READY = re.compile(r"(?:Listening at: |running on )(http://127\.0\.0\.1:\d+)")
+_READY = re.compile(r"(?:Listening at: |[Rr]unning on )(http://127\.0\.0\.1:\d+)")
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -41,7 +42,7 @@ class _Silent(WSGIRequestHandler):
 
 @contextmanager
 def served_stackauth() -> Iterator[LocalStackAuth]:
-    """Serve a local Stack Auth over HTTP, with `PROJECT` in it, and have its tokens name that server."""
+    """Serve a local Stack Auth over HTTP, with `PROJECT` in it. Its tokens have the URL of that server as issuer."""
     stackauth = LocalStackAuth(PROJECT)
     server = make_server("127.0.0.1", 0, stackauth.wsgi, _Server, _Silent)
     stackauth.api_url = f"http://127.0.0.1:{server.server_port}"
@@ -57,7 +58,7 @@ def served_stackauth() -> Iterator[LocalStackAuth]:
 
 @contextmanager
 def example_served(server: str, app: str, stackauth: LocalStackAuth) -> Iterator[str]:
-    """Have `server` serve the example `app`, named as on its command line, and return its base URL."""
+    """Run `server` with the example `app`, written as on its command line, and return its base URL."""
     settings = {
         "STACK_PROJECT_ID": PROJECT,
         "STACK_API_URL": str(stackauth.api_url),
@@ -66,14 +67,14 @@ def example_served(server: str, app: str, stackauth: LocalStackAuth) -> Iterator
     with tempfile.NamedTemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *_SERVERS[server], app],
-            cwd=_EXAMPLES,
-            env={**os.environ, **settings, "PYTHONPATH": str(_EXAMPLES)},
+            cwd=EXAMPLES,
+            env={**os.environ, **settings, "PYTHONPATH": str(EXAMPLES)},
             stdout=log,
             stderr=log,
         )
         try:
             url = _ready(process, Path(log.name))
-            httpx.get(f"{url}/healthz", timeout=60, trust_env=False)  # gunicorn listens before its worker has the app
+            httpx.get(f"{url}/healthz", timeout=60, trust_env=False)  # gunicorn listens before it has loaded the app
             yield url
         finally:
             process.terminate()
@@ -81,12 +82,12 @@ def example_served(server: str, app: str, stackauth: LocalStackAuth) -> Iterator
 
 
 def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Return the URL that the server says it listens at."""
+    """Return the URL that the server logs as its address."""
     while True:
         ended = process.poll() is not None
-        said = log.read_text("utf-8")
-        ready = _READY.search(said)
+        output = log.read_text("utf-8")
+        ready = _READY.search(output)
         if ready:
             return ready[1]
-        assert not ended, said
+        assert not ended, output
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Real servers on free loopback ports, in a thread of this process, where the local Stack Auth can be reached."""
+"""Real servers on free loopback ports, in a thread of this process, so that they can call the local Stack Auth."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def wsgiref_serving(app: Any) -> Iterator[str]:
 
 
 def client(base_url: str) -> httpx.Client:
-    """Return a client that goes straight there, whatever proxies the environment names."""
+    """Return a client that ignores the proxies of the environment."""
     return httpx.Client(base_url=base_url, trust_env=False)

@@ -1,4 +1,4 @@
-"""Asks the app of an adapter, with the scopes and environs that servers make."""
+"""A client for the app of an adapter, with the scopes and environs that servers make."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Site:
     """The app of one adapter, running.
 
     Attributes:
-        adapter: how it was made.
-        application: what a server would be given.
+        adapter: the adapter of the app.
+        application: the application that a server would run.
     """
 
     def __init__(self, adapter: Adapter, app: App, application: Any, loop: Loop) -> None:
@@ -32,7 +32,7 @@ class Site:
 
     @property
     def ran(self) -> list[Any]:
-        """What the handlers did."""
+        """Values noted by handlers that ran."""
         return self._app.ran
 
     def get(self, path: str, headers: Mapping[str, str] = {}, method: str = "GET", root_path: str = "") -> Answer:
@@ -46,19 +46,19 @@ class Site:
         return Answer(found.status, found.headers, body)
 
     def wait_for_work(self) -> list[Any]:
-        """Return what handlers did, once one has done something."""
+        """Return what handlers noted, once one has noted something."""
         until = time.monotonic() + 5
         while not self.ran and time.monotonic() < until:
             self._loop._loop.run_until_complete(asyncio.sleep(0.001))
         return self.ran
 
     def connect(self, path: str, headers: Mapping[str, str] = {}, *, extension: bool = True) -> list[dict[str, Any]]:
-        """Open a WebSocket and return what the server is told to send, until the app is done.
+        """Open a WebSocket and return the messages that the app sends to the server until it returns.
 
         Args:
-            path: where to.
-            headers: of the handshake.
-            extension: whether the server can send a response in place of accepting.
+            path: path of the request.
+            headers: headers of the handshake.
+            extension: whether the server can send a response instead of accepting.
         """
         sent: list[dict[str, Any]] = []
         scope = scope_of(Ask(path, headers=headers)) | {"type": "websocket", "scheme": "ws", "subprotocols": []}
@@ -87,7 +87,7 @@ class Site:
 def running(
     name: str, *, mounted: bool = True, own: bool = False, cors: bool = False, **settings: Any
 ) -> Iterator[Site]:
-    """Run the app of the adapter `name`; for the rest see `App`."""
+    """Run the app of the adapter `name`. `App` documents the other arguments."""
     adapter = ADAPTERS[name]
     app = App(cases.config(**settings) if mounted else None, own=own, cors=cors)
     loop = Loop()

@@ -1,4 +1,4 @@
-"""What is special to Bottle: arguments of routes, and coroutines that Bottle itself could not call."""
+"""Bottle: arguments of routes, and coroutines, which Bottle itself cannot call."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def test_arguments_of_the_route_follow_the_user(is_async: bool, stackauth: Local
     app.get("/items/<name>")(require_auth(aitem if is_async else item))
     transport = httpx.WSGITransport(app=StackAuthWSGIMiddleware(app, config=cases.config()))
     with httpx.Client(transport=transport, base_url="http://testserver") as http:
-        told = http.get("/items/axe", headers=stackauth.headers()).json()
-    assert told == {"email": JANE["email"], "name": "axe"}
+        sent = http.get("/items/axe", headers=stackauth.headers()).json()
+    assert sent == {"email": JANE["email"], "name": "axe"}

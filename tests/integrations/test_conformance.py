@@ -1,6 +1,6 @@
-"""What every framework does alike: how users arrive, how requests are refused, and what stays the app's own.
+"""Behaviour that is the same in every framework.
 
-One adapter per framework stands in `adapters`; what is special to a framework is tested in its own file beside this.
+`adapters` has one adapter per framework. Tests of a single framework are in a file of its own in this folder.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def site(name: str, stackauth: LocalStackAuth) -> Iterator[Site]:
 
 
 def handlers(site: Site) -> list[Any]:
-    """Return what handlers did; Django's middlewares below ours leave a note as well."""
+    """Return what handlers noted, without the notes of Django middlewares below ours."""
     return [each for each in site.ran if each != "below"]
 
 
-# -- the user arrives -----------------------------------------------------------------------------
+# -- users -----------------------------------------------------------------------------
 
 
 @every_framework
@@ -84,7 +84,7 @@ def test_handler_that_sends_user_with_profile_sends_what_clients_may_see(name: s
 
 @every_framework
 @pytest.mark.parametrize("access", ["public", "optional"])
-def test_user_is_none_where_none_is_required(access: str, site: Site) -> None:
+def test_handler_receives_none_for_unauthenticated_request(access: str, site: Site) -> None:
     assert site.get(f"/{access}/hello")[::2] == (200, {"email": None})
 
 
@@ -126,7 +126,7 @@ def test_middleware_refuses(case: Case, site: Site, stackauth: LocalStackAuth) -
 @pytest.mark.parametrize(("name", "form"), FORMS)
 @pytest.mark.parametrize("case", INSIDE.values(), ids=INSIDE)
 def test_app_refuses_as_middleware_does(case: Case, name: str, form: str, stackauth: LocalStackAuth) -> None:
-    """Status, headers and body are those that the settings call for, to the octet."""
+    """Status, headers and body are exactly those of the middleware with the same settings."""
     expected = case.answer(cases.FORMS[form])
     with running(name, request_user=True, **cases.FORMS[form].settings) as site:
         headers = {"origin": ORIGIN, **case.send(stackauth)}
@@ -139,18 +139,18 @@ def test_app_refuses_as_middleware_does(case: Case, name: str, form: str, stacka
 
 @every_framework
 def test_app_refuses_below_root_path_as_middleware_does(name: str, stackauth: LocalStackAuth) -> None:
-    """A function for `error_body` is told the path that the rules saw, by both."""
+    """Both pass the same path to a function for `error_body`."""
     with running(name, error_body=lambda code, info: [code.value, info.path]) as site:
         status, _, (code, path) = site.get("/me", root_path="/r1")
         assert (status, code) == (401, "missing_token")
         inside = site.get("/optional/guarded", root_path="/r1")
-    if name != "falcon-asgi":  # it does not take a root path off, and finds no route
+    if name != "falcon-asgi":  # it does not remove the root path, and finds no route
         assert inside[::2] == (401, ["missing_token", path.replace("/me", "/optional/guarded")])
 
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_own_handler_takes_refusal_in_native_form(name: str, stackauth: LocalStackAuth) -> None:
-    """The cause tells the error code, and the headers go along. Refusals of the middleware never come there."""
+    """The exception has our exception as its cause, and our headers. Refusals of the middleware do not reach it."""
     with running(name, own=True, request_user=True, realm="shop") as site:
         for path in ("/public/guarded", "/optional/profile"):
             answer = site.get(path)
@@ -200,7 +200,7 @@ def test_cors_tool_alone_leaves_refusals_of_the_middleware_unreadable(name: str,
 
 @every_framework
 def test_missing_middleware_is_a_config_error(name: str, stackauth: LocalStackAuth) -> None:
-    """And no 401: no request could ever be let in."""
+    """It is not a 401, which signing in could never resolve."""
     with running(name, mounted=False) as site:
         answer = site.get("/public/guarded", stackauth.headers())
         assert (answer.status, answer.body["raised"]) == (409, "ConfigError")
@@ -220,7 +220,7 @@ def test_missing_key_for_profiles_is_a_config_error(name: str, stackauth: LocalS
 
 
 @every_framework
-def test_errors_of_the_app_are_its_own(site: Site, stackauth: LocalStackAuth) -> None:
+def test_errors_of_the_app_are_unchanged(site: Site, stackauth: LocalStackAuth) -> None:
     headers = stackauth.headers()
     assert site.get("/buy", headers)[::2] == (409, {"raised": "OutOfStock", "message": ""})
     for path, status in (("/gone", 410), ("/nowhere", 404)):
@@ -230,12 +230,12 @@ def test_errors_of_the_app_are_its_own(site: Site, stackauth: LocalStackAuth) ->
 
 
 @every_framework
-def test_stream_knows_its_user(site: Site, stackauth: LocalStackAuth) -> None:
+def test_stream_can_read_the_user(site: Site, stackauth: LocalStackAuth) -> None:
     assert site.get("/stream", stackauth.headers()).body == f"{JANE['email']}\n" * 3
 
 
 @every_framework
-def test_background_work_knows_its_user(site: Site, stackauth: LocalStackAuth) -> None:
+def test_background_work_can_read_the_user(site: Site, stackauth: LocalStackAuth) -> None:
     assert site.get("/later", stackauth.headers()).status == 200
     site.ran[:] = handlers(site)
     assert site.wait_for_work() == [JANE["email"]]
@@ -289,7 +289,7 @@ def test_websocket_receives_user(site: Site, stackauth: LocalStackAuth) -> None:
 @every_socket
 @pytest.mark.parametrize("path", ["/socket", "/optional/socket"])
 def test_websocket_is_refused_with_a_response(path: str, name: str, stackauth: LocalStackAuth) -> None:
-    """By the middleware in each framework; inside the app where the framework can send one, else with a code."""
+    """By the middleware in every framework; inside the app only where the framework can send one."""
     form = cases.FORMS["problem"]
     expected = cases.REFUSED["missing"].answer(form)
     with running(name, request_user=True, **form.settings) as site:

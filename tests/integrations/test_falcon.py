@@ -1,4 +1,4 @@
-"""What is special to Falcon: its test client, negotiation of errors, and error serializers."""
+"""Falcon: its test client, negotiation of errors, and error serializers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ kinds = pytest.mark.parametrize("name", ["falcon-wsgi", "falcon-asgi"])
 
 @kinds
 def test_test_client_passes_the_middleware(name: str, stackauth: LocalStackAuth) -> None:
-    """For an ASGI app it hands over an iterator of headers, which can be read only once."""
+    """For an ASGI app the headers in its scope are an iterator, which can be read only once."""
     with running(name) as site:
         http = testing.TestClient(site.application)
         assert http.simulate_get("/me", headers=stackauth.headers()).json["email"] == JANE["email"]
@@ -35,13 +35,13 @@ def test_test_client_gets_the_user_on_a_websocket(stackauth: LocalStackAuth) -> 
             return await socket.receive_json()
 
     with running("falcon-asgi") as site:
-        told = asyncio.run(ask(site.application, list(stackauth.headers().items())))
-    assert told == {**JANE, "profile": False}
+        sent = asyncio.run(ask(site.application, list(stackauth.headers().items())))
+    assert sent == {**JANE, "profile": False}
 
 
 @kinds
 def test_xml_client_gets_falcons_own_form(name: str, stackauth: LocalStackAuth) -> None:
-    """With the status and headers of the refusal; the middleware has no XML to send."""
+    """With the status and headers of the refusal. The middleware itself has no XML form."""
     with running(name, realm="shop") as site:
         answer = site.get("/public/guarded", {"accept": "text/xml"})
     assert (answer.status, answer.headers["content-type"]) == (401, "text/xml")

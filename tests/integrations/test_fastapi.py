@@ -1,4 +1,4 @@
-"""What is special to FastAPI: dependencies and their overrides, the docs, and the table of exception handlers."""
+"""FastAPI: dependencies and their overrides, the docs, and the table of exception handlers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .cases import JANE
 from .clients import TestClient
 from .site import running
 
-# -- the user arrives ---------------------------------------------------------------------------------
+# -- dependencies ---------------------------------------------------------------------------------
 
 
 def test_dependencies_can_be_called_directly(stackauth: LocalStackAuth) -> None:

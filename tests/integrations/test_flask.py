@@ -1,4 +1,4 @@
-"""What is special to Flask: names and arguments of views, `refuse` for views that ask themselves, and streams."""
+"""Flask: names and arguments of views, `refuse` for views that call `require_user`, and streams."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def answered(response: Any) -> Answer:
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_view_keeps_its_name_and_arguments(is_async: bool, stackauth: LocalStackAuth) -> None:
-    """Flask makes its endpoints of the names; what the route captures comes after the user."""
+    """Flask derives endpoints from names. Arguments of the route follow the user."""
     app = Flask(__name__)
 
     def item(user: User, name: str) -> list[str | None]:
@@ -61,8 +61,8 @@ def test_view_keeps_its_name_and_arguments(is_async: bool, stackauth: LocalStack
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_refuse_answers_for_a_view_that_asks_itself(own: bool, stackauth: LocalStackAuth) -> None:
-    """As the app says, or as the middleware would."""
+def test_refuse_responds_for_a_view_that_requires_the_user_itself(own: bool, stackauth: LocalStackAuth) -> None:
+    """By an error handler of the app, or with the response of the middleware."""
     app, form = Flask(__name__), cases.FORMS["problem"]
     app.register_error_handler(RefusedError, refuse)
     app.register_error_handler(AuthServerError, refuse)

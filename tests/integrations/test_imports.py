@@ -1,4 +1,4 @@
-"""Each contrib module imports its own framework alone, and needs nothing set up before that."""
+"""Imports of contrib modules: only their own framework, and without prior setup."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MODULES = ["", "_shared", *sorted(FRAMEWORKS - {"rest_framework"}), "django.apps
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_module_imports_its_own_framework_alone(module: str) -> None:
-    """Django's before there are settings, as a ``settings.py`` does that takes a name from it."""
+def test_module_imports_only_its_own_framework(module: str) -> None:
+    """Django's can be imported before settings exist, as a ``settings.py`` may do."""
     name = f"stackauth_middleware.contrib.{module}".strip(".")
     program = f"import sys, {name}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What is special to Litestar: many middlewares of one config, its test clients, and exception handlers."""
+"""Litestar: many middlewares of one config, its test clients, and exception handlers."""
 
 from __future__ import annotations
 

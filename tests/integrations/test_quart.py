@@ -1,4 +1,4 @@
-"""What is special to Quart: arguments of routes, `refuse` for views that ask themselves, and the test client."""
+"""Quart: arguments of routes, `refuse` for views that call `aload_profile`, and the test client."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def get(made: Quart, path: str, headers: Any = None) -> Answer:
 
 
 def test_arguments_of_the_route_follow_the_user(stackauth: LocalStackAuth) -> None:
-    """Also in the thread of a plain function, which still knows its request."""
+    """Also in the thread of a plain function, where the request context is set."""
     assert get(app(), "/items/x", stackauth.headers()).body == [JANE["email"], "x", "/items/x"]
 
 
 @pytest.mark.parametrize("name", cases.NO_PROFILE)
-def test_refuse_answers_for_a_view_that_asks_itself(name: str, stackauth: LocalStackAuth) -> None:
+def test_refuse_responds_for_a_view_that_loads_the_profile_itself(name: str, stackauth: LocalStackAuth) -> None:
     case, form = cases.NO_PROFILE[name], cases.FORMS["problem"]
     headers = {"origin": cases.ORIGIN, **case.send(stackauth)}
     with case.trouble(stackauth):
@@ -69,7 +69,7 @@ def test_own_handler_takes_what_refuse_raises(key: Any, stackauth: LocalStackAut
     assert get(made, "/optional/own-profile")[::2] == (401, {"oops": "Access token required"})
 
 
-def test_test_client_is_told_of_a_refused_websocket(stackauth: LocalStackAuth) -> None:
+def test_test_client_raises_for_a_refused_websocket(stackauth: LocalStackAuth) -> None:
     """Quart's client offers the extension for a response, as most servers do."""
 
     async def connect(made: Quart) -> None:

@@ -1,4 +1,4 @@
-"""What the modules for frameworks share, without any of them."""
+"""The module shared by the contrib modules, without a framework."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from . import cases
 from .cases import JANE
 
 
-def error_of(row: ErrorCode) -> RefusedError | AuthServerError:
-    if row.status < 500:
-        reason = "email_not_verified" if row is ErrorCode.RESTRICTED_NOT_ALLOWED else None
-        return RefusedError(row, "for a test", restricted_reason=reason)
-    return AuthServerError(row, 7 if row is ErrorCode.SERVER_ERROR else None)
+def error_of(code: ErrorCode) -> RefusedError | AuthServerError:
+    if code.status < 500:
+        reason = "email_not_verified" if code is ErrorCode.RESTRICTED_NOT_ALLOWED else None
+        return RefusedError(code, "for a test", restricted_reason=reason)
+    return AuthServerError(code, 7 if code is ErrorCode.SERVER_ERROR else None)
 
 
 def scope_of(outcome: Any) -> dict[str, Any]:
     return {"stackauth.user": None, "stackauth.error": None, "stackauth.outcome": outcome}
 
 
-@pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
-def test_refusal_is_the_middlewares_own(row: ErrorCode) -> None:
-    """By the settings and the request that the outcome leads back to; what a framework's form needs goes along."""
-    error, origin = error_of(row), "https://app.example.com"
+@pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
+def test_refusal_has_the_response_of_the_middleware(code: ErrorCode) -> None:
+    """With the settings and the request of the outcome, and with the parts for a framework's own exception."""
+    error, origin = error_of(code), "https://app.example.com"
     config = cases.config(realm="shop", cors_origins=[origin], error_body=lambda code, info: [code.value, info.path])
     request = RequestRecord("GET", "/x", "", {"origin": origin})
     refusal = refusal_of(scope_of(Unauthenticated(config, request)), error)
     assert refusal.response == Responder(config)(error, "GET", "/x", origin)
-    assert json.loads(refusal.response.body) == [row.value, "/x"]
-    assert (refusal.status, refusal.message) == (row.status, row.message)
-    reason = {"restricted_reason": "email_not_verified"} if row is ErrorCode.RESTRICTED_NOT_ALLOWED else {}
-    assert refusal.detail == {"error": row.message, "code": row.value, **reason}
+    assert json.loads(refusal.response.body) == [code.value, "/x"]
+    assert (refusal.status, refusal.message) == (code.status, code.message)
+    reason = {"restricted_reason": "email_not_verified"} if code is ErrorCode.RESTRICTED_NOT_ALLOWED else {}
+    assert refusal.detail == {"error": code.message, "code": code.value, **reason}
     own = {"Content-Type": "application/json", "Content-Length": str(len(refusal.response.body))}
     assert refusal.headers | own == dict(refusal.response.headers)
-    assert refusal.close_code == {400: 3000, 401: 3000, 403: 3003, 500: 1013, 503: 1013}[row.status]
+    assert refusal.close_code == {400: 3000, 401: 3000, 403: 3003, 500: 1013, 503: 1013}[code.status]
 
 
 def test_refusal_without_a_middleware_has_the_default_form(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,13 +70,13 @@ def test_refusal_without_a_middleware_has_the_default_form(monkeypatch: pytest.M
         ({"type": "websocket", "extensions": {"websocket.http.response": {}}}, True),
     ],
 )
-def test_a_socket_can_be_answered_by_extension_only(scope: Any, can: bool) -> None:
+def test_websocket_gets_a_response_only_with_the_extension(scope: Any, can: bool) -> None:
     assert can_respond(scope) is can
 
 
-def asked(kind: str, headers: dict[str, str], rule_brings_it: bool) -> tuple[User, User | None]:
+def users_seen(kind: str, headers: dict[str, str], by_rule: bool) -> tuple[User, User | None]:
     """Return the user with the profile, and the user that the middleware wrote, as an app behind it sees them."""
-    rules = [cases.Rule("/me", profile=rule_brings_it)]
+    rules = [cases.Rule("/me", profile=by_rule)]
     found: list[Any] = []
     if kind == "wsgi":
 
@@ -85,8 +85,8 @@ def asked(kind: str, headers: dict[str, str], rule_brings_it: bool) -> tuple[Use
             return []
 
         environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
-        door = StackAuthWSGIMiddleware(app, cases.config(rules=rules))
-        door({"REQUEST_METHOD": "GET", "PATH_INFO": "/me", **environ}, None)  # type: ignore[arg-type]
+        middleware = StackAuthWSGIMiddleware(app, cases.config(rules=rules))
+        middleware({"REQUEST_METHOD": "GET", "PATH_INFO": "/me", **environ}, None)  # type: ignore[arg-type]
     else:
 
         async def aapp(scope: Any, receive: Any, send: Any) -> None:
@@ -100,11 +100,11 @@ def asked(kind: str, headers: dict[str, str], rule_brings_it: bool) -> tuple[Use
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
-def test_the_profile_is_asked_for(kind: str, stackauth: LocalStackAuth) -> None:
-    """What it says is the user's then; the user that the middleware wrote stays as it was."""
+def test_profile_is_loaded(kind: str, stackauth: LocalStackAuth) -> None:
+    """The user returned has the data of the profile; the user that the middleware wrote is unchanged."""
     config = cases.config()
     stackauth.users.create(JANE["id"], primary_email="new@example.com")
-    user, written = asked(kind, stackauth.headers(email="old@example.com", project_id=config.project_id), False)
+    user, written = users_seen(kind, stackauth.headers(email="old@example.com", project_id=config.project_id), False)
     assert user.profile is not None
     assert (user.email, user.profile.primary_email) == ("new@example.com", "new@example.com")
     assert written is not None
@@ -112,8 +112,8 @@ def test_the_profile_is_asked_for(kind: str, stackauth: LocalStackAuth) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
-def test_a_profile_that_a_rule_has_brought_is_not_asked_for_again(kind: str, stackauth: LocalStackAuth) -> None:
-    user, written = asked(kind, stackauth.headers(project_id=cases.PROJECT), True)
+def test_profile_that_a_rule_loaded_is_not_loaded_again(kind: str, stackauth: LocalStackAuth) -> None:
+    user, written = users_seen(kind, stackauth.headers(project_id=cases.PROJECT), True)
     assert user is written
     assert user.profile is not None
     assert stackauth.requests.count("users/me") == 1

@@ -1,4 +1,4 @@
-"""What is special to Starlette: `requires`, functions in threads, exception handlers, and open WebSockets."""
+"""Starlette: `requires`, functions in threads, exception handlers, and open WebSockets."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ def client(handlers: Any = refusal_handlers, **settings: Any) -> TestClient:
     )
 
 
-def test_requires_lets_the_user_in(stackauth: LocalStackAuth) -> None:
-    """With ``request_user=True``, what Starlette looks at is there, in the form that it expects."""
+def test_requires_accepts_the_user(stackauth: LocalStackAuth) -> None:
+    """``request_user=True`` sets ``request.user`` and ``request.auth``, which Starlette reads."""
     http, headers = client(request_user=True), stackauth.headers()
     assert http.get("/optional/required", headers=headers).json() == ["Jane Doe", JANE["id"], ["authenticated"]]
     with http.websocket_connect("/optional/required-socket", headers=headers) as socket:
         assert socket.receive_json() == JANE["id"]
 
 
-def test_requires_refuses_in_starlettes_words(stackauth: LocalStackAuth) -> None:
+def test_requires_refuses_with_starlettes_response(stackauth: LocalStackAuth) -> None:
     http = client(request_user=True)
     refusal = http.get("/optional/required")
     assert (refusal.status_code, refusal.text) == (403, "Forbidden")
     with pytest.raises(WebSocketDisconnect), http.websocket_connect("/optional/required-socket"):
-        raise AssertionError("let in")
+        raise AssertionError("accepted")
 
 
 def test_requires_needs_the_setting(stackauth: LocalStackAuth) -> None:
@@ -84,8 +84,8 @@ def test_requires_needs_the_setting(stackauth: LocalStackAuth) -> None:
 
 def test_plain_function_loads_the_profile_in_its_thread(stackauth: LocalStackAuth) -> None:
     stackauth.users.create(JANE["id"], primary_email="new@example.com")
-    told = client().get("/optional/profile", headers=stackauth.headers()).json()
-    assert told["primary_email"] == "new@example.com"
+    sent = client().get("/optional/profile", headers=stackauth.headers()).json()
+    assert sent["primary_email"] == "new@example.com"
 
 
 def test_without_the_handlers_a_refusal_is_raised(stackauth: LocalStackAuth) -> None:
@@ -94,15 +94,15 @@ def test_without_the_handlers_a_refusal_is_raised(stackauth: LocalStackAuth) -> 
 
 
 def test_open_websocket_is_closed(stackauth: LocalStackAuth) -> None:
-    """It is too late for a response then."""
+    """A response can no longer be sent."""
     http = client()
     with http.websocket_connect("/optional/open") as socket, pytest.raises(WebSocketDisconnect) as caught:
         socket.receive_json()
     assert (caught.value.code, caught.value.reason) == (3000, "missing_token")
 
 
-def test_handlers_answer_for_a_verifier_without_a_middleware(stackauth: LocalStackAuth) -> None:
-    """By the default settings: no request leads back to others."""
+def test_handlers_respond_for_a_verifier_without_a_middleware(stackauth: LocalStackAuth) -> None:
+    """With the default settings: without a middleware the settings are unknown."""
     config = cases.config(realm="shop")
 
     def verify(request: Request) -> None:

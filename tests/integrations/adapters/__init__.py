@@ -1,8 +1,8 @@
 """The same app in each framework, behind the middleware as the framework has it mounted. One module per framework.
 
-A new framework is one more module here, and a line or two in `ADAPTERS`.
+To add a framework, add a module here and a line to `ADAPTERS`.
 
-Each app has these routes; `App.ran` notes whose handlers ran:
+Each app has these routes, whose handlers append to `App.ran`:
 
 ``/me``, ``/admin``
     the fields of the user.
@@ -17,7 +17,7 @@ Each app has these routes; `App.ran` notes whose handlers ran:
 ``/later``
     work that goes on after the response and notes the email.
 ``/buy``, ``/gone``
-    an exception of the app's own, which it answers as `raised` says; and the framework's own 410.
+    an exception of the app, whose handler sends `raised`; and the framework's own 410.
 ``/public/socket``, ``/optional/socket``, ``/socket``
     WebSockets that send `cases.seen` of the user, or null on the public one, and close.
 """
@@ -35,11 +35,11 @@ from stackauth_middleware.errors import StackAuthError
 
 
 class OutOfStock(Exception):
-    """An exception of the app's own."""
+    """An exception of the app."""
 
 
 OWN_ERRORS = (OutOfStock, ConfigError)
-"""What the app has handlers for: it answers `raised` with 409."""
+"""Exceptions for which the app has handlers, which send `raised` with status 409."""
 
 
 def raised(error: Exception) -> dict[str, str]:
@@ -47,7 +47,7 @@ def raised(error: Exception) -> dict[str, str]:
 
 
 def native(error: BaseException) -> dict[str, str]:
-    """Return what the app's own handler of 401 answers: by the cause of the framework's exception."""
+    """Return what the app's handler of 401 sends: the code of the cause of the framework's exception."""
     cause = error if isinstance(error, StackAuthError) else error.__cause__
     assert isinstance(cause, RefusedError)
     return {"own": cause.code.value}
@@ -59,10 +59,10 @@ class App:
 
     Attributes:
         config: the settings of the middleware; None leaves the middleware out.
-        plain: the handlers are of the kind that is less usual in the framework: plain functions or coroutines.
-        own: the app has a handler of its own for 401 in the framework's form, which answers `native`.
+        plain: the handlers are of the less usual kind of the framework: plain functions or coroutines.
+        own: the app has a handler for the framework's exception for 401, which sends `native`.
         cors: the framework's CORS tool is inside the middleware, and allows `cases.ORIGIN`.
-        ran: what the handlers did.
+        ran: values noted by handlers.
     """
 
     config: StackAuthConfig | None
@@ -93,7 +93,7 @@ class Adapter(NamedTuple):
 
     @property
     def is_variant(self) -> bool:
-        """Whether this is another way to use a framework that stands in `ADAPTERS` already."""
+        """Whether another adapter in `ADAPTERS` uses the same framework in the usual way."""
         return "below" in self.options or (self.plain and self.module != "falcon")
 
     def serve(self, app: App) -> AbstractContextManager[Any]:

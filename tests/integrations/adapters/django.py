@@ -23,7 +23,7 @@ def serve(site: App, *, asgi: bool, below: str = "") -> Iterator[Any]:
     Args:
         site: the app.
         asgi: whether Django runs under ASGI.
-        below: the name of a middleware that stands below ours and makes Django adapt it.
+        below: the name of a middleware below ours, which Django has to adapt.
     """
     middleware = [
         *([project.OURS] if site.config is not None else []),

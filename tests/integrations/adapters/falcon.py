@@ -117,5 +117,5 @@ def serve(site: App) -> Iterator[Any]:
         app.add_route("/public/socket", Socket())
         app.add_route("/optional/socket", guarded_socket())
         app.add_route("/socket", guarded_socket())
-    door: Any = StackAuthWSGIMiddleware if site.plain else StackAuthASGIMiddleware
-    yield app if site.config is None else door(app, config=site.config)
+    middleware: Any = StackAuthWSGIMiddleware if site.plain else StackAuthASGIMiddleware
+    yield app if site.config is None else middleware(app, config=site.config)

@@ -1,4 +1,4 @@
-"""The project of this folder, under each way in which Django may run the middleware."""
+"""The project of this folder, in each way in which Django may run the middleware."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .project import Site, installed
 CHAINS = {
     "WSGI": (False, ()),
     "ASGI": (True, ()),
-    "WSGI above an async-only middleware": (False, (f"{project.__name__}.AsyncOnly",)),
-    "ASGI above a sync-only middleware": (True, (f"{project.__name__}.SyncOnly",)),
+    "WSGI, above an async-only middleware": (False, (f"{project.__name__}.AsyncOnly",)),
+    "ASGI, above a sync-only middleware": (True, (f"{project.__name__}.SyncOnly",)),
 }
 
 
@@ -27,14 +27,14 @@ def nothing_ran() -> Iterator[None]:
 
 @pytest.fixture(params=CHAINS)
 def chain(request: pytest.FixtureRequest) -> tuple[bool, tuple[str, ...]]:
-    """Whether Django runs under ASGI, and what stands below the middleware."""
+    """Whether Django runs under ASGI, and the middlewares below ours."""
     found: tuple[bool, tuple[str, ...]] = CHAINS[request.param]
     return found
 
 
 @pytest.fixture
 def site(chain: tuple[bool, tuple[str, ...]], stackauth: LocalStackAuth) -> Iterator[Site]:
-    """The project, asked by a test client, in each of these ways."""
+    """A test client of the project, for each chain."""
     asgi, below = chain
     with installed(*below):
         yield Site(asgi=asgi)
@@ -42,5 +42,5 @@ def site(chain: tuple[bool, tuple[str, ...]], stackauth: LocalStackAuth) -> Iter
 
 @pytest.fixture(params=["WSGI", "ASGI"])
 def asgi(request: pytest.FixtureRequest, stackauth: LocalStackAuth) -> bool:
-    """Whether Django runs under ASGI, for tests that install the project in their own way."""
+    """Whether Django runs under ASGI, for tests that install the project themselves."""
     return bool(request.param == "ASGI")

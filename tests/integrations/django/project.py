@@ -1,4 +1,4 @@
-"""A Django project in one module: settings, URL configuration, views, and what the views did."""
+"""A Django project in one module: settings, URL configuration and views."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from .. import cases
 from ..adapters import OWN_ERRORS, OutOfStock, raised
 from ..cases import PROJECT, RULES, Answer, seen, seen_profile
 
-if not settings.configured:  # once a process: another test may have been first
+if not settings.configured:  # once per process: another test may have configured it
     settings.configure(SECRET_KEY="for tests only", LOGGING_CONFIG=None, USE_TZ=True)
     django.setup()
 
 OURS = "stackauth_middleware.contrib.django.StackAuthMiddleware"
 ran: list[Any] = []
-"""What the views did. One list: Django's URL configuration is global."""
+"""Values noted by views. One list, because Django's URL configuration is global."""
 
 
 def me(request: StackAuthRequest) -> HttpResponse:
@@ -160,11 +160,11 @@ def handler500(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"own": "500"}, status=500)
 
 
-# -- middlewares that stand below ours ----------------------------------------------------------------
+# -- middlewares below ours ----------------------------------------------------------------
 
 
 class AsyncOnly:
-    """Makes ours asynchronous, even under WSGI."""
+    """Middleware that makes ours asynchronous, even under WSGI."""
 
     sync_capable = False
     async_capable = True
@@ -181,7 +181,7 @@ class AsyncOnly:
 
 
 class SyncOnly:
-    """Makes ours synchronous, even under ASGI."""
+    """Middleware that makes ours synchronous, even under ASGI."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -192,7 +192,7 @@ class SyncOnly:
 
 
 class OwnErrors:
-    """Answers the project's own exceptions, as a middleware may."""
+    """Middleware that responds to the project's own exceptions."""
 
     sync_capable = async_capable = True
 
@@ -210,17 +210,17 @@ class OwnErrors:
         return JsonResponse(raised(exception), status=409) if isinstance(exception, OWN_ERRORS) else None
 
 
-# -- asking -------------------------------------------------------------------------------------------
+# -- requests -------------------------------------------------------------------------------------------
 
 
 def installed(*below: str, above: tuple[str, ...] = (), more: Any = None, **stack_auth: Any) -> Any:
     """Return the context manager under which Django runs this project.
 
     Args:
-        below: middlewares that stand below ours.
-        above: those that stand above it.
+        below: middlewares below ours.
+        above: middlewares above ours.
         more: further settings of Django.
-        stack_auth: settings for ``STACK_AUTH``, in small letters, beside those of `cases`.
+        stack_auth: settings for ``STACK_AUTH`` in lower case, in addition to those of `cases`.
     """
     given = {"project_id": PROJECT, "secret_server_key": "ssk_for_tests", "rules": RULES, **stack_auth}
     project = {
@@ -233,15 +233,15 @@ def installed(*below: str, above: tuple[str, ...] = (), more: Any = None, **stac
 
 
 class Site:
-    """Asks the project by one of Django's test clients."""
+    """Client for the project: one of Django's test clients."""
 
     def __init__(self, *, asgi: bool) -> None:
-        stack_auth_config()  # else the first request makes it, and the first token is for no project of ours
+        stack_auth_config()  # else the first request creates it, and a token made before is for another project
         self.is_asgi = asgi
         self.client: Any = (AsyncClient if asgi else Client)(raise_request_exception=False)
 
     def get(self, target: str, headers: Any = None, method: str = "get", **more: Any) -> Any:
-        """Return the response to a request, its stream, if it is one, read to the end."""
+        """Return the response to a request. A stream is read to its end, into ``lines``."""
         send = getattr(self.client, method)
         if not self.is_asgi:
             response = send(target, headers=headers, **more)
@@ -249,7 +249,7 @@ class Site:
                 response.lines = [chunk.decode() for chunk in response]
             return response
 
-        async def asked() -> Any:
+        async def response_of() -> Any:
             async with ThreadSensitiveContext():
                 response = await send(target, headers=headers, **more)
                 if response.streaming and response.is_async:
@@ -258,7 +258,7 @@ class Site:
                     response.lines = [chunk.decode() for chunk in response.streaming_content]
                 return response
 
-        return asyncio.run(asked())
+        return asyncio.run(response_of())
 
     def answer(self, target: str, headers: Any = None, **more: Any) -> Answer:
         response = self.get(target, headers, **more)

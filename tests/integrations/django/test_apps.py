@@ -38,7 +38,7 @@ def app() -> Iterator[None]:
 
 
 def found(**settings: Any) -> list[CheckMessage]:
-    """Return what the checks say of the project, with `settings` changed."""
+    """Return the messages of the checks for the project, with `settings` changed."""
     with installed(), override_settings(**settings):
         return run_checks()
 

@@ -1,4 +1,4 @@
-"""Django's caches and two users: nobody gets the page of another, nor one that asks for a user, without a token."""
+"""Django's caches: no user gets the page of another, and no page that requires a user is served without a token."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def installed(*middleware: str, **stack_auth: Any) -> Any:
 
 
 @pytest.mark.parametrize("route", ["/own", "/async/own", "/cached/guarded", "/cached/async", "/cached/varied"])
-def test_no_user_gets_the_page_of_another(route: str, asgi: bool, stackauth: LocalStackAuth) -> None:
+def test_user_never_gets_cached_page_of_another_user(route: str, asgi: bool, stackauth: LocalStackAuth) -> None:
     with installed(UPDATE, OURS, FETCH):
         site = Site(asgi=asgi)
         for user in (ANN, BOB, ANN):
@@ -97,7 +97,7 @@ def test_wrong_orders_do_what_the_checks_say(stackauth: LocalStackAuth) -> None:
 
 
 def test_cached_view_that_is_not_marked_is_shared(stackauth: LocalStackAuth) -> None:
-    """What docs/caching.md says of ``cache_page``: it stores what the view returns, before the middleware sees it."""
+    """As docs/caching.md documents for ``cache_page``: it stores the view's response before the middleware sees it."""
     with installed(OURS):
         site = Site(asgi=False)
         found = [site.get("/cached/unmarked", stackauth.headers(**user)).content.decode() for user in (ANN, BOB)]

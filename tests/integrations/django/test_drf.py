@@ -27,7 +27,7 @@ RENDERED = {"DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"
 
 
 class Row:
-    """A user of the project's own."""
+    """A Django model for users of the project."""
 
     is_authenticated = True
 
@@ -52,11 +52,11 @@ class Me(APIView):
         return Response({"id": request.user.user_id, "sent": request.data})
 
 
-class Anybody(Me):
+class AnyRequest(Me):
     permission_classes = (AllowAny,)
 
     def get(self, request: Request) -> Response:
-        return Response({"somebody": request.user is not None})
+        return Response({"has_user": request.user is not None})
 
 
 class Mapped(Me):
@@ -71,7 +71,7 @@ class Profile(Me):
         return Response(load_profile(request).to_dict())
 
 
-ROUTES = {"me": Me, "optional/me": Me, "optional/anybody": Anybody, "mapped": Mapped, "profile": Profile}
+ROUTES = {"me": Me, "optional/me": Me, "optional/any": AnyRequest, "mapped": Mapped, "profile": Profile}
 
 
 @pytest.fixture(autouse=True)
@@ -93,14 +93,14 @@ def test_the_middleware_refuses_first(asgi: bool) -> None:
     assert Site(asgi=asgi).answer("/me") == cases.REFUSED["missing"].answer()
 
 
-def test_nobody_is_the_permissions_business(asgi: bool, stackauth: LocalStackAuth) -> None:
-    """Which refuse in the framework's own words, with our challenge."""
+def test_permissions_decide_about_unauthenticated_requests(asgi: bool, stackauth: LocalStackAuth) -> None:
+    """They refuse with the body of the framework and our challenge."""
     site = Site(asgi=asgi)
     answer: Answer = site.answer("/optional/me")
     assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="stack-auth"')
     assert answer.body == {"detail": "Authentication credentials were not provided."}
-    assert site.answer("/optional/anybody").body == {"somebody": False}
-    assert site.answer("/optional/anybody", stackauth.headers()).body == {"somebody": True}
+    assert site.answer("/optional/any").body == {"has_user": False}
+    assert site.answer("/optional/any", stackauth.headers()).body == {"has_user": True}
 
 
 def test_the_challenge_has_the_realm_of_the_settings(asgi: bool) -> None:

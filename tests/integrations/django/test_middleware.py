@@ -1,4 +1,4 @@
-"""The middleware for Django: under WSGI and ASGI, sync and async, by Django's own test clients and by real servers."""
+"""The middleware for Django, under WSGI and ASGI, sync and async."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from ..cases import JANE, ORIGIN, PROJECT, RULES
 from . import project
 from .project import OURS, Site, installed, ran
 
-# -- the user arrives ---------------------------------------------------------------------------------
+# -- users ---------------------------------------------------------------------------------
 
 
-def test_what_the_doors_leave_is_left(site: Site, stackauth: LocalStackAuth) -> None:
+def test_outcome_is_published_as_by_the_other_middlewares(site: Site, stackauth: LocalStackAuth) -> None:
     """In the environ and, under ASGI, in the scope: for what reads either."""
     response = site.get("/me", stackauth.headers())
     request = response.asgi_request if site.is_asgi else response.wsgi_request
@@ -42,14 +42,14 @@ def test_what_the_doors_leave_is_left(site: Site, stackauth: LocalStackAuth) -> 
         assert written["stackauth.outcome"] is not None
 
 
-def test_djangos_own_user_is_left_alone(site: Site, stackauth: LocalStackAuth) -> None:
+def test_user_of_django_is_not_set(site: Site, stackauth: LocalStackAuth) -> None:
     response = site.get("/me", stackauth.headers())
     assert not hasattr(response.asgi_request if site.is_asgi else response.wsgi_request, "user")
 
 
-def test_nobody_can_plant_a_user(stackauth: LocalStackAuth) -> None:
+def test_user_planted_in_environ_is_overwritten(stackauth: LocalStackAuth) -> None:
     with installed():
-        planted: Any = {"stackauth.user": "somebody"}
+        planted: Any = {"stackauth.user": "root"}
         assert Site(asgi=False).answer("/public/hello", **planted).body == {"email": None}
 
 
@@ -89,8 +89,10 @@ def test_every_request_sees_its_own_user(stackauth: LocalStackAuth) -> None:
 
 
 @pytest.mark.parametrize("name", cases.NO_PROFILE)
-def test_a_refusal_that_a_view_meets_is_answered(name: str, site: Site, stackauth: LocalStackAuth) -> None:
-    """As the middleware answers its own. The paths of the cases are those of the decorator; see there."""
+def test_refusal_raised_in_a_view_gets_the_response_of_the_middleware(
+    name: str, site: Site, stackauth: LocalStackAuth
+) -> None:
+    """The cases are those of `require_auth`; only the paths differ."""
     case = cases.NO_PROFILE[name]
     headers = case.send(stackauth)
     for target in ("/optional/load", "/optional/async/load"):
@@ -107,23 +109,23 @@ def test_a_head_request_gets_no_body(site: Site) -> None:
     assert (answer.status, answer.body, answer.headers["content-length"]) == (401, None, "59")
 
 
-def test_what_cannot_be_read_is_refused(stackauth: LocalStackAuth) -> None:
+def test_unreadable_request_is_refused(stackauth: LocalStackAuth) -> None:
     """Django's test client passes on any object as a header."""
     with installed():
         answer = Site(asgi=False).answer("/me", {"x-stack-access-token": 5})
     assert (answer.status, answer.body["code"]) == (400, "invalid_request")
 
 
-def test_a_body_is_left_to_the_view(site: Site, stackauth: LocalStackAuth) -> None:
-    site.get("/post", stackauth.headers(), method="post", data=b"octets", content_type="text/plain")
-    assert ran[-1] == b"octets"
+def test_middleware_does_not_read_the_body(site: Site, stackauth: LocalStackAuth) -> None:
+    site.get("/post", stackauth.headers(), method="post", data=b"content", content_type="text/plain")
+    assert ran[-1] == b"content"
 
 
 # -- the rest of a project ----------------------------------------------------------------------------
 
 
 def test_djangos_page_about_an_exception_shows_no_token(asgi: bool, stackauth: LocalStackAuth) -> None:
-    """Which lists all that stands in ``META``, our keys among it."""
+    """The page lists ``META``, which has our keys."""
     with installed(more={"DEBUG": True}):
         site = Site(asgi=asgi)
         token = stackauth.token()
@@ -153,10 +155,10 @@ def readable(headers: dict[str, str]) -> bool:
     ("above", "named", "expected"),
     [(True, False, True), (True, True, True), (False, True, True), (False, False, False)],
 )
-def test_a_browser_elsewhere_can_read_a_refusal(
+def test_refusal_is_readable_cross_origin(
     above: bool, named: bool, expected: bool, asgi: bool, stackauth: LocalStackAuth
 ) -> None:
-    """Where django-cors-headers stands above, or `cors_origins` names the origin; both together do no harm."""
+    """If django-cors-headers is above the middleware, or `cors_origins` has the origin, or both."""
     cors = ("corsheaders.middleware.CorsMiddleware",)
     allowed = {"CORS_ALLOWED_ORIGINS": [ORIGIN], "CORS_ALLOW_HEADERS": ["x-stack-access-token"]}
     below, outside = ((), cors) if above else (cors, ())
@@ -319,7 +321,7 @@ def test_nothing_of_ours_hangs_on_a_response(clock: SimpleNamespace, stackauth: 
     assert "close" not in vars(response)
 
 
-# -- the same verdict as the doors --------------------------------------------------------------------
+# -- the same outcome as the other middlewares --------------------------------------------------------------------
 
 SEGMENTS = ["public", "optional", "admin", "me", "hello", "..", ".", "", "%2e%2e", "%2f", "%252e", "%ff", "%c3%a9", "x"]
 targets = st.lists(st.sampled_from(SEGMENTS), max_size=4).map(lambda parts: "/" + "/".join(parts))
@@ -330,40 +332,40 @@ many = settings(
 )
 
 
-def let_in(request: HttpRequest) -> HttpResponse:
+def any_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(b"null")
 
 
-class Doors:
+class BothMiddlewares:
     """A project with one view for all paths, behind Django's middleware and behind one that wraps it.
 
     The latter needs settings for what Django's does always: trust the root path, and mark responses as private.
     """
 
-    def __init__(self, door: Any, application: Any) -> None:
+    def __init__(self, middleware: Any, application: Any) -> None:
         config = cases.config(rules=[Rule("/public/x", check=lambda user: False), *RULES, Rule("/é", "public")])
         wrapping = cases.config(rules=config.rules, private_responses=True, root_path="scope")
-        self.project = {"ROOT_URLCONF": (re_path("", let_in),), "STACK_AUTH": config, "ALLOWED_HOSTS": ["*"]}
+        self.project = {"ROOT_URLCONF": (re_path("", any_view),), "STACK_AUTH": config, "ALLOWED_HOSTS": ["*"]}
         with override_settings(**self.project, MIDDLEWARE=[OURS]):
             self.ours = application()
         with override_settings(**self.project, MIDDLEWARE=[]):
-            self.door = door(application(), config=wrapping)
+            self.middleware = middleware(application(), config=wrapping)
 
     def compare(self, ask: Callable[[Any], Any]) -> None:
-        """The answers are the same to the letter, refusals above all."""
+        """Compare the whole responses."""
         with override_settings(**self.project):
-            door, ours = ask(self.door), ask(self.ours)
-        assert ours == door
+            wrapping, ours = ask(self.middleware), ask(self.ours)
+        assert ours == wrapping
 
 
 @pytest.fixture
-def wsgi_doors() -> Doors:
-    return Doors(StackAuthWSGIMiddleware, get_wsgi_application)
+def wsgi_middlewares() -> BothMiddlewares:
+    return BothMiddlewares(StackAuthWSGIMiddleware, get_wsgi_application)
 
 
 @pytest.fixture
-def asgi_doors() -> Doors:
-    return Doors(StackAuthASGIMiddleware, get_asgi_application)
+def asgi_middlewares() -> BothMiddlewares:
+    return BothMiddlewares(StackAuthASGIMiddleware, get_asgi_application)
 
 
 @pytest.fixture
@@ -375,17 +377,22 @@ def loop() -> Iterator[Loop]:
 
 @many
 @given(target=targets, method=methods, root=roots, signed_in=st.booleans())
-def test_every_path_gets_the_verdict_of_the_wsgi_door(
-    wsgi_doors: Doors, stackauth: LocalStackAuth, target: str, method: str, root: tuple[str, bool], signed_in: bool
+def test_every_path_gets_the_outcome_of_the_wsgi_middleware(
+    wsgi_middlewares: BothMiddlewares,
+    stackauth: LocalStackAuth,
+    target: str,
+    method: str,
+    root: tuple[str, bool],
+    signed_in: bool,
 ) -> None:
     ask = Ask(target, method, stackauth.headers() if signed_in else {}, root_path=root[0])
-    wsgi_doors.compare(lambda application: ask_wsgi(application, ask))
+    wsgi_middlewares.compare(lambda application: ask_wsgi(application, ask))
 
 
 @many
 @given(target=targets, method=methods, root=roots, signed_in=st.booleans())
-def test_every_path_gets_the_verdict_of_the_asgi_door(
-    asgi_doors: Doors,
+def test_every_path_gets_the_outcome_of_the_asgi_middleware(
+    asgi_middlewares: BothMiddlewares,
     loop: Loop,
     stackauth: LocalStackAuth,
     target: str,
@@ -394,11 +401,11 @@ def test_every_path_gets_the_verdict_of_the_asgi_door(
     signed_in: bool,
 ) -> None:
     ask = Ask(target, method, stackauth.headers() if signed_in else {}, root_path=root[0], prefixed=root[1])
-    asgi_doors.compare(lambda application: loop.ask(application, ask))
+    asgi_middlewares.compare(lambda application: loop.ask(application, ask))
 
 
 def test_rules_are_relative_to_the_mount(asgi: bool, stackauth: LocalStackAuth) -> None:
-    """Django takes it off itself; the setting `root_path` only says that it must be this one."""
+    """Django removes the root path itself; the setting `root_path` only restricts which one is accepted."""
     with installed():
         site = Site(asgi=asgi)
         site.client.defaults["root_path" if asgi else "SCRIPT_NAME"] = "/r1"
@@ -412,8 +419,8 @@ def test_rules_are_relative_to_the_mount(asgi: bool, stackauth: LocalStackAuth) 
             assert site.get(f"{prefix}/public/hello").status_code == status
 
 
-def test_octets_that_are_no_utf8_are_doubtful(stackauth: LocalStackAuth) -> None:
-    """Django spells them ``%FF`` before we see them, as a client can too; no public rule opens such a path."""
+def test_path_that_is_not_utf8_matches_no_public_rule(stackauth: LocalStackAuth) -> None:
+    """Django escapes such bytes as ``%FF`` before the middleware sees the path; a client can send that text itself."""
     with installed():
         application = get_wsgi_application()
         assert ask_wsgi(application, Ask("/public/%ff")).status == 401
@@ -424,7 +431,7 @@ def test_octets_that_are_no_utf8_are_doubtful(stackauth: LocalStackAuth) -> None
 # -- settings -----------------------------------------------------------------------------------------
 
 
-def test_the_config_is_made_once() -> None:
+def test_config_is_created_once() -> None:
     """For every handler and test client of the process; a setting that is overridden makes another."""
     with installed():
         config = stack_auth_config()
@@ -434,8 +441,8 @@ def test_the_config_is_made_once() -> None:
             assert stack_auth_config() is not config
 
 
-def test_a_config_is_taken_as_it_is() -> None:
-    """So that an ASGI door for WebSockets can share it."""
+def test_config_object_is_used_unchanged() -> None:
+    """An ASGI middleware for WebSockets can share it."""
     config = StackAuthConfig(project_id=PROJECT)
     with override_settings(STACK_AUTH=config):
         assert stack_auth_config() is config
@@ -448,7 +455,7 @@ def test_without_settings_the_environment_decides(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ([], "STACK_AUTH is list"),
         ({"PROJECT_ID": PROJECT, "RULEZ": []}, "unknown setting 'rulez'"),
@@ -457,13 +464,13 @@ def test_without_settings_the_environment_decides(monkeypatch: pytest.MonkeyPatc
     ],
 )
 @pytest.mark.parametrize("application", [get_wsgi_application, get_asgi_application])
-def test_wrong_settings_cannot_start(given: Any, said: str, application: Any) -> None:
-    with installed(), override_settings(STACK_AUTH=given), pytest.raises(ConfigError, match=said):
+def test_wrong_settings_cannot_start(given: Any, message: str, application: Any) -> None:
+    with installed(), override_settings(STACK_AUTH=given), pytest.raises(ConfigError, match=message):
         application()
 
 
-def test_the_middleware_says_what_it_can() -> None:
-    """As Django asks of a middleware for both; instances are coroutine functions where the chain is one."""
+def test_middleware_is_sync_and_async_capable() -> None:
+    """As Django requires; an instance is a coroutine function if the rest of the chain is one."""
     from asgiref.sync import iscoroutinefunction
 
     def sync(request: HttpRequest) -> HttpResponse:

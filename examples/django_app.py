@@ -1,6 +1,7 @@
-"""A Django project in one file, behind Stack Auth.
+"""A Django project in one file: the middleware, the system checks, and `require_auth` on a view.
 
-Run: STACK_PROJECT_ID=<your project's id> gunicorn contrib_django:wsgi    (or: uvicorn contrib_django:asgi)
+Run: STACK_PROJECT_ID=<your project's id> gunicorn django_app:wsgi
+Run: STACK_PROJECT_ID=<your project's id> uvicorn django_app:asgi
 """
 
 from django.conf import settings

@@ -1,6 +1,9 @@
-"""A Falcon app with a hook on a responder. Under WSGI it is the same without `async`, in the other middleware.
+"""A Falcon app: `require_auth` is a hook that sets the user on the request context.
 
-Run: STACK_PROJECT_ID=<your project's id> uvicorn contrib_falcon:application
+Run: STACK_PROJECT_ID=<your project's id> uvicorn falcon_app:application
+
+For WSGI, write the responders without ``async`` and wrap `falcon.App` in `StackAuthWSGIMiddleware`. Falcon's own tools
+take `app`, servers take `application`.
 """
 
 import falcon
@@ -32,4 +35,4 @@ app.add_route("/healthz", Health())
 app.add_route("/hello", Hello())
 app.add_route("/me", Me())
 
-application = StackAuthASGIMiddleware(app, rules=[Rule("/api/**")], default_access="optional")
+application = StackAuthASGIMiddleware(app, rules=[Rule("/healthz", "public"), Rule("/hello", "optional")])
