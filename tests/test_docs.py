@@ -231,6 +231,17 @@ def test_every_rfc_that_the_code_cites_is_listed() -> None:
     assert cited - listed == set()
 
 
+def test_files_that_the_docs_name_exist() -> None:
+    roots = (ROOT, ROOT / "stackauth_middleware")
+    named = {
+        (path.name, name)
+        for path in SOURCES
+        for name in re.findall(r"`((?:tests|docs|\.github|examples|_core|_io)/[\w./-]+)`", path.read_text("utf-8"))
+    }
+    assert len(named) >= 5
+    assert [each for each in sorted(named) if not any((root / each[1]).exists() for root in roots)] == []
+
+
 # -- what single pages say ----------------------------------------------------------------------------
 
 
