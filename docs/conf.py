@@ -16,7 +16,7 @@ release = version = __version__
 html_title = f"{project} {release}"
 html_short_title = "ASGI and WSGI middleware that verifies Stack Auth (Hexclave) access tokens in Python web apps."
 html_theme = "furo"
-html_copy_source = False  # the page as Markdown stands beside it
+html_copy_source = False  # the page is there as Markdown
 html_show_copyright = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_markdown_builder", "from_code"]

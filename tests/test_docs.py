@@ -1,6 +1,6 @@
-"""The README and docs/: every Python block is run, or a marker says why it cannot be; what they cite exists.
+"""The README and docs/: every Python block is run, or its marker gives the reason why not; what they cite exists.
 
-The comment before a block says how it is run:
+The comment before a block states how it is run:
 
 - ``<!-- app: NAME -->``: it defines the app NAME, which refuses ``GET /me`` without a token and answers with one.
   ``<!-- app: NAME in FILE -->``: it is also a file beside the page's tests.
@@ -50,7 +50,7 @@ TESTED = ("pytest", "unittest")
 
 
 class Block(NamedTuple):
-    """A Python block: where it stands, and its marker taken apart."""
+    """A Python block: its page and line, and the parts of its marker."""
 
     page: str
     line: int
@@ -91,8 +91,8 @@ def executed(block: Block, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return vars(module)
 
 
-def test_every_python_fence_is_found_and_says_how_it_is_run() -> None:
-    """Counted in another way than the blocks are: a fence that the pattern misses is a failure here."""
+def test_every_python_fence_is_found_and_has_a_marker() -> None:
+    """Fences are counted by another pattern than the one that finds the blocks."""
     fence = re.compile(r"^\s*`{3,}\s*(?:python|py|pycon)\b", re.MULTILINE)
     assert len(BLOCKS) == sum(len(fence.findall(path.read_text("utf-8"))) for path in SOURCES)
     wrong = [str(block) for block in BLOCKS if block.kind not in KINDS or (block.kind != "run" and not block.argument)]
@@ -101,7 +101,7 @@ def test_every_python_fence_is_found_and_says_how_it_is_run() -> None:
         compile(block.code, str(block), "exec")
 
 
-def test_a_block_without_a_marker_is_seen() -> None:
+def test_blocks_are_found_without_marker_and_in_lists() -> None:
     page = "```python\n1\n```\n\n<!-- run -->\n```python\n2\n```\n\n- y\n\n  <!-- app: a -->\n  ```python\n  3\n  ```\n"
     found = [(block.kind, block.argument, block.code) for block in blocks_of(page, "x")]
     assert found == [("", "", "1\n"), ("run", "", "2\n"), ("app", "a", "3\n")]
@@ -203,7 +203,7 @@ def test_tests_on_a_page_pass(page: str, tmp_path: Path) -> None:
         assert re.search(rf"^(?:{count} passed|Ran {count} tests?)[ ,]", done.stdout + done.stderr, re.MULTILINE)
 
 
-def test_the_sections_that_are_cited_exist() -> None:
+def test_cited_sections_of_stack_auth_exist() -> None:
     """The sections of stack-auth.md are cited by number, so they are numbered without a gap."""
     numbers = re.findall(r"^## (\d+)\. ", (DOCS / "stack-auth.md").read_text("utf-8"), re.MULTILINE)
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
@@ -231,7 +231,18 @@ def test_every_rfc_that_the_code_cites_is_listed() -> None:
     assert cited - listed == set()
 
 
-# -- what single pages say ----------------------------------------------------------------------------
+def test_files_that_the_docs_name_exist() -> None:
+    roots = (ROOT, ROOT / "stackauth_middleware")
+    named = {
+        (path.name, name)
+        for path in SOURCES
+        for name in re.findall(r"`((?:tests|docs|\.github|examples|_core|_io)/[\w./-]+)`", path.read_text("utf-8"))
+    }
+    assert len(named) >= 5
+    assert [each for each in sorted(named) if not any((root / each[1]).exists() for root in roots)] == []
+
+
+# -- single pages ----------------------------------------------------------------------------
 
 
 def test_table_of_origins_is_what_the_pattern_matches() -> None:

@@ -1,8 +1,8 @@
 """Sphinx directives that write tables from the code, and a check that every public name is documented.
 
-Each directive makes Markdown, so its page has to be MyST. What the code cannot know (what a front end does for an
-error code, for example) stands in the directive's body, a line ``NAME: text`` for each row. A row without its line,
-or a line without its row, is an error: so no table goes stale.
+Each directive makes Markdown, so its page has to be MyST. What the code does not contain (what a front end does for
+an error code, for example) is in the directive's body, one line ``NAME: text`` for each table row. A row without a
+line, or a line without a row, is an error, so no table gets out of date.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import stackauth_middleware
 from stackauth_middleware import ErrorCode, StackAuthConfig
-from stackauth_middleware._core.key_sets import ACTIONS  # the one place that knows where the table of key sets is
+from stackauth_middleware._core.key_sets import ACTIONS
 
 logger = logging.getLogger(__name__)
 
