@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from stackauth_middleware._core.records import RequestRecord
 from stackauth_middleware._core.rules import Policy
 from stackauth_middleware._core.upstream import Call, NoReply, Reply
 from stackauth_middleware._core.users import UserProfile, UserType
-from stackauth_middleware._handler_api import aload_profile, get_user, load_profile, require_user
+from stackauth_middleware._handler_api import aload_profile, get_user, load_profile, outcome_of, require_user
 from stackauth_middleware._io import network as network_module
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
@@ -269,3 +270,18 @@ def test_outage_is_an_auth_server_error(network: Network, load: Callable[..., Us
     with pytest.raises(AuthServerError) as caught:
         load(request())
     assert caught.value.code is ErrorCode.SERVER_ERROR
+
+
+def test_pickled_request_has_no_outcome_and_loads_no_profile(network: Network) -> None:
+    """Pickling drops the token."""
+    obj = pickle.loads(pickle.dumps(dict(request())))
+    assert get_user(obj) == SIGNED_IN
+    assert outcome_of(obj) is None
+    with pytest.raises(RuntimeError, match="was pickled"):
+        load_profile(obj)
+    assert network.calls == []
+
+
+def test_outcome_of_an_authenticated_request_is_found() -> None:
+    obj = request()
+    assert outcome_of(obj) is obj[OUTCOME]

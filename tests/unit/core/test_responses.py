@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.records import Response
-from stackauth_middleware._core.responses import Responder
+from stackauth_middleware._core.responses import Responder, close_code_of
 from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusalInfo, RefusedError
 
 from .helpers import PROJECT, as_id, bounded
@@ -264,3 +264,8 @@ def test_headers_and_body_conform_to_wsgi_and_http(code: ErrorCode, error_body: 
         assert f"{name}{value}".encode("latin-1").decode("ascii").isprintable()
     assert dict(found.headers)["Content-Length"] == str(len(found.body))
     assert found.body.isascii()
+
+
+def test_close_code_of_each_status() -> None:
+    """3000 Unauthorized, 3003 Forbidden and 1013 Try Again Later, as registered with IANA."""
+    assert [close_code_of(status) for status in (400, 401, 403, 500, 503)] == [3000, 3000, 3003, 1013, 1013]

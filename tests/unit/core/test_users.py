@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from stackauth_middleware._core.user_profile import profile_from_json
 from stackauth_middleware._core.users import GUEST, Permissions, User, UserType, user_from_claims, with_profile
@@ -193,6 +194,15 @@ def test_user_type_is_a_string() -> None:
     assert [str(kind) for kind in UserType] == ["normal", "restricted", "anonymous"]
     assert json.dumps({"type": UserType.RESTRICTED}) == '{"type": "restricted"}'
     assert f"{UserType.ANONYMOUS}" == "anonymous"
+
+
+def test_pydantic_validates_instances_and_results_of_asdict_only() -> None:
+    validate = TypeAdapter(User).validate_python
+    for made in (user(), with_profile(user(), profile_from_json(body()))):
+        assert validate(made) is made
+        assert validate(dataclasses.asdict(made)).to_dict() == made.to_dict()
+        with pytest.raises(RuntimeError, match="User comes from a verified token"):
+            validate(made.to_dict())
 
 
 # -- with a profile ----------------------------------------------------------------------------------
