@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from itertools import count
 from typing import Any, ClassVar, TypeVar
 
@@ -180,32 +180,3 @@ class AsyncRunner:
         Share: _share,
     }
     """The method that performs an effect, by the type of the effect."""
-
-
-@contextlib.asynccontextmanager
-async def beside(
-    do: Callable[[], Coroutine[Any, Any, None]],
-) -> AsyncIterator[tuple[Callable[[], object], Callable[[], object]]]:
-    """Run `do` in a task of its own while the body runs.
-
-    Args:
-        do: makes the coroutine to run.
-
-    Yields:
-        A function that starts the task, and one that cancels it. It is cancelled at the end of the body.
-    """
-    failure: BaseException | None = None
-    cancel_scope = anyio.CancelScope()
-
-    async def run() -> None:
-        with cancel_scope:
-            await do()
-
-    async with anyio.create_task_group() as group:
-        try:
-            yield lambda: group.start_soon(run), cancel_scope.cancel
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # raised below: the group would wrap it
-            failure = error
-        cancel_scope.cancel()
-    if failure is not None:
-        raise failure

@@ -1,4 +1,4 @@
-"""The rows that design.md promises, and the exceptions that carry them."""
+"""Error codes and exceptions: their values, messages, masking, pickling, and what tracebacks show."""
 
 from __future__ import annotations
 
@@ -34,20 +34,19 @@ PROMISED = {
 }
 
 
-def test_the_rows_are_those_of_the_promise() -> None:
-    """No row more, none less, none changed: clients branch on the codes."""
-    assert {row.name: (row.value, row.status, row.challenge, row.message) for row in ErrorCode} == PROMISED
+def test_error_codes_are_the_documented_ones() -> None:
+    """Clients branch on them."""
+    assert {code.name: (code.value, code.status, code.challenge, code.message) for code in ErrorCode} == PROMISED
 
 
-@pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
-def test_a_row_is_found_by_its_code(row: ErrorCode) -> None:
-    assert ErrorCode(row.value) is row  # type: ignore[call-arg]
-    assert pickle.loads(pickle.dumps(row)) is row
+@pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
+def test_error_code_is_found_by_its_value_and_survives_pickling(code: ErrorCode) -> None:
+    assert ErrorCode(code.value) is code  # type: ignore[call-arg]
+    assert pickle.loads(pickle.dumps(code)) is code
 
 
-def test_our_failures_are_never_blamed_on_the_client() -> None:
-    """A 5xx brings no challenge, and nothing but a 5xx goes without one."""
-    assert {row for row in ErrorCode if row.challenge is None} == {row for row in ErrorCode if row.status >= 500}
+def test_exactly_the_5xx_codes_have_no_challenge() -> None:
+    assert {code for code in ErrorCode if code.challenge is None} == {code for code in ErrorCode if code.status >= 500}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +62,7 @@ def test_our_failures_are_never_blamed_on_the_client() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_an_error_says_its_row_and_its_detail(error: StackAuthError, text: str) -> None:
+def test_text_of_an_error_is_its_code_and_detail(error: StackAuthError, text: str) -> None:
     assert str(error) == text
 
 
@@ -84,14 +83,14 @@ def test_an_error_says_its_row_and_its_detail(error: StackAuthError, text: str) 
         ("STACK_SECRET_SERVER_KEY of stackauth_middleware", "STACK_SECRET_SERVER_KEY of stackauth_middleware"),
     ],
 )
-def test_a_config_error_hides_what_looks_like_a_secret(message: str, shown: str) -> None:
+def test_config_error_masks_secrets(message: str, shown: str) -> None:
     error = ConfigError(message)
     assert str(error) == shown
     assert error.args == (shown,)
 
 
-def test_the_attributes_of_an_error_survive_pickling() -> None:
-    """Process pools and task queues send exceptions from one process to another."""
+def test_attributes_of_an_error_survive_pickling() -> None:
+    """Process pools and task queues pickle exceptions."""
     refused = pickle.loads(pickle.dumps(RefusedError(ErrorCode.RESTRICTED_NOT_ALLOWED, "why", "email_not_verified")))
     assert (refused.code, refused.detail, refused.restricted_reason) == (
         ErrorCode.RESTRICTED_NOT_ALLOWED,
@@ -103,29 +102,31 @@ def test_the_attributes_of_an_error_survive_pickling() -> None:
     assert str(pickle.loads(pickle.dumps(ConfigError("why")))) == "why"
 
 
-def test_what_an_error_knows_when_it_is_told_nothing() -> None:
+def test_attributes_of_an_error_default_to_empty() -> None:
     refused, failed = RefusedError(ErrorCode.FORBIDDEN), AuthServerError(ErrorCode.MISCONFIGURED)
     assert (refused.detail, refused.restricted_reason) == ("", None)
     assert (failed.detail, failed.retry_after) == ("", None)
 
 
-def test_the_family_tree() -> None:
-    """A wrong setting is a ValueError too; a refusal is not, lest a handler of its own kind swallow it."""
+def test_only_config_error_is_a_value_error() -> None:
+    """An ``except ValueError`` of an app must not swallow a refusal."""
     assert issubclass(ConfigError, StackAuthError)
     assert issubclass(ConfigError, ValueError)
     for kind in (RefusedError, AuthServerError):
         assert kind.__mro__[1:3] == (StackAuthError, Exception)
 
 
-@pytest.mark.parametrize("told", [RefusalInfo("GET", "/"), Event("GET", "/")], ids=lambda told: type(told).__name__)
-def test_what_hooks_are_told_cannot_be_changed(told: RefusalInfo | Event) -> None:
-    """All hooks of a request are handed the same object."""
+@pytest.mark.parametrize(
+    "argument", [RefusalInfo("GET", "/"), Event("GET", "/")], ids=lambda argument: type(argument).__name__
+)
+def test_arguments_of_hooks_are_immutable(argument: RefusalInfo | Event) -> None:
+    """All hooks of a request get the same object."""
     with pytest.raises(AttributeError):
-        told.path = "/other"  # type: ignore[misc]
-    assert pickle.loads(pickle.dumps(told)) == told
+        argument.path = "/other"  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(argument)) == argument
 
 
-def test_the_module_exports_what_it_defines() -> None:
+def test_module_exports_its_public_names() -> None:
     assert set(errors.__all__) == {
         "AuthServerError",
         "ConfigError",
@@ -137,13 +138,13 @@ def test_the_module_exports_what_it_defines() -> None:
     }
 
 
-# -- what an exception shows --------------------------------------------------------------------------
+# -- tracebacks --------------------------------------------------------------------------------------
 
 CANARY = "a token"
 OURS = """
 def decodes(text):
-    carrier = text
-    int(carrier)
+    header = text
+    int(header)
 
 def refuses(text):
     token = text
@@ -171,8 +172,8 @@ def enters(function, text):
 
 @pytest.fixture
 def ours() -> types.SimpleNamespace:
-    """Return functions that pass for those of a module of the package."""
-    names = {**vars(errors), "__name__": "stackauth_middleware._of_ours"}
+    """Return functions that seem to belong to a module of this package."""
+    names = {**vars(errors), "__name__": "stackauth_middleware._module"}
     exec(OURS, names)
     return types.SimpleNamespace(**names)
 
@@ -184,7 +185,7 @@ def raised_by(ours: types.SimpleNamespace, function: Callable[[str], None]) -> B
 
 
 def shown(error: BaseException) -> str:
-    """Return what an error tracker shows of `error`, with the variables of each frame but this file's."""
+    """Return `error` as an error tracker shows it, with the variables of all frames except those of this file."""
     rendered = traceback.TracebackException.from_exception(error, capture_locals=True)
     for frame in rendered.stack:
         if frame.filename == __file__ and frame.locals:
@@ -192,25 +193,25 @@ def shown(error: BaseException) -> str:
     return "".join(rendered.format())
 
 
-def test_the_variables_of_frames_that_were_left_are_forgotten(ours: types.SimpleNamespace) -> None:
+def test_variables_of_finished_frames_are_cleared(ours: types.SimpleNamespace) -> None:
     error = raised_by(ours, ours.refuses)
     assert CANARY not in shown(error)
     assert [each.name for each in traceback.extract_tb(error.__traceback__)][1:] == ["enters", "refuses"]
 
 
-def test_what_it_came_of_inside_is_dropped(ours: types.SimpleNamespace) -> None:
-    """A failed decoder holds its input, which no rendering shows and any inspection finds."""
+def test_internal_context_is_dropped(ours: types.SimpleNamespace) -> None:
+    """The exception of a decoder holds its input in an attribute."""
     assert raised_by(ours, ours.refuses).__context__ is None
 
 
-def test_a_cause_that_was_named_stays(ours: types.SimpleNamespace) -> None:
-    """It is an app's own, raised by a check."""
+def test_explicit_cause_is_kept(ours: types.SimpleNamespace) -> None:
+    """It comes from a ``check`` function of the app."""
     error = raised_by(ours, ours.names_its_cause)
     assert isinstance(error.__cause__, ValueError)
     assert error.__context__ is error.__cause__
 
 
-def test_what_the_caller_was_handling_stays(ours: types.SimpleNamespace) -> None:
+def test_exception_that_the_caller_is_handling_is_kept(ours: types.SimpleNamespace) -> None:
     own = "a variable of the caller"
     handled = LookupError(own)
     try:
@@ -222,7 +223,7 @@ def test_what_the_caller_was_handling_stays(ours: types.SimpleNamespace) -> None
     assert handled.__traceback__.tb_frame.f_locals["own"] == own
 
 
-def test_an_error_that_was_never_raised_has_nothing_to_forget() -> None:
+def test_error_that_was_never_raised_is_unchanged() -> None:
     error = RefusedError(ErrorCode.INVALID_TOKEN)
     error.__context__ = ValueError("never raised either")
     clear_frame_locals(error)

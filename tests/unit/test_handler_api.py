@@ -1,7 +1,8 @@
-"""How a handler reads back what a door wrote: from whatever object its framework calls a request."""
+"""Functions for handlers: they find the user in the request of any framework, and load its profile."""
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from stackauth_middleware._core.records import RequestRecord
 from stackauth_middleware._core.rules import Policy
 from stackauth_middleware._core.upstream import Call, NoReply, Reply
 from stackauth_middleware._core.users import UserProfile, UserType
-from stackauth_middleware._handler_api import aload_profile, get_user, load_profile, require_user
+from stackauth_middleware._handler_api import aload_profile, get_user, load_profile, outcome_of, require_user
 from stackauth_middleware._io import network as network_module
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
@@ -27,8 +28,8 @@ from .core.helpers import BROKEN, NORMAL, PROJECT, USER_ID, StackAuth, as_id, re
 from .core.test_user_profile import body
 from .core.test_users import user
 
-SOMEBODY = user()
-WRITTEN: dict[str, Any] = {USER: SOMEBODY, ERROR: None, OUTCOME: None}
+SIGNED_IN = user()
+PUBLISHED: dict[str, Any] = {USER: SIGNED_IN, ERROR: None, OUTCOME: None}
 UNAUTHENTICATED: dict[str, Any] = {USER: None, ERROR: None, OUTCOME: None}
 INBOUND = RequestRecord("GET", "/", "", {})
 
@@ -40,44 +41,46 @@ def unverified(code: ErrorCode, retry_after: int | None) -> dict[str, Any]:
 
 
 class StarletteLike(dict[str, Any]):
-    """Starlette's request is a mapping of the scope itself, and has it as an attribute."""
+    """The request of Starlette is a mapping of the scope, and has the scope as an attribute."""
 
     @property
     def scope(self) -> dict[str, Any]:
-        return WRITTEN
+        return PUBLISHED
 
 
-class Elsewhere:
-    """Answers every attribute, as proxies and mocks do, with what is no mapping."""
+class AnyAttribute:
+    """Has every attribute, as proxies and mocks do; none is a mapping."""
 
     def __getattr__(self, name: str) -> str:
         return name
 
 
 OBJECTS: dict[str, Any] = {
-    "a scope": WRITTEN,
-    "a request with a scope": SimpleNamespace(scope=WRITTEN),
-    "a request with an environ": SimpleNamespace(environ=WRITTEN),
-    "a request with an env": SimpleNamespace(env=WRITTEN),
-    "a request with META": SimpleNamespace(META=WRITTEN),
+    "a scope": PUBLISHED,
+    "a request with a scope": SimpleNamespace(scope=PUBLISHED),
+    "a request with an environ": SimpleNamespace(environ=PUBLISHED),
+    "a request with an env": SimpleNamespace(env=PUBLISHED),
+    "a request with META": SimpleNamespace(META=PUBLISHED),
     "a request that is a mapping": StarletteLike(),
-    "the scope first": SimpleNamespace(scope=WRITTEN, environ=UNAUTHENTICATED, META=UNAUTHENTICATED),
-    "a scope that is no mapping": SimpleNamespace(scope="http", environ=WRITTEN),
-    "an environ that holds the scope": {"asgi.scope": WRITTEN},
-    "a request whose environ holds the scope": SimpleNamespace(environ={"asgi.scope": WRITTEN}),
-    "an environ of its own door inside another's scope": {**WRITTEN, "asgi.scope": UNAUTHENTICATED},
+    "the scope first": SimpleNamespace(scope=PUBLISHED, environ=UNAUTHENTICATED, META=UNAUTHENTICATED),
+    "a scope that is no mapping": SimpleNamespace(scope="http", environ=PUBLISHED),
+    "an environ that holds the scope": {"asgi.scope": PUBLISHED},
+    "a request whose environ holds the scope": SimpleNamespace(environ={"asgi.scope": PUBLISHED}),
+    "a WSGI middleware below an ASGI middleware": {**PUBLISHED, "asgi.scope": UNAUTHENTICATED},
 }
 
 
 @pytest.mark.parametrize("obj", OBJECTS.values(), ids=OBJECTS)
-def test_the_user_is_found_in_whatever_a_framework_calls_a_request(obj: Any) -> None:
-    assert get_user(obj) is SOMEBODY
-    assert require_user(obj) is SOMEBODY
+def test_user_is_found_in_the_request_of_any_framework(obj: Any) -> None:
+    assert get_user(obj) is SIGNED_IN
+    assert require_user(obj) is SIGNED_IN
 
 
-@pytest.mark.parametrize("obj", [None, "request", 5, object(), [], Elsewhere(), SimpleNamespace(scope=None)], ids=as_id)
+@pytest.mark.parametrize(
+    "obj", [None, "request", 5, object(), [], AnyAttribute(), SimpleNamespace(scope=None)], ids=as_id
+)
 @pytest.mark.parametrize("read", [get_user, require_user, load_profile])
-def test_what_is_no_request_is_told_so(read: Callable[[Any], Any], obj: Any) -> None:
+def test_object_without_scope_or_environ_is_a_type_error(read: Callable[[Any], Any], obj: Any) -> None:
     with pytest.raises(TypeError, match="is no request, scope or environ"):
         read(obj)
 
@@ -89,19 +92,19 @@ def test_what_is_no_request_is_told_so(read: Callable[[Any], Any], obj: Any) -> 
         SimpleNamespace(scope={}),
         {"asgi.scope": {}},
         {"asgi.scope": None},
-        {"state": {"user": SOMEBODY}},
-        {"user": SOMEBODY},
+        {"state": {"user": SIGNED_IN}},
+        {"user": SIGNED_IN},
     ],
     ids=str,
 )
-def test_without_a_middleware_nobody_ever_is(obj: Any) -> None:
-    """`get_user` reads one key only: the convenience in the state is not believed."""
+def test_without_a_middleware_get_user_is_none_and_require_user_raises(obj: Any) -> None:
+    """`get_user` reads one key only. The copies in the state and for Starlette are not trusted."""
     assert get_user(obj) is None
     with pytest.raises(ConfigError, match="no Stack Auth middleware saw this request"):
         require_user(obj)
 
 
-def test_nobody_is_a_missing_token_for_who_requires_a_user() -> None:
+def test_require_user_refuses_an_unauthenticated_request_as_missing_token() -> None:
     assert get_user(UNAUTHENTICATED) is None
     with pytest.raises(RefusedError) as caught:
         require_user(UNAUTHENTICATED)
@@ -109,17 +112,19 @@ def test_nobody_is_a_missing_token_for_who_requires_a_user() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "retry_after"), [(ErrorCode.SERVER_ERROR, 7), (ErrorCode.MISCONFIGURED, None)], ids=str
+    ("code", "retry_after"), [(ErrorCode.SERVER_ERROR, 7), (ErrorCode.MISCONFIGURED, None)], ids=str
 )
-def test_somebody_who_could_not_be_judged_is_not_called_missing(row: ErrorCode, retry_after: int | None) -> None:
-    """On an optional route the door lets a request through as nobody while Stack Auth is down."""
+def test_require_user_raises_auth_server_error_if_the_token_could_not_be_judged(
+    code: ErrorCode, retry_after: int | None
+) -> None:
+    """On an optional route in an outage, the request reaches the app unauthenticated."""
     with pytest.raises(AuthServerError) as caught:
-        require_user(unverified(row, retry_after))
-    assert (caught.value.code, caught.value.retry_after) == (row, retry_after)
+        require_user(unverified(code, retry_after))
+    assert (caught.value.code, caught.value.retry_after) == (code, retry_after)
 
 
-def test_fastapi_is_told_at_once_that_it_cannot_pass_a_request() -> None:
-    """`Depends(get_user)` would read the request out of the query string: anybody could name a user."""
+def test_get_user_as_a_fastapi_parameter_is_a_config_error() -> None:
+    """`Depends(get_user)` would read the request from the query string, so a client could name any user."""
     with pytest.raises(ConfigError, match=r"contrib\.fastapi"):
         pydantic.validate_call(get_user)
 
@@ -128,12 +133,12 @@ def test_fastapi_is_told_at_once_that_it_cannot_pass_a_request() -> None:
 
 
 class Network:
-    """Stands in for the network: key sets, and users/me as it is told."""
+    """A transport override: serves key sets, and `profile` as users/me."""
 
     def __init__(self) -> None:
         self.keys = StackAuth()
         self.profile: Reply | NoReply = reply(body())
-        self.asked: list[tuple[str, threading.Thread]] = []
+        self.calls: list[tuple[str, threading.Thread]] = []
 
     def send(self, call: Call, seconds: float) -> Reply | NoReply:
         return self._answer("send", call)
@@ -143,7 +148,7 @@ class Network:
 
     def _answer(self, how: str, call: Call) -> Reply | NoReply:
         if call.url.endswith("/users/me"):
-            self.asked.append((how, threading.current_thread()))
+            self.calls.append((how, threading.current_thread()))
             return self.profile
         answer = self.keys(call)
         assert isinstance(answer, Reply)
@@ -163,16 +168,16 @@ POLICY = Policy("required", profile=False, allow_restricted=False, allow_anonymo
 def request(
     *, in_event_loop: bool = False, policy: Policy = POLICY, kind: UserType = NORMAL, **settings: Any
 ) -> Mapping[str, Any]:
-    """Return a scope as a door leaves it for a verified user."""
+    """Return the scope of an authenticated request."""
     now = time.time()
     config = StackAuthConfig(**{"project_id": PROJECT, "secret_server_key": "ssk_x", **settings})
     authenticated = Authenticated(
-        SOMEBODY, config, token(kind, iat=now, exp=now + 600), policy, in_event_loop, None, INBOUND
+        SIGNED_IN, config, token(kind, iat=now, exp=now + 600), policy, in_event_loop, None, INBOUND
     )
-    return {USER: SOMEBODY, ERROR: None, OUTCOME: authenticated}
+    return {USER: SIGNED_IN, ERROR: None, OUTCOME: authenticated}
 
 
-def in_a_loop(obj: Any, backend: str, **options: Any) -> UserProfile:
+def load_in_loop(obj: Any, backend: str, **options: Any) -> UserProfile:
     async def load() -> UserProfile:
         return await aload_profile(obj, **options)
 
@@ -181,55 +186,53 @@ def in_a_loop(obj: Any, backend: str, **options: Any) -> UserProfile:
 
 LOADERS: dict[str, Callable[..., UserProfile]] = {
     "plain": load_profile,
-    "asyncio": lambda obj, **options: in_a_loop(obj, "asyncio", **options),
-    "trio": lambda obj, **options: in_a_loop(obj, "trio", **options),
+    "asyncio": lambda obj, **options: load_in_loop(obj, "asyncio", **options),
+    "trio": lambda obj, **options: load_in_loop(obj, "trio", **options),
 }
 
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
 @pytest.mark.parametrize("in_event_loop", [False, True], ids=["wsgi", "asgi"])
-def test_the_profile_of_the_user_of_a_request(
-    network: Network, load: Callable[..., UserProfile], in_event_loop: bool
-) -> None:
+def test_profile_of_the_user_is_loaded(network: Network, load: Callable[..., UserProfile], in_event_loop: bool) -> None:
     profile = load(request(in_event_loop=in_event_loop))
     assert (profile.id, profile.client_metadata) == (USER_ID, {"a": (1, {"b": None})})
-    assert len(network.asked) == 1
+    assert len(network.calls) == 1
 
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
-def test_a_fresh_profile_is_asked_for_again(network: Network, load: Callable[..., UserProfile]) -> None:
+def test_profile_is_cached_unless_fresh(network: Network, load: Callable[..., UserProfile]) -> None:
     obj = request(in_event_loop=True)
     load(obj)
     load(obj)
-    assert len(network.asked) == 1
+    assert len(network.calls) == 1
     network.profile = reply(body(display_name="New"))
     assert load(obj, fresh=True).display_name == "New"
-    assert len(network.asked) == 2
+    assert len(network.calls) == 2
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_under_the_wsgi_door_a_worker_thread_asks(network: Network, backend: str) -> None:
-    """Flask runs each coroutine in a loop of its own: a connection of that loop would die with it."""
-    in_a_loop(request(in_event_loop=False), backend)
-    in_a_loop(request(in_event_loop=True), backend)
-    (how, worker), (ahow, here) = network.asked
+def test_aload_profile_below_wsgi_makes_the_call_in_a_worker_thread(network: Network, backend: str) -> None:
+    """Flask runs each coroutine in a new event loop, with which pooled connections would be lost."""
+    load_in_loop(request(in_event_loop=False), backend)
+    load_in_loop(request(in_event_loop=True), backend)
+    (how, worker), (ahow, here) = network.calls
     assert (how, ahow) == ("send", "asend")
     assert worker is not threading.current_thread()
     assert here is threading.current_thread()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_plain_function_does_not_stop_an_event_loop(network: Network, backend: str) -> None:
+def test_load_profile_raises_on_an_event_loop(network: Network, backend: str) -> None:
     async def load() -> UserProfile:
         return load_profile(request())
 
     with pytest.raises(RuntimeError, match=r"await aload_profile"):
         anyio.run(load, backend=backend)
-    assert network.asked == []
+    assert network.calls == []
 
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
-def test_without_a_user_nothing_is_asked(network: Network, load: Callable[..., UserProfile]) -> None:
+def test_unauthenticated_request_makes_no_network_call(network: Network, load: Callable[..., UserProfile]) -> None:
     for obj, error in (
         (UNAUTHENTICATED, RefusedError),
         (unverified(ErrorCode.SERVER_ERROR, 1), AuthServerError),
@@ -237,24 +240,22 @@ def test_without_a_user_nothing_is_asked(network: Network, load: Callable[..., U
     ):
         with pytest.raises(error):
             load(obj)
-    assert network.asked == []
+    assert network.calls == []
 
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
-def test_without_a_key_nothing_can_be_asked(
+def test_without_a_key_loading_a_profile_is_a_config_error(
     network: Network, load: Callable[..., UserProfile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("STACK_SECRET_SERVER_KEY", raising=False)
     with pytest.raises(ConfigError, match="secret_server_key is not set"):
         load(request(secret_server_key=""))
-    assert network.asked == []
+    assert network.calls == []
 
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
-def test_a_profile_that_shows_a_user_who_is_not_to_be_let_in_is_refused(
-    network: Network, load: Callable[..., UserProfile]
-) -> None:
-    """Restricted since the token was minted: by the policy of the very request."""
+def test_profile_that_the_policy_does_not_allow_is_refused(network: Network, load: Callable[..., UserProfile]) -> None:
+    """The user was restricted after the token was issued. The policy is that of the request."""
     network.profile = reply(body(is_restricted=True, restricted_reason={"type": "restricted_by_administrator"}))
     with pytest.raises(RefusedError) as caught:
         load(request())
@@ -264,8 +265,23 @@ def test_a_profile_that_shows_a_user_who_is_not_to_be_let_in_is_refused(
 
 
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
-def test_an_outage_is_an_auth_server_error(network: Network, load: Callable[..., UserProfile]) -> None:
+def test_outage_is_an_auth_server_error(network: Network, load: Callable[..., UserProfile]) -> None:
     network.profile = BROKEN
     with pytest.raises(AuthServerError) as caught:
         load(request())
     assert caught.value.code is ErrorCode.SERVER_ERROR
+
+
+def test_pickled_request_has_no_outcome_and_loads_no_profile(network: Network) -> None:
+    """Pickling drops the token."""
+    obj = pickle.loads(pickle.dumps(dict(request())))
+    assert get_user(obj) == SIGNED_IN
+    assert outcome_of(obj) is None
+    with pytest.raises(RuntimeError, match="was pickled"):
+        load_profile(obj)
+    assert network.calls == []
+
+
+def test_outcome_of_an_authenticated_request_is_found() -> None:
+    obj = request()
+    assert outcome_of(obj) is obj[OUTCOME]

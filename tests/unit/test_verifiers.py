@@ -1,4 +1,4 @@
-"""The verifiers: the core without a door, in threads and in tasks."""
+"""`Verifier` and `AsyncVerifier`: the same tests for threads, asyncio and trio."""
 
 from __future__ import annotations
 
@@ -34,10 +34,7 @@ KEY = "ssk_of_the_tests"
 
 
 class Either:
-    """A verifier of either kind, driven as if it were the threaded one.
-
-    Every call has an event loop of its own, as scripts and command lines do.
-    """
+    """A verifier of either kind, with the interface of `Verifier`. Each async call runs in a new event loop."""
 
     def __init__(self, kind: Kind, config: StackAuthConfig) -> None:
         self.kind = kind
@@ -59,7 +56,7 @@ class Either:
 
 
 class StackAuth(Issuer):
-    """Key sets, and the profile of the user of the tests."""
+    """Serves key sets, and the profile of one user."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,12 +94,12 @@ def verifier_of(kind: Kind, server: Loopback, **settings: Any) -> Either:
     return Either(kind, config_for(server.url, **settings))
 
 
-# -- making ----------------------------------------------------------------------------------------
+# -- construction ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [Verifier, AsyncVerifier])
-def test_settings_or_a_config(make: Any) -> None:
-    """By keyword, or as a config whose memories it shares with others; never both, never what is none."""
+def test_verifier_takes_settings_or_a_config(make: Any) -> None:
+    """A config shares its caches. Both at once, or another object, is a ConfigError."""
     config = config_for("https://api.example.com")
     assert make(config)._flow is make(config=config)._flow
     assert make(project_id=PROJECT)._flow is not make(project_id=PROJECT)._flow
@@ -118,8 +115,7 @@ def test_settings_or_a_config(make: Any) -> None:
 
 
 @kinds
-def test_verify(kind: Kind, server: Loopback) -> None:
-    """The keys are fetched for the first token, and the second needs no flight."""
+def test_verify_fetches_the_key_set_once(kind: Kind, server: Loopback) -> None:
     verifier = verifier_of(kind, server)
     user = verifier.verify(live_token(name="Jane"))
     assert isinstance(user, User)
@@ -129,8 +125,7 @@ def test_verify(kind: Kind, server: Loopback) -> None:
 
 
 @kinds
-def test_verify_refuses(kind: Kind, server: Loopback) -> None:
-    """By the rows that a door would send."""
+def test_verify_raises_refused_error_with_the_code_of_the_middleware(kind: Kind, server: Loopback) -> None:
     verifier = verifier_of(kind, server)
     for token, code in [
         ("", ErrorCode.INVALID_TOKEN),
@@ -147,7 +142,7 @@ def test_verify_refuses(kind: Kind, server: Loopback) -> None:
 
 
 @kinds
-def test_verify_lets_in_whom_the_settings_do(kind: Kind, server: Loopback) -> None:
+def test_verify_allows_the_user_types_of_the_settings(kind: Kind, server: Loopback) -> None:
     verifier = verifier_of(kind, server, allow_anonymous=True)
     for user_type in UserType:
         assert verifier.verify(live_token(user_type)).user_type is user_type
@@ -155,7 +150,7 @@ def test_verify_lets_in_whom_the_settings_do(kind: Kind, server: Loopback) -> No
 
 
 @kinds
-def test_verify_cannot_tell(kind: Kind) -> None:
+def test_verify_in_an_outage_raises_auth_server_error(kind: Kind) -> None:
     verifier = Either(kind, config_for(f"http://127.0.0.1:{closed_port()}"))
     with pytest.raises(AuthServerError) as caught:
         verifier.verify(live_token())
@@ -164,10 +159,9 @@ def test_verify_cannot_tell(kind: Kind) -> None:
 
 
 @kinds
-def test_a_project_that_does_not_exist(
+def test_unknown_project_is_misconfigured_and_logged_once_a_minute(
     kind: Kind, stack_auth: StackAuth, server: Loopback, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is our mistake and nobody's token, and said once in a minute."""
     stack_auth.status = 404
     verifier = verifier_of(kind, server)
     for _ in range(20):
@@ -185,19 +179,19 @@ def test_a_project_that_does_not_exist(
 # -- headers ---------------------------------------------------------------------------------------
 
 
-def token_sources(token: str) -> list[Any]:
-    """Return headers of each make that carry `token`."""
+def headers_with(token: str) -> list[Any]:
+    """Return headers of each type with `token`."""
     pair = ("X-Stack-Access-Token", token)
-    octets = (b"X-STACK-Access-Token", token.encode())
+    encoded = (b"X-STACK-Access-Token", token.encode())
     message = Message()
     message["X-Stack-Access-Token"] = token
     return [
         dict([pair]),
         [pair],
         iter([pair]),
-        dict([octets]),
-        [octets],
-        (octets,),
+        dict([encoded]),
+        [encoded],
+        (encoded,),
         Headers({"x-stack-access-token": token}),
         WerkzeugHeaders([pair]),
         httpx.Headers([pair]),
@@ -207,16 +201,16 @@ def token_sources(token: str) -> list[Any]:
 
 
 @kinds
-def test_authenticate_reads_headers_of_any_make(kind: Kind, server: Loopback) -> None:
+def test_authenticate_reads_headers_of_any_type(kind: Kind, server: Loopback) -> None:
     verifier = verifier_of(kind, server)
-    for headers in token_sources(live_token()):
+    for headers in headers_with(live_token()):
         assert verifier.authenticate(headers).user_id == USER_ID
     assert len(server.requests) == 1
 
 
 @kinds
-def test_authenticate_without_a_token(kind: Kind, server: Loopback) -> None:
-    """Nobody is there, which is no error; what belongs to the app is left alone."""
+def test_authenticate_without_a_token_returns_none(kind: Kind, server: Loopback) -> None:
+    """Other credentials, such as Basic, are the app's."""
     verifier = verifier_of(kind, server)
     headers: Any
     for headers in ({}, [], {"x-stack-access-token": ""}, {"authorization": "Basic eDp5"}, {"cookie": "a=b"}):
@@ -225,8 +219,8 @@ def test_authenticate_without_a_token(kind: Kind, server: Loopback) -> None:
 
 
 @kinds
-def test_authenticate_refuses(kind: Kind, server: Loopback) -> None:
-    """A repeated header is two, in whatever spelling; a bad token is not nobody."""
+def test_authenticate_refuses_repeated_headers_and_malformed_tokens(kind: Kind, server: Loopback) -> None:
+    """Header names are compared in lower case."""
     verifier = verifier_of(kind, server)
     token = live_token()
     twice: list[Any] = [
@@ -250,29 +244,27 @@ def test_authenticate_refuses(kind: Kind, server: Loopback) -> None:
 
 
 @kinds
-def test_profile(kind: Kind, server: Loopback) -> None:
-    """Of a verified token, with our key; remembered, unless it is asked for afresh."""
+def test_profile_is_cached_unless_fresh(kind: Kind, server: Loopback) -> None:
     verifier = verifier_of(kind, server, secret_server_key=KEY)
     token = live_token()
     assert [verifier.profile(token).display_name for _ in range(2)] == ["Jane"] * 2
-    asked = [each for each in server.requests if each.target == "/api/v1/users/me"]
-    assert len(asked) == 1
-    assert asked[0].headers["x-stack-secret-server-key"] == KEY
-    assert asked[0].headers["x-stack-access-token"] == token
+    calls = [each for each in server.requests if each.target == "/api/v1/users/me"]
+    assert len(calls) == 1
+    assert calls[0].headers["x-stack-secret-server-key"] == KEY
+    assert calls[0].headers["x-stack-access-token"] == token
     assert verifier.profile(token, fresh=True).display_name == "Jane"
     assert server.targets.count("/api/v1/users/me") == 2
 
 
 @kinds
-def test_profile_without_a_key(kind: Kind, server: Loopback) -> None:
+def test_profile_without_a_key_is_a_config_error(kind: Kind, server: Loopback) -> None:
     with pytest.raises(ConfigError, match="secret_server_key is not set"):
         verifier_of(kind, server).profile(live_token())
     assert server.connections == 0
 
 
 @kinds
-def test_profile_of_a_token_that_does_not_hold(kind: Kind, server: Loopback) -> None:
-    """It is refused here, and never sent."""
+def test_profile_of_an_expired_token_is_refused_without_a_call(kind: Kind, server: Loopback) -> None:
     with pytest.raises(RefusedError) as caught:
         verifier_of(kind, server, secret_server_key=KEY).profile(live_token(exp=1))
     assert caught.value.code is ErrorCode.EXPIRED_TOKEN
@@ -280,7 +272,7 @@ def test_profile_of_a_token_that_does_not_hold(kind: Kind, server: Loopback) -> 
 
 
 @kinds
-def test_rest_mode_asks_for_the_profile(kind: Kind, stack_auth: StackAuth, server: Loopback) -> None:
+def test_rest_mode_applies_the_profile(kind: Kind, stack_auth: StackAuth, server: Loopback) -> None:
     stack_auth.profile["is_restricted"] = True
     verifier = verifier_of(kind, server, secret_server_key=KEY, mode="rest")
     with pytest.raises(RefusedError) as caught:
@@ -288,12 +280,13 @@ def test_rest_mode_asks_for_the_profile(kind: Kind, stack_auth: StackAuth, serve
     assert caught.value.code is ErrorCode.RESTRICTED_NOT_ALLOWED
 
 
-# -- readiness, age, closing -----------------------------------------------------------------------
+# -- status, recovery, closing ---------------------------------------------------------------------
 
 
 @kinds
-def test_status(kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew) -> None:
-    """Says what is held, and asks nobody."""
+def test_status_reports_the_key_set_without_a_network_call(
+    kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew
+) -> None:
     verifier = verifier_of(kind, server)
     assert verifier.status() == (status := verifier.verifier.status())
     assert (status.ready, status.keys_age, status.failure) == (False, None, None)
@@ -312,8 +305,8 @@ def test_status(kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew)
 
 
 @kinds
-def test_recovery_without_a_restart(kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew) -> None:
-    """Down at the start: nobody is judged, and after ten seconds the first who comes finds out that it is back."""
+def test_recovery_from_an_outage_at_startup(kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew) -> None:
+    """During the cool-down of 10 s there is one fetch; the first token after it gets the keys."""
     stack_auth.status = 503
     verifier = verifier_of(kind, server)
     for _ in range(3):
@@ -329,8 +322,8 @@ def test_recovery_without_a_restart(kind: Kind, stack_auth: StackAuth, server: L
 
 
 @kinds
-def test_known_keys_go_on_serving(kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew) -> None:
-    """Down later: stale keys serve for a day, one look at Stack Auth every ten seconds at most; then nobody knows."""
+def test_stale_keys_are_used_for_a_day(kind: Kind, stack_auth: StackAuth, server: Loopback, skew: Skew) -> None:
+    """Stale-if-error: in an outage, with at most one fetch in 10 s; after a day tokens cannot be judged."""
     verifier = verifier_of(kind, server)
     verifier.prefetch_keys()
     stack_auth.status = 503
@@ -343,44 +336,47 @@ def test_known_keys_go_on_serving(kind: Kind, stack_auth: StackAuth, server: Loo
         verifier.verify(live_token(iat=1, exp=9_000_000_000))
 
 
-def test_closing_the_threaded_one(server: Loopback) -> None:
-    """What is pooled is closed with the block, whether it raised or not, and opened again on demand."""
-    config = config_for(server.url)
-    verifier = Verifier(config)
+def test_verifier_closes_its_connections_with_the_block(server: Loopback) -> None:
+    """Also after an exception; the next call opens a new one."""
+    verifier = Verifier(config_for(server.url, secret_server_key=KEY))
 
     def failing() -> None:
-        with verifier:
-            verifier.verify(live_token())
+        with verifier as same:
+            assert same is verifier
+            verifier.profile(live_token())
+            assert server.connections == 1
             raise LookupError
 
     with pytest.raises(LookupError):
         failing()
-    assert verifier._runner._transport is None
-    with verifier as same:
-        assert same is verifier
-        assert same.verify(live_token()).user_id == USER_ID
+    with verifier:
+        verifier.profile(live_token(), fresh=True)
+        assert server.connections == 2
 
 
-def test_closing_the_asynchronous_one(server: Loopback) -> None:
+def test_async_verifier_closes_its_connections_with_the_block(server: Loopback) -> None:
+    """Also after an exception; the next call opens a new one."""
+
     async def main() -> None:
-        verifier = AsyncVerifier(config_for(server.url))
+        verifier = AsyncVerifier(config_for(server.url, secret_server_key=KEY))
 
         async def failing() -> None:
             async with verifier as same:
                 assert same is verifier
-                await verifier.prefetch_keys()
-                assert verifier._runner._here().pools
+                await verifier.profile(live_token())
+                assert server.connections == 1
                 raise LookupError
 
         with pytest.raises(LookupError):
             await failing()
-        assert not verifier._runner._here().pools
+        async with verifier:
+            await verifier.profile(live_token(), fresh=True)
+            assert server.connections == 2
 
     anyio.run(main)
 
 
-def test_both_share_what_a_config_owns(server: Loopback) -> None:
-    """Keys that a thread fetched serve the tasks."""
+def test_both_verifiers_of_a_config_share_its_key_sets(server: Loopback) -> None:
     config = config_for(server.url)
     with Verifier(config) as verifier:
         verifier.prefetch_keys()

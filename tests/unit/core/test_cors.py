@@ -1,4 +1,4 @@
-"""CORS: what counts as a preflight, and what the answer allows."""
+"""CORS: detection of preflights, and the responses to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stackauth_middleware._core.cors import Cors, Preflight, preflight_of
 from .helpers import PROJECT, bounded
 
 APP = "https://app.example.com"
-ASKED = {"origin": APP, "access-control-request-method": "PUT"}
+PREFLIGHT = {"origin": APP, "access-control-request-method": "PUT"}
 NAMES = "access-control-request-headers"
 
 
@@ -35,8 +35,8 @@ def cors(**settings: Any) -> Cors:
         ({"x-stack-access-token": "junk"}, ""),
     ],
 )
-def test_preflight_is_read(changes: dict[str, str], names: str) -> None:
-    assert preflight_of("OPTIONS", {**ASKED, **changes}) == Preflight(APP, "PUT", names)
+def test_preflight_is_parsed(changes: dict[str, str], names: str) -> None:
+    assert preflight_of("OPTIONS", {**PREFLIGHT, **changes}) == Preflight(APP, "PUT", names)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_preflight_is_read(changes: dict[str, str], names: str) -> None:
     ],
     ids=ascii,
 )
-def test_what_no_browser_sends_is_no_preflight(method: str, changes: dict[str, str]) -> None:
-    assert preflight_of(method, {**ASKED, **changes}) is None
+def test_request_that_no_browser_sends_is_no_preflight(method: str, changes: dict[str, str]) -> None:
+    assert preflight_of(method, {**PREFLIGHT, **changes}) is None
 
 
-@pytest.mark.parametrize("missing", ASKED)
-def test_preflight_has_both_headers(missing: str) -> None:
-    assert preflight_of("OPTIONS", {name: value for name, value in ASKED.items() if name != missing}) is None
+@pytest.mark.parametrize("missing", PREFLIGHT)
+def test_request_without_one_of_the_headers_is_no_preflight(missing: str) -> None:
+    assert preflight_of("OPTIONS", {name: value for name, value in PREFLIGHT.items() if name != missing}) is None
 
 
 text = st.text("aZ0-_!|,: \t\r\n\"'()\u00e9", max_size=12)
@@ -77,7 +77,7 @@ text = st.text("aZ0-_!|,: \t\r\n\"'()\u00e9", max_size=12)
 
 @bounded
 @given(text, text, text)
-def test_no_answer_echoes_what_could_split_it(origin: str, method: str, names: str) -> None:
+def test_response_never_echoes_control_characters(origin: str, method: str, names: str) -> None:
     headers = {"origin": origin, "access-control-request-method": method, NAMES: names}
     preflight = preflight_of("OPTIONS", headers)
     answer = preflight and cors(cors_origins=["*"]).answer(preflight)
@@ -85,7 +85,7 @@ def test_no_answer_echoes_what_could_split_it(origin: str, method: str, names: s
         assert re.fullmatch(r"[ -~\t]+", value)
 
 
-def test_answer_allows_what_is_asked_for() -> None:
+def test_response_allows_the_announced_request() -> None:
     answer = cors(cors_origins=["https://*.example.com"]).answer(Preflight(APP, "PUT", "authorization,x-a"))
     assert answer is not None
     assert (answer.status, answer.body) == (204, b"")
@@ -103,15 +103,15 @@ def test_answer_allows_what_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://evil-example.com", "https://a.b.example.com", "null"])
-def test_other_origins_get_no_answer(origin: str) -> None:
+def test_other_origins_get_no_response(origin: str) -> None:
     made = cors(cors_origins=["https://*.example.com"], cors_credentials=True)
     assert made.answer(Preflight(origin, "PUT", "")) is None
     assert made.refusal_headers(origin) == []
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_credentials_are_allowed_where_the_setting_says_so(allowed: bool) -> None:
-    """On answers to preflights and on refusals: a browser hides either from a page that sent cookies without it."""
+def test_credentials_are_allowed_if_the_setting_says_so(allowed: bool) -> None:
+    """For preflights and refusals: without the header, a browser hides both from a page that sends cookies."""
     made = cors(cors_origins=[APP], cors_credentials=allowed)
     answer = made.answer(Preflight(APP, "PUT", ""))
     assert answer is not None

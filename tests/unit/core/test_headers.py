@@ -1,4 +1,4 @@
-"""Response headers that the middleware changes: Vary and Cache-Control of private answers, and preflights."""
+"""Response headers that the middleware changes: ``Vary`` and ``Cache-Control`` of private responses, and preflights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def private(*headers: tuple[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("said", "vary"),
+    ("app_values", "vary"),
     [
         ([], "X-Token, Authorization"),
         (["Accept"], "Accept, X-Token, Authorization"),
@@ -32,12 +32,12 @@ def private(*headers: tuple[str, str]) -> dict[str, str]:
         ([""], "X-Token, Authorization"),
     ],
 )
-def test_vary_names_what_can_hold_a_token(said: list[str], vary: str) -> None:
-    assert private(*(("vary", value) for value in said))["vary"] == vary
+def test_vary_names_the_token_sources(app_values: list[str], vary: str) -> None:
+    assert private(*(("vary", value) for value in app_values))["vary"] == vary
 
 
 @pytest.mark.parametrize(
-    ("said", "control"),
+    ("app_values", "control"),
     [
         ([], "private"),
         ([""], "private"),
@@ -55,8 +55,8 @@ def test_vary_names_what_can_hold_a_token(said: list[str], vary: str) -> None:
         (["s-maxage = 60"], "s-maxage = 60"),
     ],
 )
-def test_private_is_added_unless_the_app_speaks_of_sharing(said: list[str], control: str) -> None:
-    assert private(*(("Cache-Control", value) for value in said))["cache-control"] == control
+def test_private_is_added_unless_the_app_has_decided(app_values: list[str], control: str) -> None:
+    assert private(*(("Cache-Control", value) for value in app_values))["cache-control"] == control
 
 
 header_values = st.lists(st.sampled_from(["public", "private", "no-store", "max-age=1", "*", "Accept", 'x="', ""]))
@@ -64,7 +64,7 @@ header_values = st.lists(st.sampled_from(["public", "private", "no-store", "max-
 
 @bounded
 @given(header_values, header_values)
-def test_nothing_that_the_app_said_is_taken_away(vary: list[str], control: list[str]) -> None:
+def test_no_value_of_the_app_is_removed(vary: list[str], control: list[str]) -> None:
     headers = [("Vary", v) for v in vary] + [("X", "1")] + [("Cache-Control", c) for c in control] + [("X", "2")]
     made = private_headers(headers, VARY)
     assert [pair for pair in made if pair[0] == "X"] == [("X", "1"), ("X", "2")]

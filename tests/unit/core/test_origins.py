@@ -1,4 +1,4 @@
-"""Origins: which entries of ``cors_origins`` are a mistake, and what patterns match, look-alikes above all."""
+"""Origins: invalid entries of ``cors_origins``, and what patterns match."""
 
 from __future__ import annotations
 
@@ -83,18 +83,18 @@ def test_entry_that_a_browser_can_send_is_kept(entry: str) -> None:
 def test_entry_that_can_never_match_is_a_config_error(entry: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         checked_origins(["https://app.example.com", entry])
-    shown = entry.replace("user@", "***@")  # what stands there may be a password
+    shown = entry.replace("user@", "***@")  # ConfigError masks what may be a password
     assert str(caught.value).startswith(f"cors_origins has {shown!r}; ")
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, 5, "https://app.example.com"])
-def test_what_is_no_list_is_a_config_error(value: Any) -> None:
+def test_value_that_is_no_list_is_a_config_error(value: Any) -> None:
     with pytest.raises(ConfigError, match="must be a list such as"):
         checked_origins(value)
 
 
-def test_entry_that_is_no_text_is_a_config_error() -> None:
+def test_entry_that_is_no_string_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="has None"):
         checked_origins([None])
 
@@ -146,7 +146,7 @@ def test_pattern_matches_one_label(origin: str) -> None:
 
 
 def expected(entries: list[str], origin: str) -> bool:
-    """Say by the URL parser of the standard library whether `origin` is one of `entries`: an independent oracle."""
+    """Return whether `origin` matches one of `entries`, by the URL parser of the standard library (an oracle)."""
     try:
         parts = urlsplit(origin)
         host, port = parts.hostname or "", parts.port
@@ -157,8 +157,8 @@ def expected(entries: list[str], origin: str) -> bool:
         return False
     labels = host.split(".")
     is_label = 0 < len(labels[0]) < 64 and labels[0].replace("-", "").replace("_", "").isalnum()
-    behind = ".".join(["*", *labels[1:]])
-    return origin in entries or (is_label and f"{parts.scheme}://{behind}{port_text}" in entries)
+    pattern = ".".join(["*", *labels[1:]])
+    return origin in entries or (is_label and f"{parts.scheme}://{pattern}{port_text}" in entries)
 
 
 PIECES = [
@@ -196,12 +196,12 @@ ENTRIES = ["https://*.example.com", "http://*.example.com:8443", "https://app.ex
 @given(origins)
 @example("https://app.example.com")
 @example("http://app.example.com:8443")
-def test_patterns_match_what_the_oracle_says(origin: str) -> None:
+def test_patterns_match_as_the_oracle_does(origin: str) -> None:
     found = Origins(ENTRIES).allowed(origin)
     assert found == (origin if expected(ENTRIES, origin) else None)
 
 
-def test_star_allows_every_origin_without_an_echo() -> None:
+def test_star_allows_every_origin_without_echoing_it() -> None:
     allowed = Origins(["*", "https://app.example.com"]).allowed
     assert [allowed(origin) for origin in ("https://app.example.com", "https://x\r\ny", "null", "")] == [
         "https://app.example.com",

@@ -1,4 +1,4 @@
-"""From a refusal to the response: status, headers in their order, body; in every form that can be set."""
+"""Responses to refused requests: status, headers in order, and body, for each form of ``error_body``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.records import Response
-from stackauth_middleware._core.responses import Responder
+from stackauth_middleware._core.responses import Responder, close_code_of
 from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusalInfo, RefusedError
 
 from .helpers import PROJECT, as_id, bounded
@@ -24,18 +24,18 @@ def responder(**settings: Any) -> Responder:
     return Responder(StackAuthConfig(project_id=PROJECT, **settings))
 
 
-def error_of(row: ErrorCode) -> RefusedError | AuthServerError:
-    """Return an error of `row` as the flow raises it."""
-    if row is ErrorCode.SERVER_ERROR:
-        return AuthServerError(row, 7, "detail-canary")
-    if row is ErrorCode.MISCONFIGURED:
-        return AuthServerError(row, detail="detail-canary")
-    reason = "email_not_verified" if row is ErrorCode.RESTRICTED_NOT_ALLOWED else None
-    return RefusedError(row, "detail-canary", reason)
+def error_of(code: ErrorCode) -> RefusedError | AuthServerError:
+    """Return an error with `code`, as the flow raises it."""
+    if code is ErrorCode.SERVER_ERROR:
+        return AuthServerError(code, 7, "detail-canary")
+    if code is ErrorCode.MISCONFIGURED:
+        return AuthServerError(code, detail="detail-canary")
+    reason = "email_not_verified" if code is ErrorCode.RESTRICTED_NOT_ALLOWED else None
+    return RefusedError(code, "detail-canary", reason)
 
 
-def respond(row: ErrorCode, method: str = "GET", origin: str = "", **settings: Any) -> Response:
-    return responder(**settings)(error_of(row), method, "/a", origin)
+def respond(code: ErrorCode, method: str = "GET", origin: str = "", **settings: Any) -> Response:
+    return responder(**settings)(error_of(code), method, "/a", origin)
 
 
 def body(response: Response) -> Any:
@@ -55,59 +55,59 @@ CHALLENGES = {
 }
 
 
-@pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
-def test_the_response_of_each_row(row: ErrorCode) -> None:
-    """Status, headers and body, whole: nothing more goes out."""
-    found = respond(row)
-    text: dict[str, Any] = {"error": row.message, "code": row.value}
-    if row is ErrorCode.RESTRICTED_NOT_ALLOWED:
+@pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
+def test_response_to_each_error_code(code: ErrorCode) -> None:
+    """Compared as a whole, so that nothing else is sent."""
+    found = respond(code)
+    text: dict[str, Any] = {"error": code.message, "code": code.value}
+    if code is ErrorCode.RESTRICTED_NOT_ALLOWED:
         text["restricted_reason"] = "email_not_verified"
-    octets = json.dumps(text).encode()
+    encoded = json.dumps(text).encode()
     headers = [
         ("Content-Type", "application/json"),
-        ("Content-Length", str(len(octets))),
+        ("Content-Length", str(len(encoded))),
         ("Cache-Control", "no-store"),
     ]
-    if CHALLENGES[row] is not None:
-        headers.append(("WWW-Authenticate", str(CHALLENGES[row])))
-    if row is ErrorCode.SERVER_ERROR:
+    if CHALLENGES[code] is not None:
+        headers.append(("WWW-Authenticate", str(CHALLENGES[code])))
+    if code is ErrorCode.SERVER_ERROR:
         headers.append(("Retry-After", "7"))
-    assert found == Response.of(row.status, tuple(headers), octets)
+    assert found == Response.of(code.status, tuple(headers), encoded)
 
 
-@pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
+@pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
 @pytest.mark.parametrize(
     "settings", [{}, {"error_body": "problem"}, {"error_body": lambda error, info: "x"}], ids=as_id
 )
-def test_head_gets_the_same_headers_and_no_body(row: ErrorCode, settings: dict[str, Any]) -> None:
+def test_response_to_head_has_the_same_headers_and_no_body(code: ErrorCode, settings: dict[str, Any]) -> None:
     make = responder(**settings)
     for _ in range(2):
-        got, head = make(error_of(row), "GET", "/a", ""), make(error_of(row), "HEAD", "/a", "")
+        got, head = make(error_of(code), "GET", "/a", ""), make(error_of(code), "HEAD", "/a", "")
         assert head == Response.of(got.status, got.headers, b"")
         assert got.body
 
 
-@pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
+@pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
 @pytest.mark.parametrize("settings", [{}, {"error_body": "problem"}], ids=["default", "problem"])
-def test_no_reason_in_detail_goes_out(row: ErrorCode, settings: dict[str, Any]) -> None:
-    """Why a token was refused is for the log: a forger would be told how far he came."""
-    found = respond(row, origin=ORIGIN, cors_origins=["*"], **settings)
+def test_detail_is_not_in_the_response(code: ErrorCode, settings: dict[str, Any]) -> None:
+    """It would tell a forger what to change."""
+    found = respond(code, origin=ORIGIN, cors_origins=["*"], **settings)
     assert "canary" not in repr(found)
 
 
-def test_a_reason_is_told_of_restricted_accounts_alone() -> None:
+def test_restricted_reason_is_in_the_body_of_restricted_not_allowed_only() -> None:
     refused = RefusedError(ErrorCode.FORBIDDEN, restricted_reason="email_not_verified")
     assert body(responder()(refused, "GET", "/", "")) == {"error": "Not allowed", "code": "forbidden"}
     without = RefusedError(ErrorCode.RESTRICTED_NOT_ALLOWED)
     assert body(responder()(without, "GET", "/", ""))["restricted_reason"] is None
 
 
-def test_one_refusal_does_not_colour_the_next() -> None:
-    """Responses that are always the same are kept: those with a reason, a pause or an origin are not."""
+def test_responses_do_not_affect_each_other() -> None:
+    """Constant responses are built once; those with a reason, ``Retry-After`` or an origin are not constant."""
     make = responder(cors_origins=[ORIGIN])
-    row = ErrorCode.RESTRICTED_NOT_ALLOWED
+    code = ErrorCode.RESTRICTED_NOT_ALLOWED
     for reason in ("email_not_verified", None, "restricted_by_administrator", None):
-        assert body(make(RefusedError(row, "", reason), "GET", "/", ""))["restricted_reason"] == reason
+        assert body(make(RefusedError(code, "", reason), "GET", "/", ""))["restricted_reason"] == reason
     for seconds in (5, 9):
         assert ("Retry-After", str(seconds)) in make(
             AuthServerError(ErrorCode.SERVER_ERROR, seconds), "GET", "/", ""
@@ -117,7 +117,7 @@ def test_one_refusal_does_not_colour_the_next() -> None:
         assert headers.get("Access-Control-Allow-Origin", "") == origin
 
 
-def test_the_realm_is_the_settings() -> None:
+def test_realm_is_configurable() -> None:
     headers = dict(respond(ErrorCode.MISSING_TOKEN, realm="My app, v2").headers)
     assert headers["WWW-Authenticate"] == 'Bearer realm="My app, v2"'
 
@@ -125,7 +125,7 @@ def test_the_realm_is_the_settings() -> None:
 # -- bodies -------------------------------------------------------------------------------------------
 
 
-def test_a_problem_has_the_members_of_its_rfc() -> None:
+def test_problem_has_the_members_of_rfc_9457() -> None:
     found = respond(ErrorCode.RESTRICTED_NOT_ALLOWED, error_body="problem")
     assert found.headers[0] == ("Content-Type", "application/problem+json")
     assert body(found) == {
@@ -138,15 +138,15 @@ def test_a_problem_has_the_members_of_its_rfc() -> None:
     }
 
 
-@pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
-def test_every_problem_says_its_status(row: ErrorCode) -> None:
-    told = body(respond(row, error_body="problem"))
-    assert (told["status"], told["code"], told["type"]) == (row.status, row.value, "about:blank")
-    assert told["title"]
+@pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
+def test_problem_of_each_error_code_has_status_code_and_title(code: ErrorCode) -> None:
+    problem = body(respond(code, error_body="problem"))
+    assert (problem["status"], problem["code"], problem["type"]) == (code.status, code.value, "about:blank")
+    assert problem["title"]
 
 
 @pytest.mark.parametrize(
-    ("bodies", "row", "sent"),
+    ("bodies", "code", "sent"),
     [
         ({ErrorCode.INVALID_TOKEN: {"a": 1}}, ErrorCode.INVALID_TOKEN, {"a": 1}),
         ({401: {"detail": "x"}}, ErrorCode.EXPIRED_TOKEN, {"detail": "x"}),
@@ -159,18 +159,18 @@ def test_every_problem_says_its_status(row: ErrorCode) -> None:
     ],
     ids=str,
 )
-def test_a_mapping_goes_by_row_then_by_status_then_by_default(bodies: Any, row: ErrorCode, sent: Any) -> None:
-    found = respond(row, error_body=bodies)
+def test_mapping_is_read_by_error_code_then_by_status_then_by_default(bodies: Any, code: ErrorCode, sent: Any) -> None:
+    found = respond(code, error_body=bodies)
     assert body(found) == sent
     assert dict(found.headers)["Content-Length"] == str(len(found.body))
     assert found.headers[0] == ("Content-Type", "application/json")
 
 
-def test_a_callable_is_told_what_it_needs() -> None:
-    told: list[tuple[ErrorCode, RefusalInfo]] = []
+def test_callable_gets_the_error_code_and_the_refusal_info() -> None:
+    calls: list[tuple[ErrorCode, RefusalInfo]] = []
 
     def make(error: ErrorCode, info: RefusalInfo) -> dict[str, Any]:
-        told.append((error, info))
+        calls.append((error, info))
         return {"made": error.value}
 
     respond_to = responder(error_body=make)
@@ -178,14 +178,14 @@ def test_a_callable_is_told_what_it_needs() -> None:
         "made": "restricted_not_allowed"
     }
     respond_to(error_of(ErrorCode.SERVER_ERROR), "GET", "/c", "")
-    assert told == [
+    assert calls == [
         (ErrorCode.RESTRICTED_NOT_ALLOWED, RefusalInfo("POST", "/b", "email_not_verified", None)),
         (ErrorCode.SERVER_ERROR, RefusalInfo("GET", "/c", None, 7)),
     ]
 
 
-def test_a_callable_is_asked_each_time() -> None:
-    """What it says may depend on the path."""
+def test_callable_is_called_for_each_refusal() -> None:
+    """Its body may depend on the path."""
     make = responder(error_body=lambda error, info: info.path)
     assert [body(make(error_of(ErrorCode.MISSING_TOKEN), "GET", path, "")) for path in ("/a", "/b")] == ["/a", "/b"]
 
@@ -199,7 +199,7 @@ def raises(error: ErrorCode, info: RefusalInfo) -> Any:
     [raises, lambda error, info: {1, 2}, lambda error, info: float("nan"), lambda error, info: object()],
     ids=["raises", "a set", "nan", "an object"],
 )
-def test_a_callable_that_fails_is_logged_and_the_default_is_sent(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_callable_is_logged_and_the_default_body_is_sent(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "stackauth_middleware"):
         found = respond(ErrorCode.RESTRICTED_NOT_ALLOWED, error_body=make)
     assert body(found) == {
@@ -215,7 +215,7 @@ def test_a_callable_that_fails_is_logged_and_the_default_is_sent(make: Any, capl
 
 # -- cors ---------------------------------------------------------------------------------------------
 
-LET_IN = ("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After"), ("Vary", "Origin")
+ALLOWED_HEADERS = ("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After"), ("Vary", "Origin")
 
 
 @pytest.mark.parametrize(
@@ -234,29 +234,29 @@ LET_IN = ("Access-Control-Expose-Headers", "WWW-Authenticate, Retry-After"), ("V
         ([], ORIGIN, None),
     ],
 )
-@pytest.mark.parametrize("row", [ErrorCode.MISSING_TOKEN, ErrorCode.SERVER_ERROR], ids=lambda row: row.name)
-def test_a_browser_of_an_allowed_origin_may_read_the_refusal(
-    allowed: list[str], origin: str, answer: str | None, row: ErrorCode
+@pytest.mark.parametrize("code", [ErrorCode.MISSING_TOKEN, ErrorCode.SERVER_ERROR], ids=lambda code: code.name)
+def test_refusal_is_readable_from_an_allowed_origin(
+    allowed: list[str], origin: str, answer: str | None, code: ErrorCode
 ) -> None:
-    plain = respond(row)
-    found = respond(row, origin=origin, cors_origins=allowed)
-    added = (("Access-Control-Allow-Origin", answer), *LET_IN) if answer else ()
+    plain = respond(code)
+    found = respond(code, origin=origin, cors_origins=allowed)
+    added = (("Access-Control-Allow-Origin", answer), *ALLOWED_HEADERS) if answer else ()
     assert found == Response.of(plain.status, plain.headers + added, plain.body)
 
 
 @bounded
 @given(st.text(max_size=30))
-def test_an_origin_is_never_echoed_unless_it_was_written_down(origin: str) -> None:
-    """A header made of a request's text would be a way to split the response."""
+def test_only_configured_origins_are_echoed(origin: str) -> None:
+    """An echo of arbitrary text could split the response."""
     headers = dict(respond(ErrorCode.MISSING_TOKEN, origin=origin, cors_origins=["*", ORIGIN]).headers)
     assert headers.get("Access-Control-Allow-Origin") == (ORIGIN if origin == ORIGIN else "*" if origin else None)
 
 
-@pytest.mark.parametrize("row", ErrorCode, ids=lambda row: row.name)
+@pytest.mark.parametrize("code", ErrorCode, ids=lambda code: code.name)
 @pytest.mark.parametrize("error_body", [None, "problem", {401: {"\u00e9": 1}}], ids=str)
-def test_headers_and_body_are_what_wsgi_and_http_demand(row: ErrorCode, error_body: Any) -> None:
-    """Native strings of latin-1 without line breaks, no header twice, a true length (PEP 3333)."""
-    found = respond(row, origin=ORIGIN, cors_origins=[ORIGIN], error_body=error_body)
+def test_headers_and_body_conform_to_wsgi_and_http(code: ErrorCode, error_body: Any) -> None:
+    """PEP 3333: native strings in latin-1 without line breaks, no repeated header, the right length."""
+    found = respond(code, origin=ORIGIN, cors_origins=[ORIGIN], error_body=error_body)
     names = [name.lower() for name, _ in found.headers]
     assert len(names) == len(set(names))
     for name, value in found.headers:
@@ -264,3 +264,8 @@ def test_headers_and_body_are_what_wsgi_and_http_demand(row: ErrorCode, error_bo
         assert f"{name}{value}".encode("latin-1").decode("ascii").isprintable()
     assert dict(found.headers)["Content-Length"] == str(len(found.body))
     assert found.body.isascii()
+
+
+def test_close_code_of_each_status() -> None:
+    """3000 Unauthorized, 3003 Forbidden and 1013 Try Again Later, as registered with IANA."""
+    assert [close_code_of(status) for status in (400, 401, 403, 500, 503)] == [3000, 3000, 3003, 1013, 1013]

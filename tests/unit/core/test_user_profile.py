@@ -1,4 +1,4 @@
-"""The profile: what is read from users/me, what of it clients may see, and what it never gives away."""
+"""`UserProfile`: parsed from users/me; encoders see the members for clients only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .helpers import LEFT_OUT, USER_ID, bounded, without
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    """Return what users/me answers to server access (contract.md section 3), changed as said."""
+    """Return the users/me response to a server (docs/stack-auth.md section 5), with changes."""
     made = {
         "id": USER_ID,
         "primary_email": "jane@example.com",
@@ -52,12 +52,12 @@ def body(**changes: Any) -> dict[str, Any]:
     return without({**made, **changes})
 
 
-def test_a_profile_holds_every_field_of_the_server_read() -> None:
-    told = body()
-    assert profile_from_json(told).to_dict(server_only=True) == {**told, "raw": {}}
+def test_profile_has_all_members_of_the_server_read() -> None:
+    server_read = body()
+    assert profile_from_json(server_read).to_dict(server_only=True) == {**server_read, "raw": {}}
 
 
-def test_profiles_are_equal_where_what_is_server_only_is() -> None:
+def test_equality_includes_server_only_members() -> None:
     assert profile_from_json(body()) == UserProfile.from_json(body())
     assert profile_from_json(body()) != profile_from_json(body(server_metadata="other"))
     assert profile_from_json(body()) != body()
@@ -73,12 +73,12 @@ SERVER_ONLY = (
 )
 
 
-def test_what_only_the_server_read_sends_is_none_after_a_client_read() -> None:
+def test_server_only_members_are_none_after_a_client_read() -> None:
     profile = profile_from_json(body(**dict.fromkeys(SERVER_ONLY, LEFT_OUT)))
     assert [getattr(profile, name) for name in SERVER_ONLY] == [None] * len(SERVER_ONLY)
 
 
-def test_an_answer_of_an_older_server_that_says_only_the_id() -> None:
+def test_members_other_than_the_id_may_be_missing() -> None:
     profile = profile_from_json({"id": USER_ID})
     assert (profile.id, profile.is_anonymous, profile.is_restricted, profile.oauth_providers) == (
         USER_ID,
@@ -88,7 +88,7 @@ def test_an_answer_of_an_older_server_that_says_only_the_id() -> None:
     )
 
 
-def test_what_this_release_does_not_know_is_kept_raw() -> None:
+def test_unknown_members_are_in_raw() -> None:
     profile = profile_from_json(body(shoe_size=[46], raw="not ours"))
     assert profile.raw == {"shoe_size": (46,), "raw": "not ours"}
     assert profile.to_dict(server_only=True)["raw"] == {"shoe_size": [46], "raw": "not ours"}
@@ -97,8 +97,8 @@ def test_what_this_release_does_not_know_is_kept_raw() -> None:
 
 @pytest.mark.parametrize("flag", ["is_anonymous", "is_restricted"])
 @pytest.mark.parametrize("value", [None, "false", 0, 1, [], {}], ids=repr)
-def test_a_flag_that_decides_about_access_must_be_a_boolean(flag: str, value: Any) -> None:
-    """Read as false, it would let somebody in."""
+def test_flag_that_decides_about_access_must_be_a_boolean(flag: str, value: Any) -> None:
+    """Read as false, it would allow the user."""
     with pytest.raises(ValueError, match=f"{flag} is not a boolean"):
         profile_from_json(body(**{flag: value}))
 
@@ -124,11 +124,11 @@ def test_a_flag_that_decides_about_access_must_be_a_boolean(flag: str, value: An
     ],
     ids=str,
 )
-def test_a_member_of_another_type_is_not_passed_on(member: str, value: Any, held: Any) -> None:
+def test_member_of_a_wrong_type_is_none_or_empty(member: str, value: Any, held: Any) -> None:
     assert getattr(profile_from_json(body(**{member: value})), member) == held
 
 
-def test_a_profile_is_frozen_in_depth_and_its_dict_is_the_callers() -> None:
+def test_profile_is_deeply_immutable_and_to_dict_returns_a_copy() -> None:
     profile = profile_from_json(body())
     with pytest.raises(TypeError):
         profile.client_metadata["a"] = 1
@@ -140,21 +140,21 @@ def test_a_profile_is_frozen_in_depth_and_its_dict_is_the_callers() -> None:
     assert hash(profile) == hash(profile_from_json(body()))
 
 
-def test_copies_and_pickles_are_equal_and_keep_what_is_server_only() -> None:
+def test_copy_and_pickle_keep_server_only_members() -> None:
     profile = profile_from_json(body())
     for again in (pickle.loads(pickle.dumps(profile)), copy.copy(profile), copy.deepcopy(profile)):
         assert (again, hash(again)) == (profile, hash(profile))
         assert (again.server_metadata, again.country_code) == ("text", "CH")
 
 
-def test_encoders_of_the_standard_library_and_pydantic_send_what_to_dict_does() -> None:
+def test_json_and_pydantic_encode_the_same_as_to_dict() -> None:
     profile = profile_from_json(body(oauth_providers=[], client_metadata=None))
     assert json.loads(json.dumps(dataclasses.asdict(profile))) == profile.to_dict()
     assert json.loads(TypeAdapter(UserProfile).dump_json(profile)) == profile.to_dict()
     assert "text" not in repr(profile)
 
 
-def test_a_profile_is_validated_from_what_asdict_returned_and_nothing_else() -> None:
+def test_pydantic_validates_instances_and_results_of_asdict_only() -> None:
     profile = profile_from_json(body())
     validate = TypeAdapter(UserProfile).validate_python
     assert validate(profile) is profile
@@ -169,19 +169,19 @@ def test_a_profile_is_validated_from_what_asdict_returned_and_nothing_else() -> 
         st.sampled_from(list(body())), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.none())
     )
 )
-def test_any_members_make_a_profile_or_a_value_error(changes: dict[str, Any]) -> None:
-    """The answer is another machine's: whatever types it sends, no other exception comes of it."""
-    told = body(**changes, id=USER_ID) if "id" not in changes else body(**{**changes, "id": USER_ID})
+def test_arbitrary_members_make_a_profile_or_raise_value_error(changes: dict[str, Any]) -> None:
+    """A response with unexpected types raises no other exception."""
+    server_read = body(**changes, id=USER_ID) if "id" not in changes else body(**{**changes, "id": USER_ID})
     try:
-        profile = profile_from_json(told)
+        profile = profile_from_json(server_read)
     except ValueError:
-        assert not all(isinstance(told[flag], bool) for flag in ("is_anonymous", "is_restricted"))
+        assert not all(isinstance(server_read[flag], bool) for flag in ("is_anonymous", "is_restricted"))
     else:
         assert json.dumps(profile.to_dict())
         hash(profile)
 
 
-def test_a_profile_can_be_made_by_hand_and_has_no_raw_members() -> None:
+def test_profile_made_by_its_constructor_has_no_server_only_members() -> None:
     needed = (each for each in dataclasses.fields(UserProfile) if each.default is each.default_factory)
     made = {each.name: None for each in needed}
     by_hand = UserProfile(**made)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The values a handler is given: from claims, from a profile, from both; and what they never give away."""
+"""`User`: created from claims and a profile; immutable, picklable, and encoded by its fields only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from stackauth_middleware._core.user_profile import profile_from_json
 from stackauth_middleware._core.users import GUEST, Permissions, User, UserType, user_from_claims, with_profile
@@ -19,14 +20,15 @@ from .test_user_profile import SERVER_ONLY, body
 
 
 def user(kind: UserType = NORMAL, **changes: Any) -> User:
-    told = claims(kind, **changes)
-    return user_from_claims(told, kind, json.dumps(told).encode())
+    """Return a user of these claims."""
+    made = claims(kind, **changes)
+    return user_from_claims(made, kind, json.dumps(made).encode())
 
 
 # -- from claims --------------------------------------------------------------------------------------
 
 
-def test_a_user_holds_what_the_claims_say() -> None:
+def test_user_has_the_values_of_the_claims() -> None:
     assert user().to_dict() == {
         "user_id": USER_ID,
         "user_type": "normal",
@@ -55,7 +57,7 @@ def test_a_user_holds_what_the_claims_say() -> None:
     ],
     ids=str,
 )
-def test_the_flags_follow_the_user_type(kind: UserType, anonymous: bool, restricted: bool, reason: str | None) -> None:
+def test_flags_follow_the_user_type(kind: UserType, anonymous: bool, restricted: bool, reason: str | None) -> None:
     made = user(kind)
     assert (made.user_type, made.is_anonymous, made.is_restricted, made.restricted_reason) == (
         kind,
@@ -68,7 +70,7 @@ def test_the_flags_follow_the_user_type(kind: UserType, anonymous: bool, restric
 LESS = {"exp": WALL, "sub": USER_ID}
 
 
-def test_a_token_of_an_older_stack_auth_says_less() -> None:
+def test_missing_claims_are_none_or_false() -> None:
     made = user_from_claims(LESS, NORMAL, b"{}")
     assert made == User(USER_ID, NORMAL, False, False, None, None, False, None, None, None, None, False, None, WALL)
 
@@ -101,26 +103,24 @@ def test_a_token_of_an_older_stack_auth_says_less() -> None:
     ],
     ids=str,
 )
-def test_a_member_that_only_informs_is_none_where_its_type_is_wrong(
-    claim: str, value: Any, field: str, held: Any
-) -> None:
+def test_claim_of_a_wrong_type_is_none_or_false(claim: str, value: Any, field: str, held: Any) -> None:
     assert getattr(user(**{claim: value}), field) == held
 
 
 @pytest.mark.parametrize("infinite", ["1e999", "-1e999"])
-def test_a_number_that_no_encoder_can_write_is_none(infinite: str) -> None:
-    """A user is JSON-ready: Starlette's encoder raises on infinity, in the handler that returns the user."""
-    told = json.loads(json.dumps(claims()).replace(str(WALL - 86_400), infinite))
-    assert told["signed_up_at"] == float(infinite)
-    made = user_from_claims(told, NORMAL, b"{}")
+def test_infinite_number_is_none(infinite: str) -> None:
+    """The JSON encoder of Starlette raises on infinity."""
+    infinite_claims = json.loads(json.dumps(claims()).replace(str(WALL - 86_400), infinite))
+    assert infinite_claims["signed_up_at"] == float(infinite)
+    made = user_from_claims(infinite_claims, NORMAL, b"{}")
     assert json.dumps(made.to_dict(), allow_nan=False)
 
 
-def test_the_legacy_name_of_the_session_is_read() -> None:
+def test_legacy_claim_of_the_session_id_is_read() -> None:
     assert user(refresh_token_id=LEFT_OUT, refreshTokenId="s-1").session_id == "s-1"
 
 
-def test_an_anonymous_user_without_a_reason_has_the_reason_anonymous() -> None:
+def test_reason_of_an_anonymous_user_defaults_to_anonymous() -> None:
     assert user(ANONYMOUS, restricted_reason=LEFT_OUT).restricted_reason == "anonymous"
     assert user(RESTRICTED, restricted_reason={}).restricted_reason is None
 
@@ -128,8 +128,8 @@ def test_an_anonymous_user_without_a_reason_has_the_reason_anonymous() -> None:
 # -- the value ----------------------------------------------------------------------------------------
 
 
-def test_a_user_cannot_be_changed() -> None:
-    """One object is handed to all requests of a token."""
+def test_user_is_immutable() -> None:
+    """All requests with one token share one object."""
     made = user()
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.email = "other"  # type: ignore[misc]
@@ -137,7 +137,7 @@ def test_a_user_cannot_be_changed() -> None:
         made.extra = 1  # type: ignore[attr-defined]
 
 
-def test_a_user_is_hashable_picklable_copyable_with_its_claims() -> None:
+def test_hash_pickle_and_copy_keep_claims_and_profile() -> None:
     made = with_profile(user(), profile_from_json(body()))
     for again in (pickle.loads(pickle.dumps(made)), copy.copy(made), copy.deepcopy(made)):
         assert again == made
@@ -147,15 +147,15 @@ def test_a_user_is_hashable_picklable_copyable_with_its_claims() -> None:
         assert again.claims["sub"] == USER_ID
 
 
-def test_a_user_made_by_hand_has_no_claims() -> None:
-    """As tests of an app do."""
+def test_user_made_by_its_constructor_has_no_claims() -> None:
+    """As tests of an app make one."""
     by_hand = User(USER_ID, NORMAL, False, False, None, None, False, None, None, None, None, False, None, WALL)
     assert by_hand.claims == {}
     assert pickle.loads(pickle.dumps(by_hand)) == by_hand
     assert with_profile(by_hand, profile_from_json(body())).claims == {}
 
 
-def test_a_copy_with_other_values_keeps_the_claims_and_what_is_server_only() -> None:
+def test_dataclasses_replace_keeps_claims_and_server_only_members() -> None:
     made = with_profile(user(), profile_from_json(body()))
     changed = dataclasses.replace(made, email="x")
     assert (changed.email, changed.claims) == ("x", made.claims)
@@ -164,7 +164,7 @@ def test_a_copy_with_other_values_keeps_the_claims_and_what_is_server_only() -> 
     assert (renamed.display_name, renamed.server_metadata) == ("x", "text")
 
 
-def test_the_claims_are_frozen_in_depth_and_no_field() -> None:
+def test_claims_are_deeply_immutable_and_no_field() -> None:
     made = user(RESTRICTED)
     with pytest.raises(TypeError):
         made.claims["restricted_reason"]["type"] = "other"
@@ -173,7 +173,7 @@ def test_the_claims_are_frozen_in_depth_and_no_field() -> None:
     assert "claims" not in {each.name for each in dataclasses.fields(User)}
 
 
-def test_the_fields_are_those_of_the_promise_and_of_to_dict() -> None:
+def test_fields_are_the_documented_ones_and_the_keys_of_to_dict() -> None:
     names = [each.name for each in dataclasses.fields(User)]
     assert names == list(user().to_dict())
     assert set(names) == {
@@ -183,24 +183,33 @@ def test_the_fields_are_those_of_the_promise_and_of_to_dict() -> None:
     }
 
 
-def test_the_names_that_frameworks_ask_for() -> None:
+def test_user_has_the_attributes_that_frameworks_read() -> None:
     made = user()
     assert made.id == made.identity == made.user_id == USER_ID
     assert made.is_authenticated is True
     assert made
 
 
-def test_a_user_type_is_its_own_text() -> None:
+def test_user_type_is_a_string() -> None:
     assert [str(kind) for kind in UserType] == ["normal", "restricted", "anonymous"]
     assert json.dumps({"type": UserType.RESTRICTED}) == '{"type": "restricted"}'
     assert f"{UserType.ANONYMOUS}" == "anonymous"
 
 
+def test_pydantic_validates_instances_and_results_of_asdict_only() -> None:
+    validate = TypeAdapter(User).validate_python
+    for made in (user(), with_profile(user(), profile_from_json(body()))):
+        assert validate(made) is made
+        assert validate(dataclasses.asdict(made)).to_dict() == made.to_dict()
+        with pytest.raises(RuntimeError, match="User comes from a verified token"):
+            validate(made.to_dict())
+
+
 # -- with a profile ----------------------------------------------------------------------------------
 
 
-def test_the_dict_of_a_profile_is_what_the_client_read_sends() -> None:
-    """By the members of both reads in contract.md section 3, for the user and for the selected team."""
+def test_dict_of_a_profile_is_the_client_read() -> None:
+    """With the members of docs/stack-auth.md section 5, for the user and the selected team."""
     team = {
         "id": "team-1",
         "display_name": "T",
@@ -208,22 +217,25 @@ def test_the_dict_of_a_profile_is_what_the_client_read_sends() -> None:
         "client_metadata": {"a": 1},
         "client_read_only_metadata": None,
     }
-    told = body(selected_team={**team, "server_metadata": {"b": 2}, "created_at_millis": 5})
-    shown = {**{name: value for name, value in told.items() if name not in SERVER_ONLY}, "selected_team": team}
-    made = with_profile(user(), profile_from_json(told))
-    assert made.to_dict()["profile"] == shown
-    assert made.to_dict(server_only=True)["profile"] == {**told, "raw": {}}
+    server_read = body(selected_team={**team, "server_metadata": {"b": 2}, "created_at_millis": 5})
+    client_read = {
+        **{name: value for name, value in server_read.items() if name not in SERVER_ONLY},
+        "selected_team": team,
+    }
+    made = with_profile(user(), profile_from_json(server_read))
+    assert made.to_dict()["profile"] == client_read
+    assert made.to_dict(server_only=True)["profile"] == {**server_read, "raw": {}}
 
 
-def test_a_users_dict_with_a_profile_is_json() -> None:
+def test_dict_of_a_user_with_a_profile_is_json() -> None:
     made = with_profile(user(), profile_from_json(body()))
     assert json.loads(json.dumps(made.to_dict()))["profile"]["client_metadata"] == {"a": [1, {"b": None}]}
 
 
 @pytest.mark.parametrize("token_kind", UserType, ids=lambda kind: f"token-{kind}")
 @pytest.mark.parametrize("profile_kind", UserType, ids=lambda kind: f"profile-{kind}")
-def test_the_stricter_of_token_and_profile_wins(token_kind: UserType, profile_kind: UserType) -> None:
-    """A user restricted since the token was minted, and one freed since: both are restricted here."""
+def test_stricter_flag_of_token_and_profile_wins(token_kind: UserType, profile_kind: UserType) -> None:
+    """A user who was restricted, or whose restriction was lifted, after the token was issued is restricted."""
     profile = profile_from_json(body(is_anonymous=profile_kind is ANONYMOUS, is_restricted=profile_kind is not NORMAL))
     made = with_profile(user(token_kind), profile)
     strictness = [NORMAL, RESTRICTED, ANONYMOUS]
@@ -233,15 +245,15 @@ def test_the_stricter_of_token_and_profile_wins(token_kind: UserType, profile_ki
     assert made.is_restricted is (stricter is not NORMAL)
 
 
-def test_a_profile_that_is_anonymous_but_says_not_restricted_is_restricted() -> None:
+def test_anonymous_profile_is_restricted() -> None:
     made = with_profile(user(), profile_from_json(body(is_anonymous=True, is_restricted=False)))
     assert (made.user_type, made.is_restricted) == (ANONYMOUS, True)
 
 
-def test_with_a_profile_what_it_tells_is_the_profiles() -> None:
-    told = user(RESTRICTED, email="old@example.com", name="Old", selected_team_id="old", requires_totp_mfa=False)
+def test_values_of_the_profile_replace_those_of_the_token() -> None:
+    of_token = user(RESTRICTED, email="old@example.com", name="Old", selected_team_id="old", requires_totp_mfa=False)
     profile = profile_from_json(body(requires_totp_mfa=True, restricted_reason={"type": "restricted_by_administrator"}))
-    made = with_profile(told, profile)
+    made = with_profile(of_token, profile)
     assert (made.email, made.email_verified, made.display_name, made.selected_team_id, made.requires_totp_mfa) == (
         "jane@example.com",
         True,
@@ -251,24 +263,24 @@ def test_with_a_profile_what_it_tells_is_the_profiles() -> None:
     )
     assert made.restricted_reason == "restricted_by_administrator"
     assert made.profile is profile
-    assert made.claims == told.claims
+    assert made.claims == of_token.claims
     assert (made.user_id, made.session_id, made.issued_at, made.expires_at) == (
-        told.user_id,
-        told.session_id,
-        told.issued_at,
-        told.expires_at,
+        of_token.user_id,
+        of_token.session_id,
+        of_token.issued_at,
+        of_token.expires_at,
     )
 
 
-def test_the_tokens_reason_stands_where_the_profile_has_none() -> None:
+def test_reason_of_the_token_is_kept_if_the_profile_has_none() -> None:
     assert with_profile(user(RESTRICTED), profile_from_json(body())).restricted_reason == "email_not_verified"
 
 
-# -- nobody -------------------------------------------------------------------------------------------
+# -- unauthenticated ----------------------------------------------------------------------------------
 
 
-def test_the_guest_is_falsy_and_not_authenticated() -> None:
-    """What Starlette's and Django's code asks of nobody."""
+def test_guest_is_falsy_and_not_authenticated() -> None:
+    """As code for Starlette and Django expects of an unauthenticated user."""
     assert not GUEST
     assert (GUEST.is_authenticated, GUEST.display_name, GUEST.identity) == (False, "", "")
 

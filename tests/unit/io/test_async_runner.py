@@ -27,7 +27,7 @@ from stackauth_middleware._core.upstream import (
 )
 from stackauth_middleware._core.users import UserType
 from stackauth_middleware._io import async_runner, network
-from stackauth_middleware._io.async_runner import AsyncRunner, beside
+from stackauth_middleware._io.async_runner import AsyncRunner
 from stackauth_middleware._io.http_httpx import HttpxClient
 from tests.unit.core.helpers import SIGNERS, Signer
 from tests.unit.io import hostile
@@ -585,64 +585,6 @@ def test_first_call_does_not_block_the_event_loop(backend: Backend) -> None:
         if best < 0.1:
             break
     assert best < 0.1
-
-
-@both
-@pytest.mark.parametrize("ending", ["finished before", "cancelled on demand", "cancelled at the end", "never started"])
-def test_task_beside_the_body_is_cancelled_on_demand_or_at_its_end(ending: str, backend: Backend) -> None:
-    """The end of the body waits for the task to end."""
-    done: list[str] = []
-
-    async def work() -> None:
-        done.append("started")
-        try:
-            await anyio.sleep(0 if ending == "finished before" else 60)
-            done.append("finished")
-        except anyio.get_cancelled_exc_class():
-            done.append("cancelled")
-            raise
-
-    async def main() -> None:
-        async with beside(work) as (start, cancel):
-            if ending != "never started":
-                start()
-                await anyio.sleep(0.02)
-            if ending == "cancelled on demand":
-                cancel()
-                await anyio.sleep(0.02)
-                assert done[-1] == "cancelled"
-
-    anyio.run(main, backend=backend)
-    ends = {"finished before": ["started", "finished"], "never started": []}
-    assert done == ends.get(ending, ["started", "cancelled"])
-
-
-@both
-@pytest.mark.parametrize("failure", [LookupError("of the app"), SystemExit(3)])
-def test_exception_of_the_body_propagates_unwrapped(failure: BaseException, backend: Backend) -> None:
-    """Not in an exception group; the task is cancelled."""
-
-    async def main() -> None:
-        async with beside(anyio.sleep_forever) as (start, _):
-            start()
-            await anyio.sleep(0)
-            raise failure
-
-    with pytest.raises(type(failure)) as caught:
-        anyio.run(main, backend=backend)
-    assert caught.value is failure
-
-
-@both
-def test_body_can_be_cancelled(backend: Backend) -> None:
-    async def main() -> bool:
-        with anyio.move_on_after(0.02) as scope:
-            async with beside(anyio.sleep_forever) as (start, _):
-                start()
-                await anyio.sleep_forever()
-        return scope.cancelled_caught
-
-    assert anyio.run(main, backend=backend)
 
 
 @forking
