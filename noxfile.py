@@ -45,7 +45,7 @@ TIMED_TESTS = ("tests/unit/io", "tests/network", "tests/load")
 """Tests with real sockets, threads and deadlines run one at a time; all others run in parallel."""
 WHEEL_TESTS = (
     "tests/test_structure.py",
-    "tests/test_main.py",
+    "tests/unit/test_main.py",
     "tests/unit/cli",
     "tests/unit/testing",
     "tests/unit/test_asgi.py",

@@ -38,7 +38,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "asgi wsgi",
         "__init__",
         "contrib testing",
-        "_cli",
+        "_cli _pytest_plugin",
         "__main__",
     )
 )
@@ -83,8 +83,8 @@ OWNERS = {
 }
 """Every distribution that the package outside `OUTER` may import, and the modules that may."""
 
-OUTER = ("contrib", "testing", "_cli")
-"""Folders that may import other distributions."""
+OUTER = ("contrib", "testing", "_cli", "_pytest_plugin")
+"""Folders and modules that may import other distributions."""
 
 
 def python_files() -> list[Path]:
