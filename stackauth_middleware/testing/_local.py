@@ -82,8 +82,7 @@ class LocalStackAuth(FaultInjection):
     ) -> None:
         super().__init__()
         self._project_id = project_id
-        # Looked up at each call: freezegun and time_machine replace it.
-        self._clock = clock or (lambda: time.time())
+        self._clock = clock or _now
         self._lock = threading.Lock()
         self._issuer_urls: frozenset[str] = frozenset()
         self.api_url = api_url
@@ -305,3 +304,8 @@ class LocalStackAuth(FaultInjection):
         """Return the base URLs of the issuers of all tokens so far and the default one; both of the hosted service."""
         urls = self._issuer_urls | {self.issuer_url}
         return urls | frozenset(_HOSTED) if urls & frozenset(_HOSTED) else urls
+
+
+def _now() -> float:
+    """Return ``time.time()``, looked up at each call since freezegun and time_machine replace it."""
+    return time.time()

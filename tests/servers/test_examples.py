@@ -1,4 +1,4 @@
-"""Every example under the server that its own first lines name, asking a local Stack Auth over HTTP."""
+"""Every example under the server that its first lines name, with a local Stack Auth over HTTP."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def example(request: pytest.FixtureRequest, local: LocalStackAuth) -> Iterator[S
 
 
 def test_an_example(example: Served, local: LocalStackAuth) -> None:
-    """Open where it says so, closed elsewhere, and the user is who signed in."""
+    """Public routes are open, others need a user, and the user is the one of the token."""
     assert ask(example.port, "/healthz").json == {"status": "ok"}
     for headers in (
         [("X-Stack-Access-Token", local.token())],
