@@ -354,9 +354,9 @@ def test_secrets_do_not_leak_to_an_error_tracker(
     with Site(kind, up.config()) as site:
         assert site.ask(token).status == 500
     assert len(up.calls) == 1
-    for kind, written in tracker.records.items():
-        assert written, kind
-        canaries.absent(written, kind.__name__)
+    for tracker_type, written in tracker.records.items():
+        assert written, tracker_type
+        canaries.absent(written, tracker_type.__name__)
     assert SECRET not in "".join(tracker.ours)
     canaries.absent("".join(tracker.ours), "frames of the package")
 

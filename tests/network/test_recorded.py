@@ -109,5 +109,5 @@ def check(answer: Answer, case: Case, recorded: Recorded, code: ErrorCode | None
         return
     assert (answer.status, answer.code) == (code.status, code.value)
     assert answer.json["error"] == code.message
-    seconds = "5" if case.trouble == "throttled for 5" else "1"
+    seconds = "5" if case.outage == "throttled for 5" else "1"
     assert answer.headers.get("retry-after") == (seconds if code is ErrorCode.SERVER_ERROR else None)
