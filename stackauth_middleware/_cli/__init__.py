@@ -1,9 +1,9 @@
 """The command line: ``demo``, ``verify`` and ``check``.
 
-Results go to standard output. What goes wrong goes to standard error, in one line without a
-traceback. Each command is a module with an ``add`` for its options and a ``run``.
+Results go to standard output. Errors go to standard error, in one line without a traceback. Each command is a
+module with a function ``add`` for its options and a function ``run``.
 
-Exit status: 0 all holds, 1 something does not, 2 the command could not be carried out.
+Exit status: 0 all checks passed, 1 a check failed, 2 the command could not run.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ COMMANDS = {"demo": _demo, "verify": _verify, "check": _check}
 
 FAILED = 2
 INTERRUPTED = 130
-"""What a shell makes of a command that Ctrl-C ended: 128 and the number of the signal."""
+"""Exit status after Ctrl-C, as shells have it: 128 plus the number of the signal."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out the command line and return its exit status.
+    """Run the command line and return its exit status.
 
     Args:
         argv: the arguments; None for those of the process.
 
     Raises:
-        SystemExit: the arguments make no sense, or ask for help or the version.
+        SystemExit: the arguments are invalid, or ask for help or the version.
     """
     options = _parser().parse_args(argv)
     try:
-        with _quiet("stackauth_middleware"), _quiet("uvicorn"):
+        with _silenced("stackauth_middleware"), _silenced("uvicorn"):
             status: int = COMMANDS[options.command].run(options)
             sys.stdout.flush()
             return status
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _let_go_of_stdout()
+        _discard_stdout()
         return FAILED
     except (StackAuthError, CommandError, OSError) as error:
         return _fail(str(error))
     except Exception as error:
         at = traceback.extract_tb(error.__traceback__)[-1]
-        # Only the type: the text of an error that nobody foresaw could quote a credential.
-        return _fail(f"an error of this program: {type(error).__name__} in {at.name}, line {at.lineno}")
+        # Only the type: the text of an unexpected error could contain a credential.
+        return _fail(f"internal error: {type(error).__name__} in {at.name}, line {at.lineno}")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Complains in one line, and quotes nothing that is long enough to be a credential."""
+    """A parser with one-line errors, which hide every value that is long enough to be a credential."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(FAILED, _line(f"{_LONG.sub('(hidden)', message)}; see {self.prog} --help"))
@@ -71,8 +71,8 @@ _LONG = re.compile(r"[^\s'\"]{25,}")
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="stackauth-middleware",
-        description="Try out and look into Stack Auth (Hexclave) authentication.",
-        epilog="Exit status: 0 all holds, 1 something does not, 2 the command could not be carried out.",
+        description="Try and diagnose Stack Auth (Hexclave) authentication.",
+        epilog="Exit status: 0 all checks passed, 1 a check failed, 2 the command could not run.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -85,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Keep the warnings of a library off standard error, where Python puts them if nobody handles them."""
+def _silenced(name: str) -> Iterator[None]:
+    """Keep the log records of a library off standard error, where Python writes them if there is no handler."""
     logger, handler = logging.getLogger(name), logging.NullHandler()
     logger.addHandler(handler)
     try:
@@ -95,8 +95,8 @@ def _quiet(name: str) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _let_go_of_stdout() -> None:
-    """Keep the interpreter from complaining, at its end, that nobody reads what is left to write."""
+def _discard_stdout() -> None:
+    """Send the rest of standard output nowhere, so that the flush at exit does not fail on a closed pipe."""
     with contextlib.suppress(OSError, ValueError):
         stdout = sys.stdout.fileno()
         devnull = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""The two apps that the demo protects, and the requests that it shows."""
+"""The two protected apps of the demo, and its requests."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ STAFF = "staff@example.com"
 
 
 def is_staff(user: User) -> bool:
-    """Say whether `user` has shown to own the staff's address: anybody can sign up with an address of others."""
+    """Return whether `user` has the verified address of staff: anyone can sign up with an unverified one."""
     return user.email_verified and user.email == STAFF
 
 
 RULES = (Rule("/", "public"), Rule("/staff", check=is_staff))
-"""The home page is open, one page is for staff; all else wants a signed-in user."""
+"""The home page is public, one page is for staff, and all others need a signed-in user."""
 
 
 class Case(NamedTuple):
-    """A request and what it is answered.
+    """A request and the expected response.
 
     Attributes:
         name: what it shows.
-        status: of the answer.
-        code: in the body of the answer, or "" where it is let through.
-        headers: those that matter.
-        path: what is asked for.
+        status: of the response.
+        code: the error code in the body; "" if the app responds.
+        headers: of the request.
+        path: of the request.
     """
 
     name: str
@@ -40,16 +40,21 @@ class Case(NamedTuple):
     path: str = "/me"
 
 
-def cases(normal: str, restricted: str, anonymous: str, expired: str) -> list[Case]:
-    """Return the requests for these tokens."""
-    name = "x-stack-access-token"
+def with_variants(normal: str, restricted: str, **others: str) -> dict[str, str]:
+    """Return the tokens by name, plus a forged one and the normal one as ``getAuthorizationHeader()`` wraps it."""
     forged = f"{normal.rpartition('.')[0]}.{restricted.rpartition('.')[2]}"
     pair = json.dumps({"accessToken": normal, "refreshToken": None})
-    bearer = f"Bearer stackauth_{base64.b64encode(pair.encode()).decode()}"
+    wrapped = f"stackauth_{base64.b64encode(pair.encode()).decode()}"
+    return {"normal": normal, "restricted": restricted, **others, "forged": forged, "wrapped": wrapped}
+
+
+def cases(*, normal: str, restricted: str, anonymous: str, expired: str, forged: str, wrapped: str) -> list[Case]:
+    """Return the requests with these tokens."""
+    name = "x-stack-access-token"
     return [
         Case("a public page", 200, "", path="/"),
         Case("a signed-in user", 200, "", ((name, normal),)),
-        Case("the same by getAuthorizationHeader()", 200, "", (("authorization", bearer),)),
+        Case("the same by getAuthorizationHeader()", 200, "", (("authorization", f"Bearer {wrapped}"),)),
         Case("no token", 401, "missing_token"),
         Case("a token with another signature", 401, "invalid_token", ((name, forged),)),
         Case("an expired token", 401, "expired_token", ((name, expired),)),
@@ -60,7 +65,7 @@ def cases(normal: str, restricted: str, anonymous: str, expired: str) -> list[Ca
     ]
 
 
-def _told(app: str, user: User) -> dict[str, Any]:
+def _body(app: str, user: User) -> dict[str, Any]:
     return {"app": app, "user": user.to_dict()}
 
 
@@ -75,7 +80,7 @@ def starlette_app(config: StackAuthConfig) -> Callable[..., Any]:
         return JSONResponse({"app": "starlette"})
 
     async def me(request: Request) -> JSONResponse:
-        return JSONResponse(_told("starlette", require_user(request)))
+        return JSONResponse(_body("starlette", require_user(request)))
 
     app = Starlette(routes=[Route("/", home), Route("/me", me), Route("/staff", me)])
     app.add_middleware(StackAuthASGIMiddleware, config=config)
@@ -92,7 +97,7 @@ def bottle_app(config: StackAuthConfig) -> Callable[..., Any]:
         return {"app": "bottle"}
 
     def me() -> dict[str, Any]:
-        return _told("bottle", require_user(bottle.request))
+        return _body("bottle", require_user(bottle.request))
 
     app.route("/", callback=home)
     app.route("/me", callback=me)

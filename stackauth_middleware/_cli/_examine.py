@@ -1,8 +1,6 @@
-"""What holds of a token and what does not, step by step.
+"""Checks a token step by step.
 
-Every judgement is the verifier's own: its functions are called with all but one question answered
-in advance, so that each step tells of one thing alone. Single claims are quoted, escaped and cut;
-the token is not.
+Each step calls the check that the verifier makes. Claims are printed escaped and shortened; the token is not printed.
 """
 
 from __future__ import annotations
@@ -19,25 +17,25 @@ from .._core.users import UserType, user_from_claims
 from .._io.network import clocks
 from .._io.sync_runner import SyncRunner
 from ..errors import AuthServerError, ErrorCode, RefusedError
-from ._report import Finding, bare, fails, holds, shown, span, unseen
+from ._report import Finding, bare, fails, holds, shown, skipped, span
 
 STEPS = ("form", "header", "type", "issuer", "audience", "key", "signature", "times", "flags")
 
 
 class _Claimed(NamedTuple):
-    """What a token says of itself, which nobody needs to believe."""
+    """Unverified claims, and the user type of their audience."""
 
     claims: Mapping[str, Any]
     user_type: UserType | None
 
 
-def examined(config: StackAuthConfig, token: str) -> Iterator[Finding]:
-    """Yield what is found of `token`, in the order in which the verifier looks."""
+def examine(config: StackAuthConfig, token: str) -> Iterator[Finding]:
+    """Yield the findings on `token`, in the order in which the verifier checks."""
     finding, claims = _form(token)
     yield finding
     if claims is None:
         for step in STEPS[1:]:
-            yield unseen(step, "cannot be read")
+            yield skipped(step, "the token cannot be read")
         return
     yield _header(token)
     claimed = _Claimed(claims, _type_of(claims.get("aud")))
@@ -52,7 +50,7 @@ def examined(config: StackAuthConfig, token: str) -> Iterator[Finding]:
 
 
 def _form(token: str) -> tuple[Finding, Mapping[str, Any] | None]:
-    """Judge the compact form and return the claims."""
+    """Check the compact form. Return the claims too; None if they cannot be read."""
     try:
         if not token.isascii() or len(token) > MAX_BYTES:
             return fails("form", "over 8 KiB, or not ASCII"), None
@@ -65,7 +63,7 @@ def _form(token: str) -> tuple[Finding, Mapping[str, Any] | None]:
     except RefusedError as error:
         return fails("form", error.detail), None
     if len(parts[2]) != tokens.SIGNATURE_CHARACTERS:
-        return fails("form", "the signature is not one of ES256, which has 64 octets"), claims
+        return fails("form", "the signature is not 64 bytes long, as ES256 needs"), claims
     return holds("form", f"a JWT of {len(token)} characters"), claims
 
 
@@ -86,8 +84,8 @@ def _type_of(aud: object) -> UserType | None:
 
 def _type(claimed: _Claimed) -> Finding:
     if claimed.user_type is None:
-        return fails("type", "the audience is that of no user type")
-    return holds("type", f"claims to be of {_a(claimed.user_type)} user")
+        return fails("type", "the audience belongs to no user type")
+    return holds("type", f"token of {_a(claimed.user_type)} user")
 
 
 def _issuer(config: StackAuthConfig, claimed: _Claimed) -> Finding:
@@ -95,10 +93,12 @@ def _issuer(config: StackAuthConfig, claimed: _Claimed) -> Finding:
     kind = config.issuers.get(iss) if isinstance(iss, str) else None
     if kind is None:
         accepted = [url for url, each in config.issuers.items() if each is (claimed.user_type or UserType.NORMAL)]
-        text = f"{shown(iss)} is not among those accepted: {', '.join(accepted)}; the setting issuer_url adds to them"
-        return fails("issuer", text)
+        text = f"{shown(iss)} is not accepted; accepted: {', '.join(accepted)}"
+        return fails("issuer", f"{text} (derived from api_url unless issuer_url is set, which replaces it)")
     if kind is not claimed.user_type:
-        return fails("issuer", f"{shown(iss)} issues tokens of {kind.value} users, which this does not claim")
+        return fails(
+            "issuer", f"{shown(iss)} is the issuer for {kind.value} users, but the audience is for another user type"
+        )
     return holds("issuer", shown(iss))
 
 
@@ -106,7 +106,7 @@ def _audience(config: StackAuthConfig, claimed: _Claimed) -> Finding:
     aud = claimed.claims.get("aud")
     if isinstance(aud, str) and aud in config.audiences:
         return holds("audience", shown(aud))
-    return fails("audience", f"{shown(aud)} is not of this project, whose id is {config.project_id}")
+    return fails("audience", f"{shown(aud)} is not an audience of this project, {config.project_id}")
 
 
 def _parsed(token: str, claimed: _Claimed) -> tokens.Token | None:
@@ -123,36 +123,38 @@ def _parsed(token: str, claimed: _Claimed) -> tokens.Token | None:
 
 def _key_and_signature(config: StackAuthConfig, parsed: tokens.Token | None, *, ours: bool) -> Iterator[Finding]:
     if parsed is None or not ours:
-        why = "a token of this form is signed by no key" if ours else "not looked up for another project's token"
-        yield unseen("key", why)
-        yield unseen("signature", "needs the key")
+        why = (
+            "not looked up, since the form, type or expiry is invalid" if ours else "not looked up for another project"
+        )
+        yield skipped("key", why)
+        yield skipped("signature", "needs the key")
         return
     finding, key = _key(config, parsed)
     yield finding
     if key is None:
-        yield unseen("signature", "needs the key")
+        yield skipped("signature", "needs the key")
         return
     try:
         tokens.check_signature(parsed, key.public)
     except RefusedError as error:
         yield fails("signature", error.detail)
     else:
-        yield holds("signature", "holds")
+        yield holds("signature", "valid")
 
 
 def _key(config: StackAuthConfig, parsed: tokens.Token) -> tuple[Finding, Key | None]:
-    """Look the key up as the flow does, which fetches the key set of the user type."""
-    ring = config.get_or_create(Flow).keys
+    """Find the key as the flow does, which fetches the key set of the user type."""
+    key_sets = config.get_or_create(Flow).keys
     kind = parsed.user_type.value
     try:
-        key, _, _ = config.get_or_create(SyncRunner).run(ring.key_for(parsed, clocks(), defer_refresh=False))
+        key, _, _ = config.get_or_create(SyncRunner).run(key_sets.key_for(parsed, clocks(), defer_refresh=False))
     except RefusedError as error:
-        published = ", ".join(bare(kid) for kid in ring.record(parsed.user_type).keys) or "none"
-        return fails("key", f"{error.detail}; those for {kind} users: {published}"), None
+        published = ", ".join(bare(kid) for kid in key_sets.record(parsed.user_type).keys) or "none"
+        return fails("key", f"{error.detail}; key ids for {kind} users: {published}"), None
     except AuthServerError as error:
-        text = f"cannot be told: {error.detail}; `stackauth-middleware check` tells more"
+        text = f"not available: {error.detail}; run `stackauth-middleware check`"
         return fails("key", text), None
-    return holds("key", f"{bare(parsed.kid)} signs for {kind} users"), key
+    return holds("key", f"{bare(parsed.kid)} is published for {kind} users"), key
 
 
 def _times(config: StackAuthConfig, claimed: _Claimed) -> Finding:
@@ -160,28 +162,30 @@ def _times(config: StackAuthConfig, claimed: _Claimed) -> Finding:
     now = clocks().wall
     times = {name: claimed.claims[name] for name in ("exp", "nbf", "iat") if name in claimed.claims}
     if not tokens.is_numeric_date(times.get("exp")):
-        return fails("times", f"exp is {shown(times.get('exp'))}, not a time")
-    told = f"expires in {span(times['exp'] - now)}" if times["exp"] > now else f"expired {span(now - times['exp'])} ago"
+        return fails("times", f"exp is {shown(times.get('exp'))}, not a number")
+    times_text = (
+        f"expires in {span(times['exp'] - now)}" if times["exp"] > now else f"expired {span(now - times['exp'])} ago"
+    )
     if tokens.is_numeric_date(times.get("iat")):
-        told += f", issued {span(now - times['iat'])} ago" if times["iat"] <= now else ", issued in the future"
+        times_text += f", issued {span(now - times['iat'])} ago" if times["iat"] <= now else ", issued in the future"
     try:
         tokens.check_times(times, now, config.leeway)
     except RefusedError as error:
         why = "" if error.code is ErrorCode.EXPIRED_TOKEN else f"{error.detail}: "
-        return fails("times", f"{why}{told}; a difference of {config.leeway} s is granted")
-    return holds("times", told)
+        return fails("times", f"{why}{times_text}; the leeway is {config.leeway} s")
+    return holds("times", times_text)
 
 
 def _flags(claimed: _Claimed) -> Finding:
     """Report on the subject, the branch and the flags."""
     claims, user_type = claimed
     if user_type is None:
-        return unseen("flags", "depends on the user type")
+        return skipped("flags", "not checked without a user type")
     try:
         tokens.check_user(claims, user_type)
     except RefusedError as error:
-        told = {name: claims.get(name) for name in ("is_anonymous", "is_restricted", "restricted_reason")}
-        return fails("flags", f"{error.detail}: sub {shown(claims.get('sub'), 40)}, {shown(told)}")
+        flags = {name: claims.get(name) for name in ("is_anonymous", "is_restricted", "restricted_reason")}
+        return fails("flags", f"{error.detail}: sub {shown(claims.get('sub'), 40)}, {shown(flags)}")
     user = user_from_claims({"exp": 0.0, **claims}, user_type, b"{}")
     why = f", because {shown(user.restricted_reason)}" if user.is_restricted else ""
     return holds("flags", f"user {user.user_id}, branch main, {user.user_type.value}{why}")

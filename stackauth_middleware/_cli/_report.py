@@ -1,4 +1,4 @@
-"""What the commands share: settings from options, findings, and how both are shown."""
+"""What the commands share: options for settings, findings, and their text form."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .._core.config import StackAuthConfig
 
 
 class CommandError(Exception):
-    """The command cannot be carried out. The text is the one line that is shown."""
+    """The command cannot run. The text is the error line."""
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        subject: what.
-        holds: whether it is as it should be; None where it could not be looked at.
-        text: how it is. Escaped: it may quote what an attacker wrote.
+        subject: what was checked.
+        holds: whether the check passed; None if it was not made.
+        text: details. Escaped, since it may quote a token.
     """
 
     subject: str
@@ -33,23 +33,23 @@ class Finding(NamedTuple):
 
 
 def holds(subject: str, text: str) -> Finding:
-    """Return the finding that `subject` is as it should be."""
+    """Return the finding that the check of `subject` passed."""
     return Finding(subject, holds=True, text=text)
 
 
 def fails(subject: str, text: str) -> Finding:
-    """Return the finding that `subject` is not as it should be."""
+    """Return the finding that the check of `subject` failed."""
     return Finding(subject, holds=False, text=text)
 
 
-def unseen(subject: str, text: str) -> Finding:
-    """Return the finding that `subject` could not be looked at."""
+def skipped(subject: str, text: str) -> Finding:
+    """Return the finding that `subject` was not checked."""
     return Finding(subject, holds=None, text=text)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the options for the settings that decide which tokens are accepted."""
-    group = parser.add_argument_group("settings", "What is not given is read from the environment, as always.")
+    group = parser.add_argument_group("settings", "Settings that are not given are read from the environment.")
     group.add_argument("--project-id", metavar="ID", default="", help="the project (env STACK_PROJECT_ID)")
     group.add_argument("--api-url", metavar="URL", default="", help="base URL of the API (env STACK_API_URL)")
     group.add_argument(
@@ -57,15 +57,15 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         action="append",
         default=[],
-        help="base URL of the tokens' issuers where it is another; can be given several times",
+        help="base URL of the tokens' issuer, instead of that of the API; can be repeated",
     )
-    group.add_argument("--allow-http", action="store_true", help="plain http to a host that is not this machine")
+    group.add_argument("--allow-http", action="store_true", help="allow http:// for hosts other than this machine")
 
 
 def config_from(
     options: argparse.Namespace, *, allow_restricted: bool = False, allow_anonymous: bool = False
 ) -> StackAuthConfig:
-    """Return the config that the options of `add_settings` ask for.
+    """Return the config for the options of `add_settings`.
 
     Raises:
         ConfigError: a setting is missing or wrong.
@@ -81,7 +81,7 @@ def config_from(
 
 
 def shown(value: object, most: int = 160) -> str:
-    """Return `value` as Python would write it, in at most about `most` ASCII characters without a control."""
+    """Return the ``ascii()`` form of `value`, cut to about `most` characters. It has no control characters."""
     try:
         text = ascii(value)
     except RecursionError:
@@ -90,7 +90,7 @@ def shown(value: object, most: int = 160) -> str:
 
 
 def bare(name: str) -> str:
-    """Return a name such as a key id without quotes, where it needs none."""
+    """Return a name such as a key id, quoted only if it has unusual characters."""
     return name if _PLAIN.fullmatch(name) else shown(name, 40)
 
 
@@ -98,7 +98,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 def span(seconds: float) -> str:
-    """Return a length of time in words, in its two largest units."""
+    """Return a duration in its two largest units."""
     if not math.isfinite(seconds):
         return "for ever"
     left, parts = round(seconds), []

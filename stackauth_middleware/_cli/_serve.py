@@ -1,4 +1,4 @@
-"""Servers for the demo: an app on a free port of this machine, for as long as a ``with`` block lasts."""
+"""Servers for the demo: context managers that serve an app on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ._report import CommandError
 
 HOST = "127.0.0.1"
 _START_WITHIN = 60.0
-"""Seconds in which a server has to be up: plenty, for a machine that is busy with other things."""
+"""Seconds until a server must be up; a busy machine needs several."""
 
 
 @contextlib.contextmanager
 def serving_asgi(app: Callable[..., Any]) -> Iterator[str]:
-    """Serve an ASGI app by uvicorn, in a thread, and yield its base URL.
+    """Serve an ASGI app with uvicorn in a thread. Yield its base URL.
 
     Raises:
         CommandError: the server did not start.
@@ -50,7 +50,7 @@ def _wait_for(server: Any, thread: threading.Thread) -> None:
 
 @contextlib.contextmanager
 def serving_wsgi(app: Callable[..., Any]) -> Iterator[str]:
-    """Serve a WSGI app by the standard library's server, in threads, and yield its base URL."""
+    """Serve a WSGI app with the server of the standard library, in threads. Yield its base URL."""
     with make_server(HOST, 0, app, server_class=_Server, handler_class=_Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -65,14 +65,14 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over a client that went away."""
+        """Ignore a client that disconnected."""
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = 5  # a client that opens a connection and says nothing would keep its thread
+    timeout = 5  # an idle client must not keep its thread
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
-        """Leave the terminal to the demo."""
+        """Log nothing: the terminal is for the demo."""
 
 
 def _url(port: int) -> str:

@@ -1,6 +1,6 @@
-"""``verify``: says step by step what holds of a token, and what the verifier itself says.
+"""``verify``: checks a token step by step, and then with the verifier.
 
-Neither the token nor anything carried beside it is ever printed.
+Neither the token nor what was sent along with it is printed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from .._core.config import StackAuthConfig
 from .._core.credentials import HEADERS, TOKEN_SOURCES, extract
 from .._verifiers import Verifier
 from ..errors import AuthServerError, ErrorCode, RefusedError
-from ._examine import STEPS, examined
-from ._report import CommandError, Finding, add_settings, config_from, fails, holds, unseen
+from ._examine import STEPS, examine
+from ._report import CommandError, Finding, add_settings, config_from, fails, holds, skipped
 
-SUMMARY = "say what holds of a token and what does not"
+SUMMARY = "check an access token step by step"
 DESCRIPTION = (
-    "Say step by step what holds of an access token and what does not. Neither the token nor a refresh token "
-    "beside it is printed. Exit status 0: the middleware would let this user in."
+    "Check an access token step by step. Neither the token nor a refresh token next to it is printed. "
+    "Exit status 0: the middleware would accept this token."
 )
 
 _HEADER_LINE = re.compile(r"(?:>\s*)?([A-Za-z0-9-]+):[ \t]*(.*)")
 _PREFIXES = ("stackauth_", "hexclave_")
-_MOST_INPUT = 64 * 1024
+_MAX_INPUT = 64 * 1024
+"""Characters of standard input that are read."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -36,48 +37,64 @@ def add(parser: argparse.ArgumentParser) -> None:
         "token",
         nargs="*",
         metavar="TOKEN",
-        help="a token, or what carries one: header lines, 'Bearer ...', the JSON of x-stack-auth; without it, or "
-        "with '-', standard input is read, which keeps it out of the shell's history",
+        help="a token, or text with one: header lines, 'Bearer ...', the JSON of x-stack-auth or of a token "
+        "response; without it, or with '-', standard input is read, which keeps the token out of the shell history",
     )
     add_settings(parser)
-    parser.add_argument("--allow-restricted", action="store_true", help="let restricted users in")
-    parser.add_argument("--allow-anonymous", action="store_true", help="let anonymous users in")
+    parser.add_argument("--allow-restricted", action="store_true", help="accept restricted users")
+    parser.add_argument("--allow-anonymous", action="store_true", help="accept anonymous users")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the findings on the given token, and return 0 where the verifier accepts it.
+    """Print the findings on the given token. Return 0 if the verifier accepts it, else 1.
 
     Raises:
         ConfigError: a setting is missing or wrong.
         CommandError: the input cannot be read.
     """
     config = config_from(options, allow_restricted=options.allow_restricted, allow_anonymous=options.allow_anonymous)
-    given = " ".join(options.token)
-    token_source, token = _carrier(config, _headers(_from_stdin() if given in ("", "-") else given))
-    print(token_source)
+    return 0 if report(config, read_input(" ".join(options.token))) else 1
+
+
+def read_input(argument: str) -> str:
+    """Return `argument`, or standard input if it is empty or ``-``.
+
+    Raises:
+        CommandError: standard input is not text.
+    """
+    return _from_stdin() if argument in ("", "-") else argument
+
+
+def report(config: StackAuthConfig, text: str) -> bool:
+    """Print the findings on the token in `text`. Return whether the verifier accepts it.
+
+    Raises:
+        CommandError: the steps and the verifier disagree, which is a bug.
+    """
+    source, token = _token_source(config, _headers(text))
+    print(source)
     if token is None:
         for step in STEPS:
-            print(unseen(step, "there is no token to look at"))
-        return 1
+            print(skipped(step, "there is no token"))
+        return False
     all_hold = True
-    for finding in examined(config, token):
+    for finding in examine(config, token):
         print(finding, flush=True)
         all_hold = all_hold and finding.holds is True
-    accepted = _verdict(config, token, all_hold=all_hold)
-    return 0 if accepted else 1
+    return _outcome(config, token, all_hold=all_hold)
 
 
 def _from_stdin() -> str:
     if sys.stdin.isatty():
         sys.stderr.write("paste a token, header lines or the JSON of x-stack-auth, then end the input\n")
     try:
-        return sys.stdin.read(_MOST_INPUT)
+        return sys.stdin.read(_MAX_INPUT)
     except UnicodeDecodeError:
         raise CommandError("standard input is not text") from None
 
 
 def _headers(text: str) -> Mapping[str, str]:
-    """Return the request headers that a paste stands for, in the form in which a door hands them over."""
+    """Return the request headers that pasted text stands for, as an adapter builds them."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1].strip()
@@ -86,7 +103,7 @@ def _headers(text: str) -> Mapping[str, str]:
 
 def _pairs(text: str) -> list[tuple[str, str]]:
     if text.startswith("{"):
-        return _named_in(text) or [("x-stack-auth", text)]
+        return _from_json(text) or [("x-stack-auth", text)]
     if re.match(r"bearer\s", text, re.IGNORECASE):
         return [("authorization", text)]
     if text.startswith(_PREFIXES):
@@ -96,37 +113,42 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     return [pair for pair in pairs if pair[0].lower() in HEADERS] or pairs or [("x-stack-access-token", text)]
 
 
-def _named_in(text: str) -> list[tuple[str, str]]:
-    """Return the header in a JSON object of headers, which is what ``getAuthHeaders()`` gives."""
+def _from_json(text: str) -> list[tuple[str, str]]:
+    """Return the headers in a JSON object of headers, as of ``getAuthHeaders()``, or the token in a token response."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return []
-    return [(name, carried) for name, carried in value.items() if name.lower() in HEADERS and isinstance(carried, str)]
+    if isinstance(value.get("access_token"), str):  # of the API's own sign-in and refresh endpoints
+        return [("x-stack-access-token", value["access_token"])]
+    return [(name, header) for name, header in value.items() if name.lower() in HEADERS and isinstance(header, str)]
 
 
-def _carrier(config: StackAuthConfig, headers: Mapping[str, str]) -> tuple[Finding, str | None]:
-    """Return the finding on the carrier, and the token in it."""
+def _token_source(config: StackAuthConfig, headers: Mapping[str, str]) -> tuple[Finding, str | None]:
+    """Return the finding on the token source, and its token."""
     names = ", ".join(sorted(headers)) if any(headers.values()) else "an empty input"
     try:
         token = extract(headers, config.token_sources)
         if token is not None:
-            return holds("token_source", names), token
+            return holds("source", names), token
         token = extract(headers, TOKEN_SOURCES)
     except RefusedError as error:
-        return fails("token_source", f"{error.code.status} {error}"), None
+        return fails("source", f"{error.code.status} {error}"), None
     if token is None:
-        return fails("token_source", f"no token in {names}; cookies and other schemes are not read"), None
-    return holds("token_source", f"{names}, which is read only where the setting `carriers` names it"), token
+        return fails("source", f"no token in {names}; cookies and other schemes are not read"), None
+    return holds("source", f"{names}, which is read only if the setting token_sources names it"), token
 
 
-def _verdict(config: StackAuthConfig, token: str, *, all_hold: bool) -> bool:
-    """Print what the verifier itself says of `token`, and return whether it accepts it.
+def _outcome(config: StackAuthConfig, token: str, *, all_hold: bool) -> bool:
+    """Print the outcome of the verifier. Return whether it accepts `token`.
 
     Args:
-        config: of the verifier.
-        token: the token as text.
-        all_hold: whether every step held; the verifier has to agree.
+        config: the settings.
+        token: the access token.
+        all_hold: whether every step passed; the verifier must agree.
+
+    Raises:
+        CommandError: the steps and the verifier disagree.
     """
     try:
         with Verifier(config) as verifier:

@@ -57,7 +57,7 @@ class LocalStackAuth(FaultInjection):
         publishable_client_key: likewise.
         short_coordinates: publish a key of `project_id` with a coordinate of 31 bytes.
         any_project: whether every project id exists; if False, only those that were added.
-        clock: returns the seconds since the epoch.
+        clock: returns the seconds since the epoch; None for ``time.time``, frozen or not.
 
     Attributes:
         api_url: as above.
@@ -78,11 +78,11 @@ class LocalStackAuth(FaultInjection):
         publishable_client_key: str | None = None,
         short_coordinates: bool = False,
         any_project: bool = True,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self._project_id = project_id
-        self._clock = clock
+        self._clock = clock or _now
         self._lock = threading.Lock()
         self._issuer_urls: frozenset[str] = frozenset()
         self.api_url = api_url
@@ -96,7 +96,7 @@ class LocalStackAuth(FaultInjection):
             accounts=self.users,
             mint=self._refreshed,
             issuer_urls=self._own_issuer_urls,
-            clock=clock,
+            clock=self._clock,
         )
         self.asgi = AsgiApp(self._handle)
         self.wsgi = WsgiApp(self._handle)
@@ -304,3 +304,8 @@ class LocalStackAuth(FaultInjection):
         """Return the base URLs of the issuers of all tokens so far and the default one; both of the hosted service."""
         urls = self._issuer_urls | {self.issuer_url}
         return urls | frozenset(_HOSTED) if urls & frozenset(_HOSTED) else urls
+
+
+def _now() -> float:
+    """Return ``time.time()``, looked up at each call since freezegun and time_machine replace it."""
+    return time.time()

@@ -1,4 +1,4 @@
-"""Under gevent, which patches a whole process: so each test is one, patched before our import or after it."""
+"""Under gevent, which patches a whole process: each test runs one, patched before or after our import."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ config = StackAuthConfig(project_id=PROJECT, api_url=local.api_url, secret_serve
 
 
 def run(order: str, script: str) -> Any:
-    """Run `script` in a process that patches ``before`` or ``after`` our import, and return what it tells."""
+    """Run `script` in a process that patches ``before`` or ``after`` our import, and return what it prints."""
     parts = [PATCH, IMPORTS] if order == "before" else [IMPORTS, PATCH]
     whole = "\n".join([*parts, SERVE, script, "server.stop()"])
     done = subprocess.run(
@@ -43,8 +43,8 @@ orders = pytest.mark.parametrize("order", ["before", "after"])
 
 
 @orders
-def test_two_hundred_greenlets_on_a_cold_start_cause_one_flight(order: str) -> None:
-    told = run(
+def test_concurrent_greenlets_share_one_fetch(order: str) -> None:
+    printed = run(
         order,
         """
 verifier = Verifier(config)
@@ -55,37 +55,37 @@ with local.delay(0.05):
 print(json.dumps([len({job.value.user_id for job in jobs}), local.requests.count("jwks")]))
 """,
     )
-    assert told == [200, 1]
+    assert printed == [200, 1]
 
 
 @orders
-def test_a_killed_carrier_harms_nobody(order: str) -> None:
-    """Another takes over, and the flight is flown again."""
-    told = run(
+def test_killed_leader_is_replaced(order: str) -> None:
+    """A follower becomes the leader and fetches again."""
+    printed = run(
         order,
         """
 verifier = Verifier(config)
 token = local.token()
 with local.delay(0.1):
-    carrier = gevent.spawn(verifier.verify, token)
+    leader = gevent.spawn(verifier.verify, token)
     gevent.sleep(0.03)
     others = [gevent.spawn(verifier.verify, token) for _ in range(10)]
     gevent.sleep(0.03)
-    carrier.kill()
+    leader.kill()
     gevent.joinall(others, timeout=20, raise_error=True)
-print(json.dumps([carrier.successful(), isinstance(carrier.value, gevent.GreenletExit),
+print(json.dumps([leader.successful(), isinstance(leader.value, gevent.GreenletExit),
                   [job.value.user_id for job in others] == [others[0].value.user_id] * 10,
                   local.requests.count("jwks")]))
 """,
     )
-    assert told == [True, True, True, 2]
+    assert printed == [True, True, True, 2]
 
 
 @orders
 @pytest.mark.parametrize("mode", ["jwt", "rest"])
 def test_killed_at_every_switch(order: str, mode: str) -> None:
-    """The carrier or one who waits: the others get their user, by one call more at most, and nothing stays aloft."""
-    told = run(
+    """Leader or follower: the others get their user with at most one more call, and no fetch stays in progress."""
+    printed = run(
         order,
         f"""
 import greenlet
@@ -135,7 +135,7 @@ with local.delay(0.01):
 print(json.dumps([points, wrong]))
 """,
     )
-    points, wrong = told
+    points, wrong = printed
     print(f"killed at {points} points")
     assert wrong == []
     assert points[0] >= 2
@@ -144,32 +144,32 @@ print(json.dumps([points, wrong]))
 
 @orders
 def test_waiting_for_keys_does_not_stop_the_hub(order: str) -> None:
-    """Others run while the keys are under way."""
-    told = run(
+    """Other greenlets run while the keys are fetched."""
+    printed = run(
         order,
         """
 verifier = Verifier(config)
-ticks = []
+wakeups = []
 
-def tick():
+def count():
     while True:
-        ticks.append(1)
+        wakeups.append(1)
         gevent.sleep(0.01)
 
-ticker = gevent.spawn(tick)
+counter = gevent.spawn(count)
 with local.delay(0.3):
     verifier.verify(local.token())
-ticker.kill()
-print(json.dumps(len(ticks)))
+counter.kill()
+print(json.dumps(len(wakeups)))
 """,
     )
-    assert told >= 10
+    assert printed >= 10
 
 
 @orders
-def test_the_door_and_profiles(order: str) -> None:
+def test_middleware_gets_the_profile_of_each_user(order: str) -> None:
     """Twenty users at once, each with a profile: every app call sees its own."""
-    told = run(
+    printed = run(
         order,
         """
 from stackauth_middleware import Rule, get_user
@@ -182,16 +182,16 @@ def app(environ, start_response):
     start_response("200 OK", [])
     return [get_user(environ).profile.display_name.encode()]
 
-door = StackAuthWSGIMiddleware(app, config)
+middleware = StackAuthWSGIMiddleware(app, config)
 
 def ask(name):
     token = local.token(local.users.create(display_name=name))
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_X_STACK_ACCESS_TOKEN": token}
-    return b"".join(door(environ, lambda *_: None)).decode() == name
+    return b"".join(middleware(environ, lambda *_: None)).decode() == name
 
 jobs = [gevent.spawn(ask, f"user {number}") for number in range(20)]
 gevent.joinall(jobs, timeout=20, raise_error=True)
 print(json.dumps([sum(job.value for job in jobs), local.requests.count("users/me")]))
 """,
     )
-    assert told == [20, 20]
+    assert printed == [20, 20]

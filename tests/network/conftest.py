@@ -1,4 +1,4 @@
-"""What the tests of the profiles over a network share."""
+"""Fixtures for the tests of profiles over a network."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def _quick_head(sock: socket.socket) -> bytes | None:
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        octets = sock.recv(65536)
-        if not octets:
+        data = sock.recv(65536)
+        if not data:
             return None
-        head += octets
+        head += data
     return head[:-4]
 
 
 @pytest.fixture(autouse=True)
 def quick_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read requests by the piece: there are thousands here, without a body, and the next waits for its answer."""
+    """Read request heads in large pieces, since these tests send thousands of requests without a body."""
     monkeypatch.setattr(loopback, "_head", _quick_head)
 
 
@@ -57,7 +57,7 @@ def up() -> Iterator[Upstream]:
 
 
 class Warp:
-    """Both clocks, as the package reads them, set forward by hand. Budgets of time are not."""
+    """Both clocks as the package reads them, which tests set forward. Time budgets are not affected."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -79,19 +79,19 @@ def warp(monkeypatch: pytest.MonkeyPatch) -> Warp:
 
 
 class Attempts:
-    """How often an edge set out to ask, whether anything was there or not."""
+    """Counts the attempts of the runners to send a call, answered or not."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def since(self) -> int:
-        """Return how many there were since this was last asked."""
+        """Return the number of attempts since the last call of this method."""
         count, self.count = self.count, 0
         return count
 
 
 def attempts_counted(monkeypatch: pytest.MonkeyPatch, place: str = "/users/me") -> Attempts:
-    """Return the count of what both edges set out to ask of `place`."""
+    """Return the count of attempts of both runners to call `place`."""
     counted = Attempts()
 
     def counting(runner: type, name: str) -> None:

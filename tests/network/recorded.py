@@ -24,23 +24,23 @@ ADMIN = "sak_" + "a" * 45
 
 Token = Literal["good", "missing", "empty", "garbage", "bad signature", "other project", "expired", "Bearer good"]
 State = Literal["as it was", "deleted", "restricted since", "signed out"]
-Trouble = Literal["none", "throttled", "throttled for 5", "database down", "project removed"]
+Outage = Literal["none", "throttled", "throttled for 5", "database down", "project removed"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One answer.
+    """A recorded response.
 
     Attributes:
-        means: the row that it means; None where it is the profile of a user to be let in.
-        access: what stood in ``x-stack-access-type``, and the key that goes with it.
-        token: what stood in ``x-stack-access-token``.
+        means: the row that it means; None for the profile of an accepted user.
+        access: value of ``x-stack-access-type``, with its key.
+        token: value of ``x-stack-access-token``.
         user_type: of the token.
-        state: what became of the user after the token was minted.
-        reason: why the user is restricted, as the answer says.
-        trouble: what was wrong with Stack Auth.
+        state: what happened to the user after the token was issued.
+        reason: why the user is restricted, as in the response.
+        outage: the fault of Stack Auth.
         also: other headers of the request, in place of those that follow from the above; None to leave one out.
-        target: what was asked for.
+        target: the target of the request.
     """
 
     means: ErrorCode | None = None
@@ -49,7 +49,7 @@ class Case:
     user_type: UserType = UserType.NORMAL
     state: State = "as it was"
     reason: str | None = None
-    trouble: Trouble = "none"
+    outage: Outage = "none"
     also: Mapping[str, str | None] = field(default_factory=dict)
     target: str = USERS_ME
 
@@ -102,8 +102,8 @@ CASES: dict[str, Case] = {
     "050-users-me-no-headers": Case(FAULT, access="none", token="missing", also={"x-stack-project-id": None}),
     "051-users-me-only-access-token": Case(FAULT, access="none", also={"x-stack-project-id": None}),
     "052-users-me-invalid-access-type": Case(FAULT, also={"x-stack-access-type": "superuser"}),
-    "053-users-me-unknown-project-no-token": Case(FAULT, token="missing", trouble="project removed"),
-    "054-users-me-unknown-project-with-token": Case(INVALID, token="other project", trouble="project removed"),
+    "053-users-me-unknown-project-no-token": Case(FAULT, token="missing", outage="project removed"),
+    "054-users-me-unknown-project-with-token": Case(INVALID, token="other project", outage="project removed"),
     "055-users-me-unknown-branch": Case(FAULT, also={"x-stack-branch-id": "nope"}),
     "056-users-me-garbage-override-error-status": Case(
         INVALID, token="garbage", also={"x-stack-override-error-status": "true"}
@@ -150,14 +150,14 @@ CASES: dict[str, Case] = {
     "189-users-me-server-session-expired-token-still-valid": Case(state="signed out"),
     "191-users-id-me-server": Case(FAULT, target=f"{USERS_ME}?x=1"),
     "197-SHORT-users-me-server-ok": Case(),
-    "202-dev-rate-limit-429": Case(OUTAGE, trouble="throttled"),
-    "203-dev-rate-limit-429": Case(OUTAGE, trouble="throttled for 5"),
-    "204-dev-rate-limit-429": Case(OUTAGE, trouble="throttled"),
-    "205-dev-rate-limit-429": Case(OUTAGE, trouble="throttled"),
-    "206-db-down-users-me-server": Case(OUTAGE, trouble="database down"),
-    "207-db-down-users-me-server-garbage-token": Case(INVALID, token="garbage", trouble="database down"),
+    "202-dev-rate-limit-429": Case(OUTAGE, outage="throttled"),
+    "203-dev-rate-limit-429": Case(OUTAGE, outage="throttled for 5"),
+    "204-dev-rate-limit-429": Case(OUTAGE, outage="throttled"),
+    "205-dev-rate-limit-429": Case(OUTAGE, outage="throttled"),
+    "206-db-down-users-me-server": Case(OUTAGE, outage="database down"),
+    "207-db-down-users-me-server-garbage-token": Case(INVALID, token="garbage", outage="database down"),
     "209-db-up-again-users-me-server": Case(),
-    "212-D-users-me-server-after-project-deleted": Case(FAULT, trouble="project removed"),
+    "212-D-users-me-server-after-project-deleted": Case(FAULT, outage="project removed"),
 }
 
 
@@ -197,14 +197,14 @@ def answered_locally(case: Case) -> Recorded:
         local.users.restrict(account.id)
     elif case.state == "signed out":
         local.sign_out(signed_in)
-    if case.trouble == "project removed":
+    if case.outage == "project removed":
         local.remove_project(PROJECT)
     headers = {name: value for name, value in _headers(case, signed_in.access_token).items() if value is not None}
     with ExitStack() as stack:
-        if case.trouble == "database down":
+        if case.outage == "database down":
             stack.enter_context(local.database_down())
-        elif case.trouble.startswith("throttled"):
-            stack.enter_context(local.throttle(case.trouble.partition(" for ")[2] or None))
+        elif case.outage.startswith("throttled"):
+            stack.enter_context(local.throttle(case.outage.partition(" for ")[2] or None))
         got = ask(local, case.target, headers)
     return Recorded(account.id, got.status, list(got.headers.items()), got.body)
 

@@ -1,4 +1,4 @@
-"""One small app behind either door, asked in process: alone, or by many at once."""
+"""One small app behind either middleware, called in process, by one client or many at once."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from stackauth_middleware import (
 
 Kind = Literal["wsgi", "asyncio", "trio"]
 KINDS: tuple[Kind, ...] = ("wsgi", "asyncio", "trio")
-both_doors = pytest.mark.parametrize("door", ["wsgi", "asyncio"])
-every_edge = pytest.mark.parametrize("door", KINDS)
+both_middlewares = pytest.mark.parametrize("kind", ["wsgi", "asyncio"])
+every_runner = pytest.mark.parametrize("kind", KINDS)
+both_doors = pytest.mark.parametrize("door", ["wsgi", "asyncio"])  # until tests/security uses both_middlewares
 
 
 class Answer(NamedTuple):
@@ -43,21 +44,21 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
     @property
-    def row(self) -> str | None:
-        """The code of the refusal; None where the app answered."""
+    def code(self) -> str | None:
+        """The error code of the refusal; None if the app responded."""
         code: str | None = self.json.get("code")
         return code
 
     @property
     def user(self) -> dict[str, Any]:
-        """The user whom the app saw."""
+        """The user that the app saw."""
         assert self.status == 200, self
         user: dict[str, Any] = self.json["user"]
         return user
 
 
 class Ask(NamedTuple):
-    """A request. At ``/load`` the app loads the profile, at ``/fresh`` anew."""
+    """A request. At ``/load`` the app loads the profile, at ``/fresh`` a fresh one."""
 
     token: str | None = None
     path: str = "/"
@@ -69,7 +70,7 @@ class Ask(NamedTuple):
         return [*self.headers, *([("x-stack-access-token", self.token)] if self.token else [])]
 
 
-def _told(written: Any) -> dict[str, Any]:
+def _seen(written: Any) -> dict[str, Any]:
     user, error = get_user(written), written["stackauth.error"]
     return {"user": user and user.to_dict(server_only=True), "error": error and error.value}
 
@@ -79,7 +80,7 @@ def _failed(error: RefusedError | AuthServerError) -> dict[str, Any]:
 
 
 def _sync_app(environ: Any, start_response: Any) -> list[bytes]:
-    told = _told(environ)
+    told = _seen(environ)
     if environ["PATH_INFO"] in ("/load", "/fresh"):
         try:
             told["profile"] = load_profile(environ, fresh=environ["PATH_INFO"] == "/fresh").to_dict(server_only=True)
@@ -90,7 +91,7 @@ def _sync_app(environ: Any, start_response: Any) -> list[bytes]:
 
 
 async def _async_app(scope: Any, receive: Any, send: Any) -> None:
-    told = _told(scope)
+    told = _seen(scope)
     if scope["path"] in ("/load", "/fresh"):
         try:
             told["profile"] = (await aload_profile(scope, fresh=scope["path"] == "/fresh")).to_dict(server_only=True)
@@ -101,20 +102,20 @@ async def _async_app(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Site:
-    """The app behind a door; a context manager.
+    """The app behind a middleware; a context manager.
 
     Args:
-        door: ``"wsgi"``, or the event loop of the ASGI door.
+        kind: ``"wsgi"``, or the event loop of the ASGI middleware.
         config: the settings.
 
     Attributes:
         reached: the environs or scopes that the app was called with.
     """
 
-    def __init__(self, door: Kind, config: StackAuthConfig) -> None:
+    def __init__(self, kind: Kind, config: StackAuthConfig) -> None:
         self.config = config
         self.reached: list[Any] = []
-        self._door = door
+        self._kind = kind
 
         def sync_app(environ: Any, start_response: Any) -> list[bytes]:
             self.reached.append(environ)
@@ -124,17 +125,17 @@ class Site:
             self.reached.append(scope)
             await _async_app(scope, receive, send)
 
-        if door == "wsgi":
+        if kind == "wsgi":
             self._wsgi = StackAuthWSGIMiddleware(sync_app, config=config)
         else:
             self._asgi = StackAuthASGIMiddleware(async_app, config=config)
-        self._loop = asyncio.new_event_loop() if door == "asyncio" else None
+        self._loop = asyncio.new_event_loop() if kind == "asyncio" else None
 
     def __enter__(self) -> Site:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._door == "wsgi":
+        if self._kind == "wsgi":
             Verifier(self.config).close()
         if self._loop is not None:
             self._loop.run_until_complete(AsyncVerifier(self.config).aclose())
@@ -146,8 +147,8 @@ class Site:
         return self.ask_all([Ask(token, path, method, pairs)], at_once=1)[0]
 
     def ask_all(self, asks: Sequence[Ask], *, at_once: int) -> list[Answer]:
-        """Send the requests on so many threads or tasks, and return the answers in the order of the requests."""
-        if self._door == "wsgi":
+        """Send the requests from `at_once` threads or tasks. Return the responses in the order of the requests."""
+        if self._kind == "wsgi":
             if at_once == 1:
                 return [self._ask_wsgi(ask) for ask in asks]
             with ThreadPoolExecutor(at_once) as pool:

@@ -1,4 +1,4 @@
-"""What leaves for users/me: these headers and no other, whatever came in with the request."""
+"""The request to users/me: exactly these headers, whatever the client sent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stackauth_middleware._version import __version__
 from tests.unit.core.helpers import PROJECT
 from tests.unit.io import loopback
 
-from .sites import Ask, Kind, Site, both_doors, every_edge
+from .sites import Ask, Kind, Site, both_middlewares, every_runner
 from .upstream import PUBLISHABLE, SECRET, USERS_ME, Upstream
 
 REFRESH = "refresh-token-canary-0123456789abcdefghijklmno"
@@ -36,7 +36,7 @@ BROWSER = {
 
 @pytest.fixture
 def heads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Keep what came over the wire up to the empty line, as it came."""
+    """Record the raw request heads."""
     kept: list[bytes] = []
 
     class CachedAnswer(loopback.Exchange):
@@ -49,7 +49,7 @@ def heads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def sent_with(heads: list[bytes]) -> list[tuple[str, str]]:
-    """Return the headers of the one call, names in lower case, repeated ones repeated."""
+    """Return the headers of the only call, with names in lower case, including repeated ones."""
     (head,) = [each for each in heads if each.startswith(f"GET {USERS_ME} HTTP/1.1\r\n".encode())]
     pairs = (line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:])
     return sorted((name.lower(), value) for name, value in pairs)
@@ -73,13 +73,13 @@ ACCESS = {
 }
 
 
-@every_edge
+@every_runner
 @pytest.mark.parametrize("token_source", TOKEN_SOURCES)
 @pytest.mark.parametrize("access", ACCESS)
-def test_the_headers_of_the_call(token_source: str, access: str, door: Kind, up: Upstream, heads: list[bytes]) -> None:
+def test_the_headers_of_the_call(token_source: str, access: str, kind: Kind, up: Upstream, heads: list[bytes]) -> None:
     keys, key_name, key = ACCESS[access]
     token = up.token()
-    with Site(door, up.config(**keys)) as site:
+    with Site(kind, up.config(**keys)) as site:
         assert site.ask(None, **{**BROWSER, **carried(token_source, token)}).status == 200
     sent = dict(sent_with(heads))
     assert len(sent) == len(sent_with(heads))
@@ -98,31 +98,31 @@ def test_the_headers_of_the_call(token_source: str, access: str, door: Kind, up:
     assert re.fullmatch(r"(\w+)\s+(@[\w/]+)@([\d.]+)", sent["x-stack-client-version"], re.ASCII)
 
 
-@every_edge
-def test_nothing_that_the_browser_sent_comes_along(door: Kind, up: Upstream, heads: list[bytes]) -> None:
-    with Site(door, up.config()) as site:
+@every_runner
+def test_headers_of_the_client_are_not_forwarded(kind: Kind, up: Upstream, heads: list[bytes]) -> None:
+    with Site(kind, up.config()) as site:
         assert site.ask(None, "/fresh", **{**BROWSER, **carried("x-stack-auth", up.token())}).status == 200
     everything = b"".join(heads)
     assert b"canary" not in everything
     assert REFRESH.encode() not in everything
 
 
-@every_edge
-def test_a_cookie_that_stack_auth_sets_is_not_kept(door: Kind, up: Upstream, heads: list[bytes]) -> None:
-    """One pool serves all users: what was set for one would go out for the next."""
+@every_runner
+def test_a_cookie_that_stack_auth_sets_is_not_kept(kind: Kind, up: Upstream, heads: list[bytes]) -> None:
+    """One pool serves all users, so that a cookie of one would be sent for the next."""
     answers = up.local.answer
     up.me = lambda exchange: exchange.reply(
         json.loads(answers("GET", USERS_ME, exchange.headers).body), Set_Cookie="canary=1; Path=/"
     )
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         for token in up.tokens(3):
             assert site.ask(token).status == 200
     assert len(up.calls) == 3
     assert b"canary" not in b"".join(heads)
 
 
-@every_edge
-def test_a_token_that_fails_the_local_check_is_not_sent(door: Kind, up: Upstream) -> None:
+@every_runner
+def test_a_token_that_fails_the_local_check_is_not_sent(kind: Kind, up: Upstream) -> None:
     bad = [
         up.token(key="foreign"),
         up.token(expires_in=-60),
@@ -133,16 +133,16 @@ def test_a_token_that_fails_the_local_check_is_not_sent(door: Kind, up: Upstream
         up.token() + "A",
         "undefined",
     ]
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         for token in bad:
             assert site.ask(token).status in (401, 403)
-        assert site.ask(None).row == "missing_token"
+        assert site.ask(None).code == "missing_token"
     assert up.calls == []
 
 
-@both_doors
-def test_ten_thousand_strangers_cost_no_call_to_users_me(door: Kind, up: Upstream) -> None:
-    """Distinct tokens, well formed, under the id of a key that is published, and under others that are not."""
+@both_middlewares
+def test_forged_tokens_cause_no_call_to_users_me(kind: Kind, up: Upstream) -> None:
+    """Distinct well-formed tokens, with published and unpublished key ids."""
     good = up.token()
     kid = json.loads(base64.urlsafe_b64decode(good.split(".")[0] + "=="))["kid"]
     payloads = [good.split(".")[1], *(up.token().split(".")[1] for _ in range(3))]
@@ -155,10 +155,10 @@ def test_ten_thousand_strangers_cost_no_call_to_users_me(door: Kind, up: Upstrea
 
     strangers = {stranger(number) for number in range(10_000)}
     assert len(strangers) == 10_000
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         assert site.ask(good).status == 200
         answers = site.ask_all([Ask(token) for token in strangers], at_once=4)
         assert site.ask(good).status == 200
-    assert {answer.row for answer in answers} == {"invalid_token"}
+    assert {answer.code for answer in answers} == {"invalid_token"}
     assert len(up.calls) == 1
     assert len(up.server.requests) <= 4  # and as good as none for the keys: one more in ten seconds

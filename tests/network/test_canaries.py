@@ -1,4 +1,4 @@
-"""Keys and tokens stay where they are: in no log record, exception, repr, or traceback that shows local variables."""
+"""Keys and tokens appear in no log record, exception, repr, or traceback with local variables."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from stackauth_middleware._io.async_runner import AsyncRunner
 from stackauth_middleware._io.sync_runner import SyncRunner
 from tests.unit.io.loopback import BACKENDS, Backend, Exchange
 
-from .sites import Answer, Kind, Site, both_doors, every_edge
+from .sites import Answer, Kind, Site, both_middlewares, every_runner
 from .upstream import SECRET, Upstream
 
 OURS = str(Path(stackauth_middleware.__file__).parent)
@@ -53,20 +53,20 @@ REFRESH = "refresh-canary-0123456789abcdefghijklmnopqrst"
 
 
 class Canaries:
-    """What must not be seen, and a search for it."""
+    """Secrets, and a search for them."""
 
     def __init__(self) -> None:
         self.secrets = {SECRET, REFRESH}
 
     def token(self, token: str) -> str:
-        """Have `token` be one of them: whole, in its telling parts, and decoded. What it says is no secret."""
+        """Add `token`: whole, in its parts, and decoded. Its claims are no secret."""
         signature = token.rpartition(".")[2]
         octets = base64.urlsafe_b64decode(signature + "==")
         self.secrets |= {token, signature, signature[:30], signature[-30:], repr(octets)[2:40], octets.hex()}
         return token
 
     def both(self, token: str) -> dict[str, str]:
-        """Return the carrier that holds the refresh token too."""
+        """Return the token source with the refresh token too."""
         text = json.dumps({"accessToken": self.token(token), "refreshToken": REFRESH})
         self.secrets.add(base64.b64encode(text.encode()).decode())
         return {"x_stack_auth": text}
@@ -77,7 +77,7 @@ class Canaries:
         assert not found, f"{where}: {text[max(0, found[0] - 1000) : found[0] + 20]}"
 
     def absent_from_error(self, error: BaseException) -> None:
-        """Search an exception and whatever hangs on it, but for the variables of the tests themselves.
+        """Search an exception and all that it refers to, except the variables of the tests.
 
         Nor for a scope or environ: it is the server's, and stands in frames further out with the client's headers.
         """
@@ -105,7 +105,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _less(tb: TracebackType | None) -> TracebackType | None:
-    """Return the traceback without the frames of the tests, whose variables hold what they like."""
+    """Return the traceback without the frames of the tests, whose variables hold secrets."""
     if tb is None:
         return None
     inner = _less(tb.tb_next)
@@ -116,7 +116,7 @@ def _less(tb: TracebackType | None) -> TracebackType | None:
 
 @pytest.fixture
 def canaries(caplog: pytest.LogCaptureFixture) -> Iterator[Canaries]:
-    """Capture what every logger says at DEBUG, with the exceptions, and search it all at the end."""
+    """Capture the records of all loggers at DEBUG, with exceptions, and search them at the end."""
     planted = Canaries()
     caplog.set_level(logging.DEBUG)
     names = ("urllib3", "httpx", "httpcore", "asyncio", "stackauth_middleware", "requests", "hpack", "anyio")
@@ -136,7 +136,7 @@ def canaries(caplog: pytest.LogCaptureFixture) -> Iterator[Canaries]:
 
 
 def tokens_of_every_kind(up: Upstream, canaries: Canaries) -> list[str]:
-    """Return a good token, and tokens that are refused, each at another step."""
+    """Return a valid token, and tokens that are refused, each by another check."""
     user = up.local.users.create()
     deleted = up.local.users.create()
     made = [
@@ -160,7 +160,7 @@ def tokens_of_every_kind(up: Upstream, canaries: Canaries) -> list[str]:
 
 
 def malformed(canaries: Canaries, token: str) -> list[dict[str, str]]:
-    """Return headers in which a carrier is not as it must be, with what must not be seen in them."""
+    """Return headers with a malformed token source, and the secrets in them."""
     good = canaries.both(token)["x_stack_auth"]
     return [
         {"x_stack_auth": good[:-1]},
@@ -199,15 +199,15 @@ TROUBLES: dict[str, Callable[[Exchange], None]] = {
 }
 
 
-@every_edge
+@every_runner
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_through_a_door(trouble: str, door: Kind, up: Upstream, canaries: Canaries) -> None:
-    """Every verdict, every way to be dead; also where Stack Auth itself repeats what it was sent."""
+def test_secrets_do_not_leak_from_the_middleware(trouble: str, kind: Kind, up: Upstream, canaries: Canaries) -> None:
+    """Every outcome and every failure, also if Stack Auth repeats what it was sent."""
     if trouble != "none":
         up.me = TROUBLES[trouble]
     tokens = tokens_of_every_kind(up, canaries)
     answers: list[Answer] = []
-    with Site(door, up.config(observers=[lambda event: canaries.absent(repr(event), "event")])) as site:
+    with Site(kind, up.config(observers=[lambda event: canaries.absent(repr(event), "event")])) as site:
         for token in tokens:
             answers += [site.ask(token), site.ask(**canaries.both(token)), site.ask(token, "/fresh")]
         answers += [site.ask(**headers) for headers in malformed(canaries, tokens[0])]
@@ -216,8 +216,8 @@ def test_through_a_door(trouble: str, door: Kind, up: Upstream, canaries: Canari
 
 
 @pytest.mark.parametrize("trouble", ["none", "500", "our key"])
-def test_out_of_a_verifier(trouble: str, up: Upstream, canaries: Canaries) -> None:
-    """What is raised passes through the caller's code, which may show the variables of every frame, ours included."""
+def test_secrets_do_not_leak_from_a_verifier(trouble: str, up: Upstream, canaries: Canaries) -> None:
+    """Exceptions pass through the caller's code, which may print the variables of every frame."""
     if trouble != "none":
         up.me = TROUBLES[trouble]
     tokens = tokens_of_every_kind(up, canaries)
@@ -240,7 +240,7 @@ def test_out_of_a_verifier(trouble: str, up: Upstream, canaries: Canaries) -> No
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_out_of_an_async_verifier(backend: Backend, up: Upstream, canaries: Canaries) -> None:
+def test_secrets_do_not_leak_from_an_async_verifier(backend: Backend, up: Upstream, canaries: Canaries) -> None:
     tokens = tokens_of_every_kind(up, canaries)
     raised = 0
 
@@ -273,8 +273,8 @@ def failing_with(up: Upstream, trouble: str) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["500", "reset", "our key", "deleted"])
-def test_a_handler_that_lets_a_failure_pass(trouble: str, up: Upstream, canaries: Canaries) -> None:
-    """The exception of `load_profile` goes through the app and our door to the server, which may render it."""
+def test_secrets_do_not_leak_from_an_exception_of_the_handler(trouble: str, up: Upstream, canaries: Canaries) -> None:
+    """The exception of `load_profile` passes the app and the middleware to the server, which may render it."""
     failing_with(up, trouble)
     token = canaries.token(up.token())
     config = up.config(mode="jwt")
@@ -302,7 +302,7 @@ def test_a_handler_that_lets_a_failure_pass(trouble: str, up: Upstream, canaries
 
 
 class Tracker(logging.Handler):
-    """As error trackers do, writes out the variables of every frame that an error is logged in.
+    """Records the variables of every frame in which an error is logged, as error trackers do.
 
     Attributes:
         ours: what it found in the frames of the package.
@@ -344,29 +344,29 @@ def tracker() -> Iterator[Tracker]:
     logger.removeHandler(tracker)
 
 
-@every_edge
-def test_an_error_tracker_that_writes_variables_out(
-    door: Kind, up: Upstream, canaries: Canaries, tracker: Tracker
+@every_runner
+def test_secrets_do_not_leak_to_an_error_tracker(
+    kind: Kind, up: Upstream, canaries: Canaries, tracker: Tracker
 ) -> None:
-    """The call and its answer hold key and token, and are at hand where a fault of ours is logged."""
+    """The call and its reply hold key and token, and are local variables where an error is logged."""
     up.me = lambda exchange: exchange.reply({**exchange.headers, "code": "INVALID_SECRET_SERVER_KEY"}, 401)
     token = canaries.token(up.token())
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         assert site.ask(token).status == 500
     assert len(up.calls) == 1
-    for kind, written in tracker.records.items():
-        assert written, kind
-        canaries.absent(written, kind.__name__)
+    for tracker_type, written in tracker.records.items():
+        assert written, tracker_type
+        canaries.absent(written, tracker_type.__name__)
     assert SECRET not in "".join(tracker.ours)
     canaries.absent("".join(tracker.ours), "frames of the package")
 
 
-@every_edge
+@every_runner
 @pytest.mark.parametrize("mode", ["jwt", "rest"])
-def test_an_error_tracker_while_a_hook_fails(
-    mode: str, door: Kind, up: Upstream, canaries: Canaries, tracker: Tracker
+def test_secrets_do_not_leak_to_an_error_tracker_in_hooks(
+    mode: str, kind: Kind, up: Upstream, canaries: Canaries, tracker: Tracker
 ) -> None:
-    """A check that logs an error, and an observer that raises, have frames of ours below them."""
+    """A check that logs an error, and an event hook that raises, are called from frames of the package."""
 
     def check(user: Any) -> bool:
         logging.getLogger("stackauth_middleware").error("an error that a check logs")
@@ -377,7 +377,7 @@ def test_an_error_tracker_while_a_hook_fails(
 
     token = up.token()
     settings: dict[str, Any] = {"mode": mode, "rules": [Rule("/**", check=check)], "observers": [raising]}
-    with Site(door, up.config(**settings)) as site:
+    with Site(kind, up.config(**settings)) as site:
         assert site.ask(**canaries.both(token)).status == 200
         assert site.ask(**canaries.both(token)).status == 200
     assert len(tracker.ours) > 10
@@ -386,8 +386,10 @@ def test_an_error_tracker_while_a_hook_fails(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("where", ["before the answer", "in the answer"])
-def test_a_handler_that_gives_up_waiting(where: str, backend: Backend, up: Upstream, canaries: Canaries) -> None:
-    """A cancellation passes through the HTTP client, in whose frames the headers are."""
+def test_secrets_do_not_leak_from_a_cancelled_handler(
+    where: str, backend: Backend, up: Upstream, canaries: Canaries
+) -> None:
+    """A cancellation passes through the HTTP client, whose frames hold the headers."""
     token = canaries.token(up.token())
 
     def me(exchange: Exchange) -> None:
@@ -414,8 +416,10 @@ def test_a_handler_that_gives_up_waiting(where: str, backend: Backend, up: Upstr
     canaries.absent_from_error(error)
 
 
-def test_a_thread_that_is_told_to_stop(up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As gunicorn does with a worker that takes too long, and gevent with a time limit: anywhere, by any exception."""
+def test_secrets_do_not_leak_from_interrupted_threads(
+    up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As gunicorn does with a slow worker, and gevent with a timeout: an exception at any point."""
     token = canaries.token(up.token())
     with Verifier(up.config()) as verifier:
         verifier.verify(token)
@@ -430,12 +434,12 @@ def test_a_thread_that_is_told_to_stop(up: Upstream, canaries: Canaries, monkeyp
     canaries.absent_from_error(raised.value)
 
 
-@both_doors
+@both_middlewares
 @pytest.mark.parametrize("name", ["parse", "check_signature", "user_of", "extract", "enforce"])
-def test_an_error_of_our_own(
-    name: str, door: Kind, up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
+def test_secrets_do_not_leak_from_an_internal_error(
+    name: str, kind: Kind, up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is logged with its traceback, and closes the door without blaming anybody."""
+    """It is logged with its traceback, and the request is refused as a server error."""
     tokens = [canaries.token(token) for token in up.tokens(2)]
 
     def fails(*args: Any, **kwargs: Any) -> Any:
@@ -443,33 +447,33 @@ def test_an_error_of_our_own(
         raise ZeroDivisionError("an error of our own")
 
     monkeypatch.setattr(flow_module, name, fails)
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         for token in tokens:
             assert site.ask(token).status == 503
             assert site.ask(**canaries.both(token)).status == 503
 
 
-@both_doors
-def test_an_error_of_our_own_in_the_call(
-    door: Kind, up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
+@both_middlewares
+def test_secrets_do_not_leak_from_an_internal_error_in_the_call(
+    kind: Kind, up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(config: StackAuthConfig, token: str, version: str) -> Any:
         headers = {"x": config.secret_server_key, "y": token}  # noqa: F841
         raise ZeroDivisionError("an error of our own")
 
     monkeypatch.setattr(profiles, "call", fails)
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         assert site.ask(canaries.token(up.token())).status == 503
 
 
-@both_doors
-def test_hooks_that_raise(door: Kind, up: Upstream, canaries: Canaries) -> None:
+@both_middlewares
+def test_hooks_that_raise(kind: Kind, up: Upstream, canaries: Canaries) -> None:
     def raising(*args: Any) -> Any:
         raise ZeroDivisionError("a hook")
 
     token = canaries.token(up.token())
     rules = [Rule("/check", check=raising)]
-    with Site(door, up.config(rules=rules, observers=[raising], error_body=raising)) as site:
+    with Site(kind, up.config(rules=rules, observers=[raising], error_body=raising)) as site:
         assert site.ask(token).status == 200
         assert site.ask(token, "/check").status == 403
         assert site.ask(canaries.token(up.token(key="foreign"))).status == 401
@@ -479,7 +483,7 @@ def test_hooks_that_raise(door: Kind, up: Upstream, canaries: Canaries) -> None:
 
 
 def test_reprs(up: Upstream, canaries: Canaries) -> None:
-    """Of all that a debugger, a log line or an error page may come across."""
+    """Of all objects that a debugger, a log line or an error page may show."""
     token = canaries.token(up.token())
     config = up.config(publishable_client_key="pck_canary", secret_server_key=SECRET)
     canaries.secrets.add("pck_canary")
@@ -489,20 +493,35 @@ def test_reprs(up: Upstream, canaries: Canaries) -> None:
         seen.append(dict(environ))
         return []
 
-    door = StackAuthWSGIMiddleware(app, config=config)
+    middleware = StackAuthWSGIMiddleware(app, config=config)
     with Verifier(config) as verifier:
-        door({"REQUEST_METHOD": "GET", "HTTP_X_STACK_ACCESS_TOKEN": token}, lambda *_: None)
+        middleware({"REQUEST_METHOD": "GET", "HTTP_X_STACK_ACCESS_TOKEN": token}, lambda *_: None)
         (environ,) = seen
         del environ["HTTP_X_STACK_ACCESS_TOKEN"]
         user = get_user(environ)
         assert user is not None
-        flow, edges = config.get_or_create(Flow), (config.get_or_create(SyncRunner), config.get_or_create(AsyncRunner))
+        flow, runners = (
+            config.get_or_create(Flow),
+            (config.get_or_create(SyncRunner), config.get_or_create(AsyncRunner)),
+        )
         request = RequestRecord("GET", "/", "", {"x-stack-access-token": token})
         authenticated = flow.authorize(request, network.clocks(), defer_refresh=True, in_event_loop=True)
         call = profiles.call(config, token, "1")
         assert isinstance(call, Call)
-        things = [config, door, verifier, flow, *edges, user, user.profile, environ, request, authenticated, call]
-        for thing in [*things, vars(flow), vars(door), vars(verifier), *environ.values(), up.local.sign_in()]:
+        things = [
+            config,
+            middleware,
+            verifier,
+            flow,
+            *runners,
+            user,
+            user.profile,
+            environ,
+            request,
+            authenticated,
+            call,
+        ]
+        for thing in [*things, vars(flow), vars(middleware), vars(verifier), *environ.values(), up.local.sign_in()]:
             canaries.absent(repr(thing), "repr")
             canaries.absent(str(thing), "str")
             canaries.absent(f"{thing}", "format")

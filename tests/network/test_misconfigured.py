@@ -1,4 +1,4 @@
-"""Our own key or project is wrong: 500, one error line a minute, next to no calls; and no key at all cannot start."""
+"""A wrong key or project: 500, one error line a minute, few calls. Without a key the config is an error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stackauth_middleware import (
 from tests.unit.core.helpers import PROJECT
 
 from .conftest import Attempts, Warp
-from .sites import Answer, Kind, Site, both_doors
+from .sites import Answer, Kind, Site, both_middlewares
 from .upstream import PUBLISHABLE, SECRET, Upstream
 
 BODY = {"error": "Authentication server error", "code": "auth_misconfigured"}
@@ -47,10 +47,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@both_doors
+@both_middlewares
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_key_is_our_fault_and_nobody_elses(
-    what: str, door: Kind, up: Upstream, warp: Warp, attempts: Attempts, caplog: pytest.LogCaptureFixture
+def test_wrong_key_is_a_500(
+    what: str, kind: Kind, up: Upstream, warp: Warp, attempts: Attempts, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings, code = WRONG[what]
     up.local.add_project(PROJECT, publishable_client_key=PUBLISHABLE, secret_server_key=SECRET)
@@ -58,7 +58,7 @@ def test_a_wrong_key_is_our_fault_and_nobody_elses(
         up.local.add_project(PROJECT, publishable_client_key=PUBLISHABLE, require_publishable_client_key=True)
     tokens = up.tokens(5)
     caplog.set_level(logging.DEBUG)
-    with Site(door, up.config(**settings)) as site:
+    with Site(kind, up.config(**settings)) as site:
         for second in range(60):
             for token in tokens:
                 faulty(site.ask(token))
@@ -71,10 +71,10 @@ def test_a_wrong_key_is_our_fault_and_nobody_elses(
         assert len(error_lines(caplog)) == 2
 
 
-@both_doors
-def test_a_key_that_is_put_right_is_noticed_within_ten_seconds(door: Kind, up: Upstream, warp: Warp) -> None:
+@both_middlewares
+def test_corrected_key_works_within_ten_seconds(kind: Kind, up: Upstream, warp: Warp) -> None:
     up.local.add_project(PROJECT, secret_server_key="ssk_rotated")
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         faulty(site.ask(up.token()))
         up.local.add_project(PROJECT, secret_server_key=SECRET)
         faulty(site.ask(up.token()))
@@ -82,12 +82,12 @@ def test_a_key_that_is_put_right_is_noticed_within_ten_seconds(door: Kind, up: U
         assert site.ask(up.token()).status == 200
 
 
-@both_doors
-def test_a_project_that_is_gone(
-    door: Kind, up: Upstream, warp: Warp, attempts: Attempts, caplog: pytest.LogCaptureFixture
+@both_middlewares
+def test_deleted_project_is_a_500(
+    kind: Kind, up: Upstream, warp: Warp, attempts: Attempts, caplog: pytest.LogCaptureFixture
 ) -> None:
     tokens = up.tokens(3)
-    with Site(door, up.config(mode="jwt", rules=[Rule("/whole", profile=True)])) as site:
+    with Site(kind, up.config(mode="jwt", rules=[Rule("/whole", profile=True)])) as site:
         assert site.ask(tokens[0], "/whole").status == 200
         up.local.remove_project(PROJECT)
         attempts.since()
@@ -98,12 +98,12 @@ def test_a_project_that_is_gone(
         assert len(error_lines(caplog)) == 1
 
 
-@both_doors
-def test_a_project_that_never_was(door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture) -> None:
-    """Already the key set is refused, and no token gets as far as users/me."""
+@both_middlewares
+def test_unknown_project_is_a_500(kind: Kind, up: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    """The key set is refused already, so that users/me is not called."""
     token = up.token()
     up.local.remove_project(PROJECT)
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         for _ in range(20):
             faulty(site.ask(token))
     assert up.calls == []
@@ -111,16 +111,16 @@ def test_a_project_that_never_was(door: Kind, up: Upstream, caplog: pytest.LogCa
     assert len(error_lines(caplog)) == 1
 
 
-@both_doors
-def test_an_optional_route_goes_on_as_nobody_and_says_why(door: Kind, up: Upstream) -> None:
-    with Site(door, up.config(secret_server_key="ssk_wrong", default_access="optional")) as site:
+@both_middlewares
+def test_optional_route_passes_unauthenticated_with_the_error(kind: Kind, up: Upstream) -> None:
+    with Site(kind, up.config(secret_server_key="ssk_wrong", default_access="optional")) as site:
         answer = site.ask(up.token())
         assert (answer.status, answer.json) == (200, {"user": None, "error": "auth_misconfigured"})
 
 
-@both_doors
-def test_the_handler_that_loads_a_profile_learns_that_it_is_our_fault(door: Kind, up: Upstream) -> None:
-    with Site(door, up.config(mode="jwt", secret_server_key="ssk_wrong")) as site:
+@both_middlewares
+def test_load_profile_raises_auth_misconfigured(kind: Kind, up: Upstream) -> None:
+    with Site(kind, up.config(mode="jwt", secret_server_key="ssk_wrong")) as site:
         answer = site.ask(up.token(), "/load")
         assert answer.json["failed"] == "auth_misconfigured"
         assert answer.json["retry_after"] is None
@@ -145,34 +145,34 @@ NEEDS_A_KEY: dict[str, dict[str, Any]] = {
     ],
     ids=["config", "verifier", "async verifier", "asgi", "wsgi"],
 )
-def test_what_needs_a_key_cannot_start_without_one(what: str, make: Any) -> None:
+def test_settings_that_need_a_key_raise_config_error_without_one(what: str, make: Any) -> None:
     with pytest.raises(ConfigError, match="STACK_SECRET_SERVER_KEY"):
         make(project_id=PROJECT, **NEEDS_A_KEY[what])
 
 
 @pytest.mark.parametrize("key", [{"secret_server_key": SECRET}, {"publishable_client_key": PUBLISHABLE}])
 @pytest.mark.parametrize("what", NEEDS_A_KEY)
-def test_either_key_will_do(what: str, key: dict[str, Any]) -> None:
+def test_either_key_is_sufficient(what: str, key: dict[str, Any]) -> None:
     StackAuthConfig(project_id=PROJECT, **NEEDS_A_KEY[what], **key)
 
 
-@both_doors
-def test_a_handler_cannot_load_a_profile_without_a_key(door: Kind, up: Upstream) -> None:
-    with Site(door, up.config(mode="jwt", secret_server_key="")) as site:
+@both_middlewares
+def test_a_handler_cannot_load_a_profile_without_a_key(kind: Kind, up: Upstream) -> None:
+    with Site(kind, up.config(mode="jwt", secret_server_key="")) as site:
         assert site.ask(up.token()).status == 200
         with pytest.raises(ConfigError, match="STACK_SECRET_SERVER_KEY"):
             site.ask(up.token(), "/load")
     assert up.calls == []
 
 
-def test_nor_can_a_verifier(up: Upstream) -> None:
+def test_verifier_cannot_load_a_profile_without_a_key(up: Upstream) -> None:
     config = up.config(mode="jwt", secret_server_key="")
     with Verifier(config) as verifier, pytest.raises(ConfigError, match="STACK_SECRET_SERVER_KEY"):
         verifier.profile(up.token())
     assert up.server.requests == []
 
 
-def test_the_error_says_which_row(up: Upstream) -> None:
+def test_exception_has_the_error_code(up: Upstream) -> None:
     with Verifier(up.config(secret_server_key="ssk_wrong")) as verifier:
         for ask in (verifier.verify, verifier.profile):
             with pytest.raises(AuthServerError) as raised:

@@ -1,4 +1,4 @@
-"""The modes side by side: what they agree on, and where they differ, as docs/howto/modes.md shows."""
+"""The modes compared: where they agree, and where they differ, as in docs/howto/modes.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stackauth_middleware.testing import team
 from tests.unit.core.helpers import OTHER_PROJECT, PROJECT
 
 from .conftest import Warp
-from .sites import Answer, Kind, Site, both_doors
+from .sites import Answer, Kind, Site, both_middlewares
 from .upstream import Upstream
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "modes.md"
@@ -34,21 +34,21 @@ ORIGIN = "https://app.example"
 
 
 Headers = Callable[[Upstream], dict[str, str]]
-"""Returns what a client sends, once it has seen to its account."""
+"""Returns the headers of a client, after it has set up the account."""
 
 
 class Request(NamedTuple):
-    """What a client sends, and the status and the row, or the user's id, that it is answered with."""
+    """A request, and the status and error code of its response."""
 
     headers: Headers
     status: int
-    row: str | None
+    code: str | None
     path: str = "/"
     method: str = "GET"
 
 
 def bearing(user_type: str = "normal", **claims: Any) -> Headers:
-    """Carry a token of somebody with an account, in which claims may be wrong."""
+    """Send a token of a user with an account, with `claims` overridden."""
 
     def headers(up: Upstream) -> dict[str, str]:
         if user_type == "anonymous":
@@ -153,7 +153,7 @@ AGREE: dict[str, Request] = {
     "a user who verified the address since": Request(verified_since, 403, "restricted_not_allowed"),
     "an anonymous user who signed up since": Request(upgraded_since, 401, "anonymous_not_allowed"),
 }
-"""Name of a request: what becomes of it, whatever the mode."""
+"""Requests by name, whose response is the same in all modes."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "jwt": {"mode": "jwt", "secret_server_key": ""},
@@ -168,7 +168,7 @@ def make(up: Upstream, mode: str, **more: Any) -> StackAuthConfig:
 
 
 def without_profile(answer: Answer) -> tuple[int, dict[str, str], Any]:
-    """Return all of an answer but the profile, which is what a mode is for."""
+    """Return the response without the profile, in which the modes differ on purpose."""
     if answer.status != 200:
         return answer.status, answer.headers, answer.body
     body = answer.json
@@ -177,39 +177,39 @@ def without_profile(answer: Answer) -> tuple[int, dict[str, str], Any]:
     return answer.status, answer.headers, body
 
 
-@both_doors
+@both_middlewares
 @pytest.mark.parametrize("name", AGREE)
-def test_the_modes_agree(name: str, door: Kind, up: Upstream) -> None:
-    """On status, headers and body of a refusal, and on the user."""
+def test_modes_agree(name: str, kind: Kind, up: Upstream) -> None:
+    """They agree on status, headers and body of a refusal, and on the user."""
     request = AGREE[name]
     headers = {key.replace("-", "_"): value for key, value in request.headers(up).items()}
     answers = {}
     for mode in SETTINGS:
-        with Site(door, make(up, mode)) as site:
+        with Site(kind, make(up, mode)) as site:
             answers[mode] = site.ask(None, request.path, request.method, **headers)
     assert {answer.status for answer in answers.values()} == {request.status}
     if request.method in ("HEAD", "OPTIONS"):
         assert not answers["jwt"].body
     else:
-        assert {answer.row for answer in answers.values()} == {request.row}
+        assert {answer.code for answer in answers.values()} == {request.code}
     told = [without_profile(answer) for answer in answers.values()]
     assert told[1:] == told[:1] * 3
 
 
-@both_doors
-@pytest.mark.parametrize("error_body", ["problem", {401: {"no": "way"}}, lambda row, info: [row.value, info.path]])
-def test_the_modes_agree_on_bodies_of_ones_own(error_body: Any, door: Kind, up: Upstream) -> None:
+@both_middlewares
+@pytest.mark.parametrize("error_body", ["problem", {401: {"no": "way"}}, lambda code, info: [code.value, info.path]])
+def test_modes_agree_on_custom_bodies(error_body: Any, kind: Kind, up: Upstream) -> None:
     sent = [{}, bearing(key="foreign")(up), bearing("restricted")(up), {"x-stack-auth": "{"}]
     told = []
     for mode in SETTINGS:
-        with Site(door, make(up, mode, error_body=error_body)) as site:
+        with Site(kind, make(up, mode, error_body=error_body)) as site:
             told.append([site.ask(**{k.replace("-", "_"): v for k, v in each.items()}) for each in sent])
     assert told[1:] == told[:1] * 3
 
 
-@both_doors
-@pytest.mark.parametrize(("status", "row"), [(503, "auth_server_error"), (500, "auth_misconfigured")])
-def test_the_modes_agree_while_there_are_no_keys(status: int, row: str, door: Kind, up: Upstream) -> None:
+@both_middlewares
+@pytest.mark.parametrize(("status", "code"), [(503, "auth_server_error"), (500, "auth_misconfigured")])
+def test_modes_agree_without_keys(status: int, code: str, kind: Kind, up: Upstream) -> None:
     token = up.token()
     if status == 500:
         up.local.remove_project(PROJECT)
@@ -217,9 +217,9 @@ def test_the_modes_agree_while_there_are_no_keys(status: int, row: str, door: Ki
         up.server.answer = lambda exchange: exchange.reply(b"", 500)
     told = []
     for mode in SETTINGS:
-        with Site(door, make(up, mode)) as site:
+        with Site(kind, make(up, mode)) as site:
             told.append(site.ask(token))
-    assert (told[0].status, told[0].row) == (status, row)
+    assert (told[0].status, told[0].code) == (status, code)
     assert told[1:] == told[:1] * 3
 
 
@@ -227,10 +227,10 @@ def test_the_modes_agree_while_there_are_no_keys(status: int, row: str, door: Ki
 
 
 class Difference(NamedTuple):
-    """A state of affairs in which the modes say different things. `happens` returns the token.
+    """A situation in which the modes differ. `happens` returns the token.
 
     Attributes:
-        jwt: what ``jwt`` says: a status and a row, or the words of docs/howto/modes.md for a user who is let in.
+        jwt: what ``jwt`` says: a status and a code, or the text of docs/howto/modes.md for an accepted user.
         rest: likewise, ``rest`` and a rule with ``profile=True``.
     """
 
@@ -294,7 +294,7 @@ DIFFER: dict[str, Difference] = {
     "users/me is throttled": Difference(throttled, LET_IN, "503 `auth_server_error`"),
     "Stack Auth refuses our key": Difference(key_refused, LET_IN, "500 `auth_misconfigured`"),
 }
-"""What happened after the token was minted: what the modes say. The rows of the table in docs/howto/modes.md."""
+"""Events after the token was issued, with the responses of the modes. docs/howto/modes.md has the same table."""
 WITH_PROFILE: dict[str, dict[str, Any]] = {
     "rest": {"mode": "rest"},
     "rule": {"mode": "jwt", "rules": [Rule("/", profile=True)]},
@@ -305,38 +305,38 @@ def check(answer: Answer, says: str) -> None:
     if says == LET_IN:
         assert answer.status == 200
     elif "`" in says:
-        status, row = re.fullmatch(r"(\d+) `(\w+)`", says).groups()  # type: ignore[union-attr]
-        assert (answer.status, answer.row) == (int(status), row)
+        status, code = re.fullmatch(r"(\d+) `(\w+)`", says).groups()  # type: ignore[union-attr]
+        assert (answer.status, answer.code) == (int(status), code)
     else:
         told = tuple(answer.user[name] for name in ("display_name", "email", "selected_team_id"))
         old, new = ("Old", "old@example.com", "old"), ("New", "new@example.com", "new")
         assert told == {"the old ones": old, "the new ones": new}[says]
 
 
-@both_doors
+@both_middlewares
 @pytest.mark.parametrize("way", WITH_PROFILE)
 @pytest.mark.parametrize("name", DIFFER)
-def test_the_modes_differ(name: str, way: str, door: Kind, up: Upstream, warp: Warp) -> None:
+def test_modes_differ(name: str, way: str, kind: Kind, up: Upstream, warp: Warp) -> None:
     difference = DIFFER[name]
     token = difference.happens(up, warp)
-    with Site(door, up.config(mode="jwt")) as site:
+    with Site(kind, up.config(mode="jwt")) as site:
         answer = site.ask(token)
         check(answer, difference.jwt)
         assert answer.user["profile"] is None
         assert up.calls == []
-    with Site(door, up.config(**WITH_PROFILE[way])) as site:
+    with Site(kind, up.config(**WITH_PROFILE[way])) as site:
         check(site.ask(token), difference.rest)
     assert len(up.calls) == 1
 
 
-@both_doors
-def test_who_is_let_in_by_rest_has_a_profile(door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_user_in_rest_mode_has_a_profile(kind: Kind, up: Upstream) -> None:
     for way in WITH_PROFILE.values():
-        with Site(door, up.config(**way)) as site:
+        with Site(kind, up.config(**way)) as site:
             assert site.ask(up.token()).user["profile"]["id"]
 
 
-def test_the_docs_have_each_difference_and_no_other() -> None:
+def test_docs_list_all_differences() -> None:
     rows = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \| ([^|]+?) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
     shown = [row for row in rows if row[0] in DIFFER or row[2] in {each.rest for each in DIFFER.values()}]
     assert shown == [(name, each.jwt, each.rest) for name, each in DIFFER.items()]

@@ -1,4 +1,4 @@
-"""Profiles that a handler loads by itself: from any thread, from any coroutine, under either door."""
+"""Profiles that a handler loads: from any thread or coroutine, under either middleware."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from stackauth_middleware import (
 from tests.unit.io.loopback import BACKENDS, Backend
 
 from .conftest import Warp
-from .sites import Kind, Site, both_doors
+from .sites import Kind, Site, both_middlewares
 from .upstream import Upstream
 
 USE_ASYNC = r"use: await aload_profile\(\.\.\.\)"
@@ -82,7 +82,7 @@ def under_wsgi(config: StackAuthConfig, token: str | None, handle: Handle) -> An
 
 @pytest.fixture
 def jane(up: Upstream) -> str:
-    """Return a token of somebody with an account."""
+    """Return a token of a user with an account."""
     return up.token(up.local.users.create(display_name="Jane"))
 
 
@@ -99,7 +99,7 @@ def test_a_coroutine_under_asgi(backend: Backend, up: Upstream, jane: str) -> No
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_worker_thread_under_asgi(backend: Backend, up: Upstream, jane: str) -> None:
-    """What FastAPI does with a `def` endpoint, and Django with a sync view."""
+    """As FastAPI runs a `def` endpoint, and Django a sync view."""
 
     async def handle(scope: Any) -> UserProfile:
         return await to_thread.run_sync(load_profile, scope)
@@ -107,7 +107,7 @@ def test_a_worker_thread_under_asgi(backend: Backend, up: Upstream, jane: str) -
     assert under_asgi(up.config(mode="jwt"), jane, handle, backend).display_name == "Jane"
 
 
-def test_a_thread_of_ones_own_under_asgi(up: Upstream, jane: str) -> None:
+def test_own_thread_under_asgi(up: Upstream, jane: str) -> None:
     async def handle(scope: Any) -> Any:
         loaded: list[UserProfile] = []
         thread = threading.Thread(target=lambda: loaded.append(load_profile(scope)))
@@ -125,7 +125,7 @@ def test_a_function_under_wsgi(up: Upstream, jane: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_coroutine_under_wsgi(backend: Backend, up: Upstream, jane: str) -> None:
-    """What Flask does with an `async def` view: a loop for the one call, whose connections could not be kept."""
+    """As Flask runs an `async def` view: in an event loop for one call, whose connections cannot be reused."""
     config = up.config(mode="jwt", profile_ttl=0)
 
     def handle(environ: Any) -> list[UserProfile]:
@@ -140,8 +140,8 @@ def test_a_coroutine_under_wsgi(backend: Backend, up: Upstream, jane: str) -> No
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_wrong_one_names_the_right_one(backend: Backend, up: Upstream, jane: str) -> None:
-    """It would stop the loop, and everybody on it, for as long as Stack Auth takes."""
+def test_wrong_function_raises_with_the_name_of_the_right_one(backend: Backend, up: Upstream, jane: str) -> None:
+    """A blocking call would stop the event loop until Stack Auth responds."""
 
     async def handle(scope: Any) -> None:
         with pytest.raises(RuntimeError, match=USE_ASYNC):
@@ -159,11 +159,11 @@ def test_the_wrong_one_names_the_right_one(backend: Backend, up: Upstream, jane:
 # -- what both do -------------------------------------------------------------------------------------
 
 
-@both_doors
-def test_it_is_remembered_and_fresh_asks_again(door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_profile_is_cached_and_fresh_calls_again(kind: Kind, up: Upstream) -> None:
     user = up.local.users.create(display_name="old")
     token = up.token(user)
-    with Site(door, up.config(mode="jwt")) as site:
+    with Site(kind, up.config(mode="jwt")) as site:
         names = []
         for path in ("/load", "/load", "/fresh", "/load"):
             names.append(site.ask(token, path).json["profile"]["display_name"])
@@ -172,17 +172,17 @@ def test_it_is_remembered_and_fresh_asks_again(door: Kind, up: Upstream) -> None
     assert len(up.calls) == 2
 
 
-@both_doors
-def test_a_rule_that_loaded_it_leaves_nothing_to_ask(door: Kind, up: Upstream) -> None:
-    with Site(door, up.config(mode="jwt", rules=[Rule("/load", profile=True)])) as site:
+@both_middlewares
+def test_profile_loaded_by_a_rule_is_reused(kind: Kind, up: Upstream) -> None:
+    with Site(kind, up.config(mode="jwt", rules=[Rule("/load", profile=True)])) as site:
         answer = site.ask(up.token(), "/load")
     assert answer.user["profile"] == answer.json["profile"]
     assert len(up.calls) == 1
 
 
-@both_doors
-def test_a_profile_is_every_field_of_the_read(door: Kind, up: Upstream) -> None:
-    """Of a server read; a client read lacks what is the server's."""
+@both_middlewares
+def test_a_profile_is_every_field_of_the_read(kind: Kind, up: Upstream) -> None:
+    """All fields of a server read; a client read lacks the server fields."""
     user = up.local.users.create(
         primary_email="jane@example.com",
         server_metadata={"plan": "pro"},
@@ -191,9 +191,9 @@ def test_a_profile_is_every_field_of_the_read(door: Kind, up: Upstream) -> None:
                        "client_read_only_metadata": None, "server_metadata": {"a": 1}, "created_at_millis": 1},
     )  # fmt: skip
     token = up.token(user)
-    with Site(door, up.config(mode="jwt")) as site:
+    with Site(kind, up.config(mode="jwt")) as site:
         whole = site.ask(token, "/load").json["profile"]
-    with Site(door, up.config(mode="jwt", publishable_client_key="pck_" + "p" * 45)) as site:
+    with Site(kind, up.config(mode="jwt", publishable_client_key="pck_" + "p" * 45)) as site:
         part = site.ask(token, "/load").json["profile"]
     told = user.read()
     told["restricted_reason"] = None
@@ -208,11 +208,11 @@ def test_a_profile_is_every_field_of_the_read(door: Kind, up: Upstream) -> None:
     assert whole["raw"] == part["raw"] == {}
 
 
-@both_doors
-def test_members_of_a_later_stack_auth_are_raw(door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_unknown_members_are_in_raw(kind: Kind, up: Upstream) -> None:
     user = up.local.users.create()
     up.me = lambda exchange: exchange.reply({**user.read(), "of_tomorrow": {"a": [1]}, "code": "also new"})
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         profile = site.ask(up.token(user)).user["profile"]
     assert profile["raw"] == {"of_tomorrow": {"a": [1]}, "code": "also new"}
 
@@ -223,10 +223,10 @@ def nobody_is_there(load: Handle, written: Any) -> ErrorCode:
     return raised.value.code
 
 
-@both_doors
-def test_nobody_has_no_profile(door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_unauthenticated_request_has_no_profile(kind: Kind, up: Upstream) -> None:
     config = up.config(mode="jwt", default_access="optional")
-    if door == "wsgi":
+    if kind == "wsgi":
         code = under_wsgi(config, None, lambda environ: nobody_is_there(load_profile, environ))
     else:
 
@@ -235,20 +235,20 @@ def test_nobody_has_no_profile(door: Kind, up: Upstream) -> None:
                 await aload_profile(scope)
             return raised.value.code
 
-        code = under_asgi(config, None, handle, door)
+        code = under_asgi(config, None, handle, kind)
     assert code is ErrorCode.MISSING_TOKEN
     assert up.server.requests == []
 
 
-def test_where_no_middleware_was_there_is_nothing_to_load_by() -> None:
+def test_load_profile_without_middleware_raises() -> None:
     with pytest.raises(ConfigError, match="no Stack Auth middleware"):
         load_profile({"REQUEST_METHOD": "GET"})
     with pytest.raises(ConfigError, match="no Stack Auth middleware"):
         asyncio.run(aload_profile({"type": "http"}))
 
 
-def test_a_request_that_was_let_in_may_be_asked_about_later(up: Upstream, jane: str, warp: Warp) -> None:
-    """From a background task, say; but not once its token has ended."""
+def test_profile_can_be_loaded_after_the_response(up: Upstream, jane: str, warp: Warp) -> None:
+    """From a background task, but not after its token has expired."""
     kept: list[Any] = []
     config = up.config(mode="jwt")
     under_wsgi(config, jane, kept.append)
@@ -260,10 +260,10 @@ def test_a_request_that_was_let_in_may_be_asked_about_later(up: Upstream, jane: 
     assert raised.value.code is ErrorCode.EXPIRED_TOKEN
 
 
-def test_profiles_are_shared_between_the_doors_of_one_config(up: Upstream, jane: str) -> None:
+def test_profiles_are_shared_by_the_middlewares_of_one_config(up: Upstream, jane: str) -> None:
     config = up.config()
-    for door in ("wsgi", "asyncio"):
-        with Site(door, config) as site:
+    for kind in ("wsgi", "asyncio"):
+        with Site(kind, config) as site:
             assert site.ask(jane).user["display_name"] == "Jane"
     assert len(up.calls) == 1
 

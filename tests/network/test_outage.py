@@ -17,7 +17,7 @@ from tests.unit.core.helpers import API
 from tests.unit.io.loopback import Exchange
 
 from .conftest import Attempts, Warp
-from .sites import KINDS, Answer, Ask, Kind, Site, both_doors, every_edge
+from .sites import KINDS, Answer, Ask, Kind, Site, both_middlewares, every_runner
 from .upstream import USERS_ME, Upstream, raw
 
 BODY = {"error": "Authentication server error", "code": "auth_server_error"}
@@ -25,7 +25,7 @@ Me = Callable[[Exchange], None]
 
 
 def profile(up: Upstream, exchange: Exchange) -> bytes:
-    """Return what would have been the right answer."""
+    """Return the body of the regular response."""
     return up.local.answer("GET", USERS_ME, exchange.headers).body
 
 
@@ -43,7 +43,7 @@ class Way(NamedTuple):
 
 
 def _said(text: str, then: str = "reset") -> Way:
-    """Say `text` and break off."""
+    """Send `text` and then break the connection."""
 
     def me(exchange: Exchange) -> None:
         exchange.send(text)
@@ -91,13 +91,13 @@ def _endless(exchange: Exchange) -> None:
 
 
 def _another(up: Upstream) -> Me:
-    """Answer with the profile of another user, as a cache that looks at no header would."""
+    """Respond with the profile of another user, as a cache that ignores headers would."""
     other = up.local.users.create().read()
     return lambda exchange: exchange.reply(other)
 
 
 LATE = 0.2
-"""Seconds that a request may take where waiting is the subject."""
+"""Timeout of requests in the tests about waiting, in seconds."""
 WAITING = {"hanging", "hanging in the header", "hanging in the body", "dripping"}
 WAYS = {
     "closed before an answer": Way(lambda up: lambda exchange: exchange.close(), keeps_connection=False),
@@ -134,7 +134,7 @@ WAYS = {
 
 
 def down(answer: Answer, retry_after: str = "1") -> None:
-    """Assert that `answer` is the one row for a Stack Auth that cannot be asked, and no word more."""
+    """Assert that `answer` is exactly the response with the code ``auth_server_error``."""
     assert (answer.status, answer.json) == (503, BODY)
     assert answer.headers == {
         "content-type": "application/json",
@@ -145,19 +145,21 @@ def down(answer: Answer, retry_after: str = "1") -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "door"),
-    [(name, door) for name in WAYS for door in KINDS if door != "trio" or name in ("reset", "hanging", "gzip")],
+    ("name", "kind"),
+    [(name, kind) for name in WAYS for kind in KINDS if kind != "trio" or name in ("reset", "hanging", "gzip")],
 )
-def test_every_way_to_be_dead_is_a_503(name: str, door: Kind, up: Upstream, warp: Warp, attempts: Attempts) -> None:
-    """One user, then others until the breaker is open, then the probe, and back to life."""
+def test_every_failure_of_users_me_is_a_503(
+    name: str, kind: Kind, up: Upstream, warp: Warp, attempts: Attempts
+) -> None:
+    """One user, then others until the circuit breaker opens, then the probe, then recovery."""
     way = WAYS[name]
     tokens = up.tokens(10)
-    with Site(door, up.config(timeout=LATE if name in WAITING else 5)) as site:
+    with Site(kind, up.config(timeout=LATE if name in WAITING else 5)) as site:
         assert site.ask(up.token()).status == 200
         up.me = way.me(up)
         attempts.since()
         down(site.ask(tokens[0]))
-        assert attempts.since() == (1 if way.keeps_connection or door == "trio" else 2)
+        assert attempts.since() == (1 if way.keeps_connection or kind == "trio" else 2)
         # A failure on a pooled connection counts only with the second attempt, for which no time is left here.
         uncounted = name == "hanging in the body"
         for token in tokens[1:4]:
@@ -197,16 +199,16 @@ OVERGROWN: dict[str, Callable[[Upstream, Exchange], None]] = {
 }
 
 
-@every_edge
+@every_runner
 @pytest.mark.parametrize("how", OVERGROWN)
-def test_overgrown_profiles_keep_nobody_else_out(how: str, door: Kind, up: Upstream, attempts: Attempts) -> None:
-    """Metadata is its user's own to write: more of them than would open the breaker, and then an honest user."""
+def test_oversized_profiles_do_not_open_the_breaker(how: str, kind: Kind, up: Upstream, attempts: Attempts) -> None:
+    """Users write their own metadata: more oversized profiles than failures that open the breaker, then others."""
     honest, grown = up.tokens(2), up.tokens(6)
     right = up.slowly(0)
     up.me = lambda exchange: (
         OVERGROWN[how](up, exchange) if exchange.headers["x-stack-access-token"] in grown else right(exchange)
     )
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         for token in grown:
             down(site.ask(token))
             down(site.ask(token))
@@ -216,10 +218,10 @@ def test_overgrown_profiles_keep_nobody_else_out(how: str, door: Kind, up: Upstr
         assert attempts.since() == 2
 
 
-@every_edge
-def test_a_server_that_is_gone(door: Kind, up: Upstream, warp: Warp, attempts: Attempts) -> None:
+@every_runner
+def test_stopped_server_is_a_503(kind: Kind, up: Upstream, warp: Warp, attempts: Attempts) -> None:
     tokens = up.tokens(8)
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         assert site.ask(tokens[0]).status == 200
         up.server.__exit__()
         for token in tokens[1:5]:
@@ -232,11 +234,11 @@ def test_a_server_that_is_gone(door: Kind, up: Upstream, warp: Warp, attempts: A
         assert site.ask(tokens[0]).user["display_name"] == "user 0"
 
 
-@both_doors
-def test_a_connection_that_was_left_open_too_long_is_no_outage(door: Kind, up: Upstream, attempts: Attempts) -> None:
-    """The pool holds connections that the server has closed meanwhile: hence the one retry."""
+@both_middlewares
+def test_connection_closed_by_the_server_is_retried(kind: Kind, up: Upstream, attempts: Attempts) -> None:
+    """The pool holds connections that the server has closed, hence the retry."""
     tokens = up.tokens(5)
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         for token in tokens:
             assert site.ask(token).status == 200
             up.server.drop_connections()
@@ -244,9 +246,9 @@ def test_a_connection_that_was_left_open_too_long_is_no_outage(door: Kind, up: U
     assert attempts.count <= 10
 
 
-@both_doors
-def test_all_the_work_of_a_request_has_one_budget(door: Kind, up: Upstream) -> None:
-    """The keys take most of it, and users/me gets what is left; the bound is generous."""
+@both_middlewares
+def test_one_time_budget_covers_a_whole_request(kind: Kind, up: Upstream) -> None:
+    """The key set takes most of the budget, and users/me gets the rest."""
     answers = up.server.answer
 
     def answer(exchange: Exchange) -> None:
@@ -256,16 +258,16 @@ def test_all_the_work_of_a_request_has_one_budget(door: Kind, up: Upstream) -> N
         exchange.hold()
 
     up.server.answer = answer
-    with Site(door, up.config(timeout=0.4)) as site:
+    with Site(kind, up.config(timeout=0.4)) as site:
         started = time.monotonic()
         down(site.ask(up.token()))
         assert time.monotonic() - started < 1.5
 
 
-@both_doors
-def test_many_at_once_do_not_wait_one_after_another(door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_concurrent_requests_share_one_timeout(kind: Kind, up: Upstream) -> None:
     (token,) = up.tokens(1)
-    with Site(door, up.config(timeout=0.3)) as site:
+    with Site(kind, up.config(timeout=0.3)) as site:
         assert site.ask(up.token()).status == 200
         up.me = lambda exchange: exchange.hold()
         started = time.monotonic()
@@ -278,15 +280,15 @@ def test_many_at_once_do_not_wait_one_after_another(door: Kind, up: Upstream) ->
 # -- throttling ---------------------------------------------------------------------------------------
 
 
-@both_doors
+@both_middlewares
 @pytest.mark.parametrize(("said", "held"), [("7", 7), ("0", 1), ("60", 60), ("3600", 60), ("date", 30)])
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_honoured(
-    said: str, held: int, status: int, door: Kind, up: Upstream, warp: Warp, attempts: Attempts
+    said: str, held: int, status: int, kind: Kind, up: Upstream, warp: Warp, attempts: Attempts
 ) -> None:
-    """Within 1 to 60 seconds, by everybody, and nothing is sent meanwhile."""
+    """Within 1 to 60 seconds, for all users, and nothing is sent until then."""
     tokens = up.tokens(4)
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         assert site.ask(tokens[0]).status == 200
         attempts.since()
         up.me = lambda exchange: exchange.reply(
@@ -306,13 +308,13 @@ def test_retry_after_is_honoured(
         assert site.ask(tokens[1]).status == site.ask(tokens[2]).status == 200
 
 
-@both_doors
+@both_middlewares
 def test_a_429_without_retry_after_counts_like_any_failure(
-    door: Kind, up: Upstream, warp: Warp, attempts: Attempts
+    kind: Kind, up: Upstream, warp: Warp, attempts: Attempts
 ) -> None:
     tokens = up.tokens(6)
     up.me = lambda exchange: exchange.reply({"message": "Artificial development rate limit triggered."}, 429)
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         for token in tokens[:4]:
             down(site.ask(token))
         down(site.ask(tokens[4]), retry_after="10")
@@ -320,17 +322,17 @@ def test_a_429_without_retry_after_counts_like_any_failure(
     assert attempts.since() == 5
 
 
-# -- one user's trouble -------------------------------------------------------------------------------
+# -- failures of one user -------------------------------------------------------------------------------
 
 
-@both_doors
+@both_middlewares
 @pytest.mark.parametrize("name", ["500", "{}", "an unknown code"])
-def test_an_odd_account_is_no_outage_for_others(
-    name: str, door: Kind, up: Upstream, warp: Warp, attempts: Attempts
+def test_failures_of_one_account_do_not_refuse_others(
+    name: str, kind: Kind, up: Upstream, warp: Warp, attempts: Attempts
 ) -> None:
-    """Whatever Stack Auth makes of one user must not lock others out."""
+    """Failures that concern one user must not refuse others."""
     odd, *others = up.tokens(6)
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         up.me = WAYS[name].me(up)
         for _ in range(20):
             for _ in range(5):
@@ -342,36 +344,34 @@ def test_an_odd_account_is_no_outage_for_others(
             assert site.ask(token).status == 200
 
 
-# -- who goes on --------------------------------------------------------------------------------------
+# -- requests that pass --------------------------------------------------------------------------------------
 
 
-@both_doors
-def test_an_optional_route_goes_on_as_nobody(door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_optional_route_passes_unauthenticated(kind: Kind, up: Upstream) -> None:
     up.me = lambda exchange: exchange.reply(b"", 500)
-    with Site(door, up.config(rules=[Rule("/public", "public"), Rule("/maybe", "optional")])) as site:
+    with Site(kind, up.config(rules=[Rule("/public", "public"), Rule("/maybe", "optional")])) as site:
         answer = site.ask(up.token(), "/maybe")
         assert (answer.status, answer.json) == (200, {"user": None, "error": "auth_server_error"})
         assert site.ask(up.token(), "/public").json == {"user": None, "error": None}
         down(site.ask(up.token(), "/"))
 
 
-@both_doors
-def test_jwt_mode_does_without(door: Kind, up: Upstream) -> None:
-    """Only who asks for the profile is told that it is not to be had."""
+@both_middlewares
+def test_jwt_mode_needs_no_users_me(kind: Kind, up: Upstream) -> None:
+    """Only requests that need the profile fail."""
     up.me = lambda exchange: exchange.reply(b"", 500)
-    with Site(door, up.config(mode="jwt", rules=[Rule("/whole", profile=True)])) as site:
+    with Site(kind, up.config(mode="jwt", rules=[Rule("/whole", profile=True)])) as site:
         assert site.ask(up.token()).user["profile"] is None
         down(site.ask(up.token(), "/whole"))
         assert site.ask(up.token(), "/load").json["failed"] == "auth_server_error"
         assert site.ask(up.token(), "/load").json["retry_after"] == 1
 
 
-@both_doors
-def test_what_is_remembered_is_served_through_an_outage_until_it_is_too_old(
-    door: Kind, up: Upstream, warp: Warp
-) -> None:
+@both_middlewares
+def test_cached_profile_is_used_in_an_outage_until_profile_ttl(kind: Kind, up: Upstream, warp: Warp) -> None:
     token = up.token()
-    with Site(door, up.config(profile_ttl=30)) as site:
+    with Site(kind, up.config(profile_ttl=30)) as site:
         assert site.ask(token).status == 200
         up.me = lambda exchange: exchange.reply(b"", 500)
         warp.pass_by(29)
@@ -380,9 +380,9 @@ def test_what_is_remembered_is_served_through_an_outage_until_it_is_too_old(
         down(site.ask(token))
 
 
-@both_doors
-def test_an_answer_of_the_right_user_is_read_whole(door: Kind, up: Upstream) -> None:
-    """The counterpart of the truncated and overgrown: just under the limit, and in pieces."""
+@both_middlewares
+def test_profile_just_under_the_size_limit_is_read(kind: Kind, up: Upstream) -> None:
+    """A profile just under the limit, sent in chunks."""
 
     def me(exchange: Exchange) -> None:
         body = json.loads(profile(up, exchange))
@@ -394,5 +394,5 @@ def test_an_answer_of_the_right_user_is_read_whole(door: Kind, up: Upstream) -> 
         raw(exchange, 200, [("transfer-encoding", "chunked")], chunked)
 
     up.me = me
-    with Site(door, up.config(issuer_url=[up.server.url, API])) as site:
+    with Site(kind, up.config(issuer_url=[up.server.url, API])) as site:
         assert len(site.ask(up.token()).user["profile"]["client_metadata"]) > 1_000_000

@@ -1,4 +1,4 @@
-"""Every answer that users/me was seen to give, sent again octet for octet, leads to the row that it means."""
+"""Every recorded response of users/me leads to its error code."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.data import load_recorded
 from tests.unit.testing.helpers import claims_of
 
 from .recorded import CASES, Case, Recorded, answered_locally
-from .sites import Answer, Kind, Site, both_doors
+from .sites import Answer, Kind, Site, both_middlewares
 from .upstream import USERS_ME, Upstream, raw
 
 
 @cache
 def recordings() -> dict[str, Recorded]:
-    """Return the recorded answers to a GET of users/me, by name."""
+    """Return the recorded responses to a GET of users/me, by name."""
     every = load_recorded("recordings")
     return {
         each["name"]: Recorded(
@@ -34,7 +34,7 @@ def recordings() -> dict[str, Recorded]:
 
 
 def _user_id(recording: dict[str, Any]) -> str:
-    """Return whom the recorded token was for; somebody where it was for nobody."""
+    """Return the user id of the recorded token; a default one if it has none."""
     token = recording["request"]["headers"].get("x-stack-access-token", "")
     if token.count(".") == 2 and not token.startswith("aaa"):
         user_id: str = claims_of(token.removeprefix("Bearer "))["sub"]
@@ -42,12 +42,12 @@ def _user_id(recording: dict[str, Any]) -> str:
     return "22222222-2222-4222-8222-222222222222"
 
 
-def test_there_is_an_expectation_of_every_recording_and_no_other() -> None:
+def test_every_recording_has_an_expectation() -> None:
     assert recordings().keys() == CASES.keys()
 
 
 def answer_of(name: str) -> Recorded:
-    """Return the real one's answer where the recordings are at hand, else the local one's to the same question."""
+    """Return the recorded response if the recordings are available, else the local one to the same request."""
     try:
         return recordings()[name]
     except pytest.skip.Exception:
@@ -55,8 +55,8 @@ def answer_of(name: str) -> Recorded:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_local_one_answers_as_recorded(name: str) -> None:
-    """Else the list below would be another one where the recordings are not at hand."""
+def test_local_response_equals_the_recorded_one(name: str) -> None:
+    """So that the tests below mean the same without the recordings."""
     local, real = answered_locally(CASES[name]), recordings()[name]
     told, known = dict(local.headers), dict(real.headers)
     assert local.status == real.status
@@ -64,22 +64,22 @@ def test_the_local_one_answers_as_recorded(name: str) -> None:
         assert told.get(header) == known.get(header)
 
 
-@both_doors
+@both_middlewares
 @pytest.mark.parametrize("name", CASES)
-def test_every_answer_leads_to_its_row(name: str, door: Kind, up: Upstream) -> None:
-    """Ask twice: behind a door that lets all users in, and behind one as it is by default."""
+def test_every_recorded_response_leads_to_its_code(name: str, kind: Kind, up: Upstream) -> None:
+    """Send two requests: one to a config that accepts all users, one to the default config."""
     case, recorded = CASES[name], answer_of(name)
     up.me = lambda exchange: raw(exchange, recorded.status, recorded.headers, recorded.body)
     up.local.users.create(recorded.user_id)
     token = up.local.token(recorded.user_id, user_type=case.user_type)
-    with Site(door, up.config(allow_anonymous=True)) as site:
+    with Site(kind, up.config(allow_anonymous=True)) as site:
         answer = site.ask(token)
         check(answer, case, recorded, case.means)
         if case.means is ErrorCode.RESTRICTED_NOT_ALLOWED:
             assert answer.json["restricted_reason"] == case.reason
     assert len(up.calls) == 1
     gated = refused_by_default(case.user_type)
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         restricted_since = ErrorCode.RESTRICTED_NOT_ALLOWED if case.state == "restricted since" else None
         answer = site.ask(token)
         check(answer, case, recorded, gated or case.means or restricted_since)
@@ -89,7 +89,7 @@ def test_every_answer_leads_to_its_row(name: str, door: Kind, up: Upstream) -> N
 
 
 def refused_by_default(user_type: UserType) -> ErrorCode | None:
-    """Return the row for a token that is refused without asking."""
+    """Return the error code of a token that is refused by the local check."""
     return {
         UserType.NORMAL: None,
         UserType.RESTRICTED: ErrorCode.RESTRICTED_NOT_ALLOWED,
@@ -97,8 +97,8 @@ def refused_by_default(user_type: UserType) -> ErrorCode | None:
     }[user_type]
 
 
-def check(answer: Answer, case: Case, recorded: Recorded, row: ErrorCode | None) -> None:
-    if row is None:
+def check(answer: Answer, case: Case, recorded: Recorded, code: ErrorCode | None) -> None:
+    if code is None:
         body, user = json.loads(recorded.body), answer.user
         assert (user["user_id"], user["is_anonymous"]) == (recorded.user_id, case.reason == "anonymous")
         assert (user["is_restricted"], user["restricted_reason"]) == (case.reason is not None, case.reason)
@@ -107,7 +107,7 @@ def check(answer: Answer, case: Case, recorded: Recorded, row: ErrorCode | None)
         assert user["profile"]["raw"] == {}
         assert (user["profile"]["risk_scores"] is None) == (case.access == "client")
         return
-    assert (answer.status, answer.row) == (row.status, row.value)
-    assert answer.json["error"] == row.message
-    seconds = "5" if case.trouble == "throttled for 5" else "1"
-    assert answer.headers.get("retry-after") == (seconds if row is ErrorCode.SERVER_ERROR else None)
+    assert (answer.status, answer.code) == (code.status, code.value)
+    assert answer.json["error"] == code.message
+    seconds = "5" if case.outage == "throttled for 5" else "1"
+    assert answer.headers.get("retry-after") == (seconds if code is ErrorCode.SERVER_ERROR else None)

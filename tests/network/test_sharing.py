@@ -1,4 +1,4 @@
-"""Many requests, few calls, few connections, and everybody's own user."""
+"""Single flight and connection reuse: many requests cause few calls, and each request gets its own user."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from stackauth_middleware import AsyncVerifier, AuthServerError, StackAuthConfig
 from stackauth_middleware._io import attempt
 from tests.unit.io.loopback import BACKENDS, Backend
 
-from .sites import Ask, Kind, Site, both_doors, every_edge
+from .sites import Ask, Kind, Site, both_middlewares, every_runner
 from .upstream import Upstream
 
 
-@every_edge
-def test_two_hundred_at_once_with_five_tokens_of_one_user_are_one_call(door: Kind, up: Upstream) -> None:
+@every_runner
+def test_concurrent_requests_of_one_user_share_one_call(kind: Kind, up: Upstream) -> None:
     user = up.local.users.create(display_name="Jane")
     tokens = [up.token(user, session_id=f"session {number}") for number in range(5)]
     assert len(set(tokens)) == 5
     up.me = up.slowly()
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         answers = site.ask_all([Ask(tokens[number % 5]) for number in range(200)], at_once=200)
     assert {answer.user["user_id"] for answer in answers} == {user.id}
     assert {answer.user["session_id"] for answer in answers} == {f"session {number}" for number in range(5)}
@@ -29,11 +29,11 @@ def test_two_hundred_at_once_with_five_tokens_of_one_user_are_one_call(door: Kin
 
 
 @pytest.mark.parametrize("settings", [{"profile_ttl": 0}, {"profile_cache_size": 0}])
-@pytest.mark.parametrize("door", BACKENDS)
-def test_nor_are_they_more_where_nothing_is_remembered(settings: dict[str, Any], door: Kind, up: Upstream) -> None:
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_concurrent_requests_share_one_call_without_a_cache(settings: dict[str, Any], kind: Kind, up: Upstream) -> None:
     token = up.token(up.local.users.create(display_name="Jane"))
     up.me = up.slowly()
-    with Site(door, up.config(**settings)) as site:
+    with Site(kind, up.config(**settings)) as site:
         site.ask(up.token(up.local.users.create()))
         site.ask_all([Ask(token)] * 200, at_once=200)
         assert len(up.calls) == 2
@@ -41,11 +41,11 @@ def test_nor_are_they_more_where_nothing_is_remembered(settings: dict[str, Any],
     assert len(up.calls) == 3
 
 
-@every_edge
-def test_fifty_users_on_sixty_four_see_themselves(door: Kind, up: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+@every_runner
+def test_concurrent_users_get_their_own_profiles(kind: Kind, up: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt, "FIRST_WAIT", 60.0)  # on a busy machine an answer can take longer than 2 s
     tokens = up.tokens(50)
-    with Site(door, up.config(timeout=60)) as site:
+    with Site(kind, up.config(timeout=60)) as site:
         paths = ("/", "/load")
         asks = [Ask(tokens[number * 7 % 50], paths[number % 2]) for number in range(2000)]
         answers = site.ask_all(asks, at_once=64)
@@ -56,12 +56,12 @@ def test_fifty_users_on_sixty_four_see_themselves(door: Kind, up: Upstream, monk
     assert len(up.calls) == 50
 
 
-@both_doors
-def test_a_thousand_calls_in_a_row_open_a_handful_of_connections(door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_sequential_calls_reuse_connections(kind: Kind, up: Upstream) -> None:
     user = up.local.users.create()
     token = up.token(user)
     up.me = lambda exchange: exchange.reply(user.read())
-    if door == "wsgi":
+    if kind == "wsgi":
         with Verifier(up.config(profile_ttl=0)) as verifier:
             for _ in range(1000):
                 verifier.profile(token)
@@ -72,48 +72,48 @@ def test_a_thousand_calls_in_a_row_open_a_handful_of_connections(door: Kind, up:
                 for _ in range(1000):
                     await verifier.profile(token)
 
-        anyio.run(main, backend=door)
+        anyio.run(main, backend=kind)
     assert len(up.calls) == 1000
     assert up.connections <= 4
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_when_the_one_who_asks_is_cancelled_another_asks(backend: Backend, up: Upstream) -> None:
-    """Nobody waits for an answer that no longer comes, and the next call is one for all of them."""
+def test_followers_share_a_new_call_when_the_leader_is_cancelled(backend: Backend, up: Upstream) -> None:
+    """The followers do not wait for the cancelled call, and share one new call."""
     token = up.token(up.local.users.create(display_name="Jane"))
     answer = up.slowly()
     up.me = lambda exchange: exchange.hold() if len(up.calls) == 1 else answer(exchange)
-    told: list[str | None] = []
+    names: list[str | None] = []
 
     async def main() -> None:
         async with AsyncVerifier(up.config()) as verifier:
             await verifier.prefetch_keys()
-            token_source = anyio.CancelScope()
+            scope = anyio.CancelScope()
 
-            async def carry() -> None:
-                with token_source:
+            async def lead() -> None:
+                with scope:
                     await verifier.profile(token)
 
             async def wait() -> None:
-                told.append((await verifier.profile(token)).display_name)
+                names.append((await verifier.profile(token)).display_name)
 
             async with anyio.create_task_group() as group:
-                group.start_soon(carry)
+                group.start_soon(lead)
                 while not up.calls:
                     await anyio.sleep(0.001)
                 for _ in range(20):
                     group.start_soon(wait)
                 await anyio.sleep(0.01)
                 assert len(up.calls) == 1
-                token_source.cancel()
+                scope.cancel()
 
     anyio.run(main, backend=backend)
-    assert told == ["Jane"] * 20
+    assert names == ["Jane"] * 20
     assert len(up.calls) == 2
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_cancelled_probe_leaves_the_breaker_to_the_next(backend: Backend, up: Upstream, warp: Any) -> None:
+def test_cancelled_probe_lets_the_next_call_be_the_probe(backend: Backend, up: Upstream, warp: Any) -> None:
     jane, john = up.tokens(2)
     up.me = lambda exchange: exchange.reset()
 
@@ -135,7 +135,7 @@ def test_a_cancelled_probe_leaves_the_breaker_to_the_next(backend: Backend, up: 
 
 
 def test_configs_share_nothing(up: Upstream) -> None:
-    """A profile that one project's key brought is not another's to see."""
+    """A profile that was fetched with the key of one config is not used by another."""
     token = up.token()
     for config in (up.config(), up.config()):
         assert isinstance(config, StackAuthConfig)

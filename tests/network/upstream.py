@@ -1,4 +1,4 @@
-"""A Stack Auth on the loopback: the local one behind a real socket, with any answer in place of its users/me."""
+"""The local Stack Auth behind a real socket, with replaceable responses for users/me."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ USERS_ME = "/api/v1/users/me"
 
 
 class Upstream:
-    """The server and what it was asked.
+    """The server and its requests.
 
     Attributes:
-        local: keeps the accounts, signs the tokens, and answers.
-        me: answers users/me instead, where set.
-        ahead: seconds by which its clock is before ours.
+        local: the local Stack Auth.
+        me: responds to users/me instead, if set.
+        ahead: seconds by which its clock is ahead of ours.
     """
 
     def __init__(self) -> None:
@@ -40,30 +40,30 @@ class Upstream:
 
     @property
     def calls(self) -> list[Exchange]:
-        """What came to users/me so far, each attempt by itself."""
+        """The requests to users/me so far, including each retry."""
         return [each for each in self.server.requests if each.target == USERS_ME]
 
     @property
     def connections(self) -> int:
-        """How many connections the calls so far came over."""
+        """The number of connections that the calls used."""
         return len({each.connection for each in self.calls})
 
     def config(self, **settings: Any) -> StackAuthConfig:
-        """Return settings with the secret key, unless they name a key, in ``rest`` mode, unless they name one."""
+        """Return a config with the secret key and ``rest`` mode by default."""
         keys = {} if {"secret_server_key", "publishable_client_key"} & set(settings) else {"secret_server_key": SECRET}
         given = {"project_id": PROJECT, "api_url": self.server.url, "mode": "rest", **keys, **settings}
         return StackAuthConfig(**given)
 
     def token(self, user: Any = None, **claims: Any) -> str:
-        """Return a good token; takes what `LocalStackAuth.token` takes."""
+        """Return a token. Takes the arguments of `LocalStackAuth.token`."""
         return self.local.token(user, **claims)
 
     def tokens(self, count: int) -> list[str]:
-        """Return tokens of as many users, each of whom has an account."""
+        """Return a token of each of `count` users with an account."""
         return [self.token(self.local.users.create(display_name=f"user {number}")) for number in range(count)]
 
     def slowly(self, seconds: float = 0.05) -> Callable[[Exchange], None]:
-        """Return an answer to users/me that is the right one, a little later."""
+        """Return a function that sends the right response to users/me after a delay."""
 
         def me(exchange: Exchange) -> None:
             answer = self.local.answer("GET", USERS_ME, exchange.headers)
@@ -81,7 +81,7 @@ class Upstream:
 
 
 def raw(exchange: Exchange, status: int, headers: Any, body: bytes) -> None:
-    """Send an answer octet for octet. A Content-Length is added where there is none."""
+    """Send a response byte for byte. A Content-Length is added if it is missing."""
     pairs = [*headers]
     if not any(name.lower() in ("content-length", "transfer-encoding") for name, _ in pairs):
         pairs.append(("content-length", str(len(body))))

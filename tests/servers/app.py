@@ -1,6 +1,6 @@
-"""What the servers serve: one ASGI app and one WSGI app, behind doors of several settings.
+"""One ASGI app and one WSGI app, behind middleware with several settings.
 
-The app says in ``x-app`` that it was reached, and in its body by whom and by what path.
+The app sets the header ``x-app``, and returns the user and the path in the body.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TOKEN_SOURCES: Any = ("x-stack-access-token", "bearer", "x-stack-auth", "websock
 auth = StackAuthConfig(rules=RULES)
 
 
-def _told(obj: Any, path: str) -> bytes:
+def _body(obj: Any, path: str) -> bytes:
     user = get_user(obj)
     return json.dumps({"id": user.id if user else None, "path": path, "pid": os.getpid()}).encode()
 
@@ -31,7 +31,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
     else:
         headers = [(b"content-type", b"application/json"), (b"x-app", b"asgi")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": _told(scope, scope["path"])})
+        await send({"type": "http.response.body", "body": _body(scope, scope["path"])})
 
 
 async def _lifespan(receive: Any, send: Any) -> None:
@@ -43,7 +43,7 @@ async def _lifespan(receive: Any, send: Any) -> None:
 
 
 async def _socket(scope: Any, receive: Any, send: Any) -> None:
-    """Accept with ``chat`` where that is offered; tell what was seen; echo until the client has enough."""
+    """Accept, with the subprotocol ``chat`` if offered; send what the app saw; echo until the client disconnects."""
     assert (await receive())["type"] == "websocket.connect"
     offered = list(scope.get("subprotocols") or ())
     await send({"type": "websocket.accept", "subprotocol": "chat" if "chat" in offered else None})
@@ -67,28 +67,28 @@ def _without_extension(app: Any) -> Any:
     return call
 
 
-_nowhere: dict[str, Any] = {"api_url": "http://127.0.0.1:1", "issuer_url": os.environ["STACK_API_URL"]}
+_unreachable: dict[str, Any] = {"api_url": "http://127.0.0.1:1", "issuer_url": os.environ["STACK_API_URL"]}
 _guarded = StackAuthASGIMiddleware(_app, auth)
-_doors: dict[str, Any] = {
+_middlewares: dict[str, Any] = {
     "unguarded": _app,
     "bare": _without_extension(_guarded),
     "accepting": StackAuthASGIMiddleware(_app, websocket_refusal="accept", token_sources=TOKEN_SOURCES),
     "token_source": StackAuthASGIMiddleware(_app, token_sources=TOKEN_SOURCES),
-    "unavailable": StackAuthASGIMiddleware(_app, **_nowhere),
-    "unavailable-accepting": StackAuthASGIMiddleware(_app, websocket_refusal="accept", **_nowhere),
+    "unavailable": StackAuthASGIMiddleware(_app, **_unreachable),
+    "unavailable-accepting": StackAuthASGIMiddleware(_app, websocket_refusal="accept", **_unreachable),
 }
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
-    """Serve the app behind the door that the first segment of a WebSocket's path names."""
-    door = _guarded
+    """Serve the app behind the middleware that the first segment of a WebSocket path names."""
+    middleware = _guarded
     if scope["type"] == "websocket":
-        door = _doors.get(scope["path"].split("/")[1], _guarded)
-    await door(scope, receive, send)
+        middleware = _middlewares.get(scope["path"].split("/")[1], _guarded)
+    await middleware(scope, receive, send)
 
 
 def _wsgi_app(environ: Any, start_response: Any) -> Iterable[bytes]:
-    body = _told(environ, environ["PATH_INFO"])
+    body = _body(environ, environ["PATH_INFO"])
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("X-App", "wsgi")]
     start_response("200 OK", headers)
     return [body]

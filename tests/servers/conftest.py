@@ -1,4 +1,4 @@
-"""Servers are started when a test first asks for them, and live as long as the run."""
+"""Servers start when a test first uses them, and stop at the end of the run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def local() -> Iterator[LocalStackAuth]:
 
 @pytest.fixture(scope="session")
 def server(local: LocalStackAuth) -> Iterator[Callable[[str], Served]]:
-    """Return what starts, or finds, a server by its name."""
+    """Return a function that starts a server by its name, once."""
     running: dict[str, Served] = {}
     with ExitStack() as stack:
 

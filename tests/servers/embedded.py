@@ -1,4 +1,4 @@
-"""``python -m tests.servers.embedded SERVER FD MODULE:ATTRIBUTE``: WSGI servers that have no command for a listener."""
+"""``python -m tests.servers.embedded SERVER FD MODULE:ATTRIBUTE``: servers without a command line for sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For ``gunicorn --preload``: the master verifies a token, by keys that it fetches, before it forks."""
+"""For ``gunicorn --preload``: the master fetches keys and verifies a token before it forks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, on a socket that is handed over, so that no port is ever guessed.
+"""Servers in processes of their own, on an inherited socket, so that no port is guessed.
 
 The listener is open before the server starts: requests wait in its queue, and nobody polls for readiness.
 """
@@ -26,11 +26,11 @@ from stackauth_middleware.testing import LocalStackAuth
 PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d11"
 ROOT = Path(__file__).parents[2]
 STARTUP = 30.0
-"""Seconds that a server may take to its first answer; a busy machine needs several."""
+"""Seconds until the first response of a server; a busy machine needs several."""
 
 
 class Served(NamedTuple):
-    """A server that runs.
+    """A running server.
 
     Attributes:
         port: on 127.0.0.1.
@@ -125,7 +125,7 @@ def _until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a server and whatever it started."""
+    """Stop a server and its children."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(5)
@@ -136,7 +136,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def served_stack_auth() -> Iterator[LocalStackAuth]:
-    """Serve a local Stack Auth from a thread."""
+    """Serve a local Stack Auth in a thread."""
     local = LocalStackAuth(PROJECT)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         local.api_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -152,6 +152,6 @@ def served_stack_auth() -> Iterator[LocalStackAuth]:
 
 
 def settings_for(local: LocalStackAuth) -> dict[str, str]:
-    """Return the environment of an app that is to ask `local`."""
+    """Return the environment of an app that uses `local`."""
     assert local.api_url is not None
     return {"STACK_PROJECT_ID": PROJECT, "STACK_API_URL": local.api_url}

@@ -13,7 +13,7 @@ JANE, JOHN = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-22
 
 
 def test_all_workers_verify_after_a_first_verification_in_the_master(local: LocalStackAuth) -> None:
-    """Normal users by keys of before the fork; restricted ones by keys that each worker has to fetch."""
+    """Normal users with keys fetched before the fork; restricted users with keys that each worker fetches."""
     tokens = {JANE: local.token(), JOHN: local.token(user_type="restricted")}
     environ = settings_for(local) | {"FIRST_TOKEN": tokens[JANE]}
     before = local.requests.count("jwks")

@@ -1,4 +1,4 @@
-"""Requests that clients do not usually send, to real servers: what is refused is ours or the server's, never a 5xx."""
+"""Unusual requests to real servers: the middleware or the server refuses them, never with a 5xx."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def told_apart(request: pytest.FixtureRequest, server: Callable[[str], Served]) 
 
 
 def test_repeated_headers_are_ambiguous(served: Served, local: LocalStackAuth) -> None:
-    """Equal or not, in one brand or both: no server's way of choosing among them decides who is there."""
+    """Repeated headers of one or both brands are refused, so that no server decides by choosing one."""
     token, another = local.token(), local.token(sub="99999999-9999-4999-8999-999999999999")
     for headers in (
         [("X-Stack-Access-Token", token), ("X-Stack-Access-Token", token)],
@@ -44,7 +44,7 @@ def test_repeated_headers_are_ambiguous(served: Served, local: LocalStackAuth) -
         assert not answer.reached_the_app
 
 
-def test_the_first_carrier_decides(served: Served, local: LocalStackAuth) -> None:
+def test_first_token_source_decides(served: Served, local: LocalStackAuth) -> None:
     good = ("Authorization", f"Bearer {local.token()}")
     answer = ask(served.port, "/me", [good, ("X-Stack-Access-Token", "garbage")])
     assert (answer.status, answer.code) == (401, "invalid_token")
@@ -64,7 +64,7 @@ def test_an_underscore_for_a_hyphen(told_apart: Served, local: LocalStackAuth) -
         assert (beside.status, beside.code) == (401, "invalid_token")
 
 
-def test_headers_named_like_what_we_tell_the_app(served: Served, local: LocalStackAuth) -> None:
+def test_headers_cannot_spoof_the_user(served: Served, local: LocalStackAuth) -> None:
     names = ("Remote-User", "Stackauth.User", "stackauth-user", "X-Stack-User-Id", "X-User", "Stackauth-Presented")
     answer = ask(served.port, "/hello", [(name, JANE) for name in names])
     assert (answer.status, answer.json["id"]) == (200, None)
@@ -96,7 +96,7 @@ VALUES: dict[str, str | bytes] = {
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 @pytest.mark.parametrize("name", ["X-Stack-Access-Token", "Authorization", "X-Stack-Auth"])
 def test_a_value_that_is_no_token(served: Served, local: LocalStackAuth, name: str, value: str | bytes) -> None:
-    """Refused by us or by the server. A server may also hang up on what is no HTTP."""
+    """Refused by the middleware or the server. A server may also close the connection."""
     value = value if isinstance(value, bytes) else value.encode()
     if name == "Authorization":
         value = b"Bearer " + value
@@ -147,8 +147,8 @@ TARGETS: list[str | bytes] = [
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: ascii(target)[:30])
-def test_without_a_token_no_target_gets_past_the_door(served: Served, target: str | bytes) -> None:
-    """Whatever the server makes of it, the app is reached by the path ``/healthz`` and by nothing else.
+def test_no_target_reaches_the_app_without_a_token(served: Served, target: str | bytes) -> None:
+    """However the server reads it, only the path ``/healthz`` reaches the app.
 
     Some servers make it of ``//healthz``: they take off all leading slashes but one.
     """
@@ -161,7 +161,7 @@ def test_without_a_token_no_target_gets_past_the_door(served: Served, target: st
         assert answer.status < 500
 
 
-def test_what_is_open(served: Served) -> None:
+def test_public_path(served: Served) -> None:
     """The percent-encoding of a letter is that letter to every server."""
     for target in ("/healthz", "/healthz?x=/me", "/%68ealthz"):
         answer = ask(served.port, target)
@@ -176,7 +176,7 @@ def test_what_is_open(served: Served) -> None:
 
 
 BEARS = {"uvicorn-websockets": 500_000, "hypercorn-asyncio": 50_000, "granian": 5_000, "gunicorn-threads": 50_000}
-"""Octets of a body that nobody read after which the server keeps the connection; it closes it after more."""
+"""Bytes of an unread body up to which the server keeps the connection open."""
 
 
 @pytest.mark.parametrize("size", [10, 5_000, 50_000, 500_000])
@@ -184,7 +184,7 @@ BEARS = {"uvicorn-websockets": 500_000, "hypercorn-asyncio": 50_000, "granian": 
 def test_a_connection_stays_usable_after_a_refusal(
     name: str, size: int, server: Callable[[str], Served], local: LocalStackAuth
 ) -> None:
-    """The body of the refused request was read by nobody; yet nothing in it is taken for the next request."""
+    """The body of the refused request is not read, but is not taken for the next request."""
     served = server(name)
     token: list[Header] = [("X-Stack-Access-Token", local.token())]
     smuggled = b"GET /hello?smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -203,7 +203,7 @@ def test_a_connection_stays_usable_after_a_refusal(
     assert ask(served.port, "/me", token).json["id"] == JANE
 
 
-def test_nothing_is_left_in_the_log(served: Served, local: LocalStackAuth) -> None:
-    """Run last on each server: no traceback, and no token written down."""
+def test_log_has_no_traceback_and_no_token(served: Served, local: LocalStackAuth) -> None:
+    """Run last on each server: the log has no traceback and no token."""
     assert "Traceback" not in served.log()
     assert local.token().partition(".")[0] not in served.log()

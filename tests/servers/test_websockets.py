@@ -1,7 +1,7 @@
-"""WebSockets on real servers, from a real client: let in, refused before and after accepting, sub-protocols.
+"""WebSockets on real servers with a real client: accepted, refused before and after accepting, subprotocols.
 
 Where the server has the extension for it, a refusal is the whole answer; else servers make a bare 403
-of the close, and only a door that accepts first can say more.
+of the close, and only middleware that accepts first can say more.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def opened(served: Served, path: str, headers: Any = None, subprotocols: Any = N
 
 
 def seen_by_the_app(socket: ClientConnection) -> dict[str, Any]:
-    """Return what the app tells first; then see that it listens."""
+    """Return the first message of the app, after checking that it echoes."""
     seen: dict[str, Any] = json.loads(socket.recv(5))
     socket.send("still there?")
     assert socket.recv(5) == "still there?"
@@ -53,21 +53,21 @@ def seen_by_the_app(socket: ClientConnection) -> dict[str, Any]:
 
 
 def refusal(served: Served, path: str, headers: Any = None, subprotocols: Any = None) -> Any:
-    """Return the answer to a handshake that is refused."""
+    """Return the response to a refused handshake."""
     with pytest.raises(InvalidStatus) as caught, opened(served, path, headers, subprotocols):
         pass
     return caught.value.response
 
 
-def test_a_user_is_let_in(served: Served, local: LocalStackAuth) -> None:
+def test_user_is_accepted(served: Served, local: LocalStackAuth) -> None:
     for headers in (local.headers(), {"Authorization": f"Bearer {local.token()}"}):
         with opened(served, "/plain", headers) as socket:
             assert seen_by_the_app(socket) == {"id": JANE, "offered": [], "header": []}
 
 
 @pytest.mark.parametrize("path", ["/plain", "/bare"])
-def test_sub_protocols_of_the_apps_own_are_kept(served: Served, local: LocalStackAuth, path: str) -> None:
-    """The app sees and chooses what it would without a door."""
+def test_subprotocols_of_the_app_are_kept(served: Served, local: LocalStackAuth, path: str) -> None:
+    """The app sees and chooses the same subprotocols as without the middleware."""
     seen = {}
     for each in (path, "/unguarded"):
         with opened(served, each, local.headers(), ["v2", "chat"]) as socket:
@@ -113,8 +113,8 @@ def test_stack_auth_down(served: Served, local: LocalStackAuth) -> None:
         assert response.status_code == 403
 
 
-def test_accepted_to_be_told_apart(served: Served, local: LocalStackAuth) -> None:
-    """A browser tells its script no status, but it does tell the code of a close."""
+def test_refusals_after_accept_have_close_codes(served: Served, local: LocalStackAuth) -> None:
+    """Scripts in a browser cannot read the status, but they can read the close code."""
     expected: list[tuple[str, int, Any]] = [
         ("/accepting", 3000, {}),
         ("/accepting", 3000, {"x-stack-access-token": "garbage"}),
@@ -127,15 +127,15 @@ def test_accepted_to_be_told_apart(served: Served, local: LocalStackAuth) -> Non
             assert socket.subprotocol == "chat"
             with pytest.raises(ConnectionClosed):
                 socket.recv(5)
-            # daphne cannot send a code of that range: it raises, and says that it has failed
+            # daphne cannot send a code of that range, and closes with 1011
             fails = served.name == "daphne" and close_code == 1013
             assert socket.close_code == (1011 if fails else close_code)
     with opened(served, "/accepting", local.headers()) as socket:
         assert seen_by_the_app(socket)["id"] == JANE
 
 
-def test_the_sub_protocol_carrier(served: Served, local: LocalStackAuth) -> None:
-    """A browser's one way to send a token; the app never sees it, and nothing but the marker is echoed."""
+def test_websocket_token_source(served: Served, local: LocalStackAuth) -> None:
+    """The only way for a browser to send a token; the app does not see it, and only the marker is echoed."""
     token = local.token()
     with opened(served, "/token_source", subprotocols=["stackauth", token]) as socket:
         assert socket.subprotocol == "stackauth"
@@ -148,7 +148,7 @@ def test_the_sub_protocol_carrier(served: Served, local: LocalStackAuth) -> None
         assert seen_by_the_app(socket)["id"] == JANE
 
 
-def test_the_sub_protocol_carrier_refused(served: Served, local: LocalStackAuth) -> None:
+def test_websocket_token_source_refused(served: Served, local: LocalStackAuth) -> None:
     expired = local.token(expires_in=-60)
     for offered, code in ((["stackauth", expired], "expired_token"), (["stackauth"], "invalid_request")):
         response = refusal(served, "/token_source", subprotocols=offered)
@@ -162,14 +162,14 @@ def test_the_sub_protocol_carrier_refused(served: Served, local: LocalStackAuth)
             assert socket.close_code == 3000
 
 
-def test_switched_off_the_carrier_is_the_apps_own_affair(served: Served, local: LocalStackAuth) -> None:
+def test_websocket_token_source_is_ignored_by_default(served: Served, local: LocalStackAuth) -> None:
     response = refusal(served, "/plain", subprotocols=["stackauth", local.token()])
     if served.name in WITH_EXTENSION:
         assert json.loads(response.body)["code"] == "missing_token"
 
 
-def test_nothing_is_left_in_the_log(served: Served, local: LocalStackAuth) -> None:
-    """Run last on each server: none of the above made it, or us, raise, or write a token down."""
+def test_log_has_no_traceback_and_no_token(served: Served, local: LocalStackAuth) -> None:
+    """Run last on each server: the log has no traceback of ours and no token."""
     log = served.log()
     assert log.count("Traceback") == log.count("Exception: invalid close code 1013")  # daphne's, as above
     assert local.token().partition(".")[0] not in log

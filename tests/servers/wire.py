@@ -1,4 +1,4 @@
-"""Requests to the octet, and the answers to them."""
+"""Requests byte for byte, and their responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Header = tuple[str, "str | bytes"]
 
 
 class Answer(NamedTuple):
-    """An answer. Header names in lower case, repeated headers joined by a comma."""
+    """A response. Header names in lower case, repeated headers joined by a comma."""
 
     status: int
     headers: dict[str, str]
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> str | None:
-        """The code of a refusal of ours; None for any other answer."""
+        """The error code of a refusal; None for other responses."""
         is_json = self.headers.get("content-type", "").startswith("application/json")
         told = self.json if is_json and self.body else None
         return told.get("code") if isinstance(told, dict) else None
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """A connection that stays open between requests, if the server lets it."""
+    """A connection that stays open between requests, if the server allows it."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), STARTUP)
@@ -46,7 +46,7 @@ class Connection:
     def ask(
         self, target: str | bytes, headers: Iterable[Header] = (), *, method: str = "GET", body: bytes = b""
     ) -> Answer:
-        """Send a request as it is given, with a host and a length, and read the answer."""
+        """Send a request unchanged, with host and length, and read the response."""
         lines = [b" ".join((method.encode(), _octets(target), b"HTTP/1.1")), b"Host: testserver"]
         lines += [name.encode() + b": " + _octets(value) for name, value in headers]
         if body:
@@ -73,7 +73,7 @@ def _octets(value: str | bytes) -> bytes:
 
 @contextmanager
 def connection(port: int) -> Iterator[Connection]:
-    """Open a connection for the length of the context."""
+    """Open a connection within the context."""
     opened = Connection(port)
     try:
         yield opened
@@ -82,6 +82,6 @@ def connection(port: int) -> Iterator[Connection]:
 
 
 def ask(port: int, target: str | bytes, headers: Iterable[Header] = (), **more: Any) -> Answer:
-    """Ask on a connection of its own."""
+    """Send a request on a new connection."""
     with connection(port) as opened:
         return opened.ask(target, headers, **more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -130,3 +131,14 @@ def test_plugin_is_registered_with_pytest(request: pytest.FixtureRequest) -> Non
     (found,) = entry_points(group="pytest11", name="stackauth")
     assert found.value == "stackauth_middleware._pytest_plugin"
     assert request.config.pluginmanager.has_plugin("stackauth")
+
+
+def test_token_is_valid_while_time_is_frozen(stackauth: LocalStackAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """freezegun replaces ``time.time`` after the fixture was set up."""
+    monkeypatch.setattr(time, "time", lambda: 1_500_000_000.0)
+    stackauth.reset()
+    assert claims_of(stackauth.token())["iat"] == 1_500_000_000
+    headers = stackauth.headers()
+    assert get(headers)[0] == "200 OK"
+    monkeypatch.setattr(time, "time", lambda: 1_500_001_000.0)
+    assert get(headers)[0] == "401 Unauthorized"

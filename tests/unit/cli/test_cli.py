@@ -1,4 +1,4 @@
-"""The command line as a whole: its exit status, and one line on standard error for what goes wrong."""
+"""The command line as a whole: exit status, and one-line errors on standard error."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def with_command(monkeypatch: pytest.MonkeyPatch, outcome: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_status_is_the_commands(run: Runs, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    """And what libraries log does not come between."""
+def test_status_is_that_of_the_command(run: Runs, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Log records of libraries are not printed."""
     with_command(monkeypatch, status)
+    before = [[*logging.getLogger(name).handlers] for name in ("stackauth_middleware", "uvicorn")]
     assert run("check") == (status, "", "")
-    assert not logging.getLogger("stackauth_middleware").handlers
-    assert not logging.getLogger("uvicorn").handlers
+    assert [logging.getLogger(name).handlers for name in ("stackauth_middleware", "uvicorn")] == before
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_status_is_the_commands(run: Runs, monkeypatch: pytest.MonkeyPatch, stat
         (ConfigError("project_id is\nnot set"), "project_id is not set"),
         (CommandError("no such thing"), "no such thing"),
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
-        (KeyError(SECRET), "an error of this program: KeyError in run, line "),
+        (KeyError(SECRET), "internal error: KeyError in run, line "),
     ],
 )
 def test_errors_are_one_line(run: Runs, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str) -> None:
-    """One line without a traceback; of an error that nobody foresaw not even the text, which could quote a token."""
+    """One line without a traceback, and without the text of an unexpected error, which could contain a token."""
     with_command(monkeypatch, error)
     ran = run("check")
     assert ran.status == 2
@@ -71,14 +71,14 @@ def test_ctrl_c_ends_quietly(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None
     assert run("check") == (130, "", "")
 
 
-def test_reader_that_went_away(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where standard output has no descriptor of its own there is nothing to let go of."""
+def test_closed_standard_output(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard output without a file descriptor is left unchanged."""
     with_command(monkeypatch, BrokenPipeError())
     assert run("check") == (2, "", "")
 
 
-def test_reader_that_went_away_from_a_real_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The descriptor leads nowhere afterwards, so that the flush at the interpreter's end fails no more."""
+def test_closed_pipe_does_not_fail_at_exit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file descriptor is redirected, so that the flush at exit does not fail."""
     with_command(monkeypatch, BrokenPipeError())
     with (tmp_path / "out").open("w") as out:
         monkeypatch.setattr(sys, "stdout", out)

@@ -1,4 +1,4 @@
-"""``demo``: it shows what holds, checks itself over real sockets, and leaves nothing running."""
+"""``demo``: what it prints, ``--check`` over real sockets, and its end."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from string import Template
 from urllib.parse import urlsplit
 
 import pytest
 
+from stackauth_middleware import Verifier
 from stackauth_middleware._cli import _demo
-from stackauth_middleware._cli._demo_apps import Case, cases
+from stackauth_middleware._cli._demo_apps import Case, cases, with_variants
 from tests.unit.cli.ask import Runs
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
@@ -28,21 +31,19 @@ def nothing_is_left() -> Iterator[None]:
         assert not thread.is_alive()
 
 
-NUMBER = len(cases("a.b.c", "d.e.f", "", ""))
+NUMBER = len(cases(**with_variants(normal="a.b.c", restricted="d.e.f", anonymous="", expired="")))
 
 
-def test_check(run: Runs) -> None:
-    """Every request is sent to both apps and answered as expected."""
+def test_check_sends_all_requests_to_both_apps(run: Runs) -> None:
     ran = run("demo", "--check")
     assert (ran.status, ran.err) == (0, "")
     rows = [line for line in ran.out.splitlines() if line.endswith(" ok")]
     assert len(rows) == 2 * NUMBER
     assert sum(row.startswith("Starlette ") for row in rows) == sum(row.startswith("Bottle ") for row in rows)
-    assert ran.out.splitlines()[-1] == f"{2 * NUMBER} of {2 * NUMBER} answers are as expected"
+    assert ran.out.splitlines()[-1] == f"{2 * NUMBER} of {2 * NUMBER} responses are as expected"
 
 
-def test_check_sees_what_is_wrong(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that is not as expected is shown beside what was expected, and the status is 1."""
+def test_check_reports_unexpected_responses(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def wrong(**tokens: str) -> list[Case]:
         right = cases(**tokens)
@@ -53,11 +54,11 @@ def test_check_sees_what_is_wrong(run: Runs, monkeypatch: pytest.MonkeyPatch) ->
     assert ran.status == 1
     (row,) = [line for line in ran.out.splitlines() if line.startswith("Bottle") and line.endswith("FAIL")]
     assert row.split() == ["Bottle", "a", "public", "page", "403", "forbidden", "200", "FAIL"]
-    assert ran.out.splitlines()[-1] == "2 of 4 answers are as expected"
+    assert ran.out.splitlines()[-1] == "2 of 4 responses are as expected"
 
 
 @pytest.mark.parametrize("failure", [ConnectionResetError(), http.client.BadStatusLine(""), ValueError()])
-def test_check_survives_a_broken_answer(run: Runs, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+def test_check_reports_a_failed_request(run: Runs, monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
     def broken(_self: http.client.HTTPConnection) -> None:
         raise failure
 
@@ -65,12 +66,19 @@ def test_check_survives_a_broken_answer(run: Runs, monkeypatch: pytest.MonkeyPat
     ran = run("demo", "--check")
     assert (ran.status, ran.err) == (1, "")
     assert type(failure).__name__ in ran.out
-    assert ran.out.splitlines()[-1] == f"0 of {2 * NUMBER} answers are as expected"
+    assert ran.out.splitlines()[-1] == f"0 of {2 * NUMBER} responses are as expected"
 
 
-def curl(line: str) -> list[tuple[int, str]]:
-    """Send what a ``curl`` line says, and return the statuses and codes of the answers."""
-    words = shlex.split(line)
+def variables(out: str) -> dict[str, str]:
+    """Return the shell variables that the printed file sets."""
+    (path,) = [line.removeprefix(". ") for line in out.splitlines() if line.startswith(". ")]
+    (name,) = shlex.split(path)
+    return dict(line.split("=", 1) for line in Path(name).read_text().splitlines())
+
+
+def curl(line: str, tokens: dict[str, str]) -> list[tuple[int, str]]:
+    """Send the requests of a ``curl`` command. Return status and code of each response."""
+    words = [Template(word).substitute(tokens) for word in shlex.split(line)]
     assert words[:2] == ["curl", "-i"]
     headers = [words[at + 1].split(": ", 1) for at, word in enumerate(words) if word == "-H"]
     urls = [urlsplit(word) for word in words if word.startswith("http://127.0.0.1:")]
@@ -88,21 +96,22 @@ def curl(line: str) -> list[tuple[int, str]]:
     return answers
 
 
-def lines_to_paste(out: str) -> list[tuple[str, str]]:
-    """Return the expectation above each ``curl`` line, and the line."""
+def commands(out: str) -> list[tuple[str, str]]:
+    """Return the expected response above each ``curl`` command, and the command."""
     lines = out.splitlines()
     return [(lines[at - 1].rpartition(": ")[2], line) for at, line in enumerate(lines) if line.startswith("curl ")]
 
 
-def test_lines_to_paste_do_what_they_say(
+def test_printed_commands_get_the_printed_responses(
     run: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """While the demo waits, each line brings from both apps what stands above it."""
     sent = []
 
     def wait() -> None:
-        for expected, line in lines_to_paste(capsys.readouterr().out):
-            answers = curl(line)
+        out = capsys.readouterr().out
+        assert max(map(len, out.splitlines())) <= 200
+        for expected, line in commands(out):
+            answers = curl(line, variables(out))
             sent.append(expected)
             assert [f"{status} {code}".strip() for status, code in answers] == [expected, expected]
 
@@ -112,16 +121,35 @@ def test_lines_to_paste_do_what_they_say(
     assert {"200", "401 missing_token", "401 expired_token", "403 forbidden"} <= set(sent)
 
 
-def test_tokens_and_addresses_are_shown(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_settings_connect_another_app(
+    run: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An app that starts with the printed environment accepts the tokens of the demo."""
+    users: list[str | None] = []
+
+    def wait() -> None:
+        out = capsys.readouterr().out
+        with monkeypatch.context() as patch:
+            for line in out.splitlines():
+                if line.startswith("export "):
+                    patch.setenv(*line.removeprefix("export ").split("=", 1))
+            with Verifier(mode="rest") as verifier:
+                users.append(verifier.verify(variables(out)["normal"]).email)
+
+    monkeypatch.setattr(_demo, "_wait", wait)
+    assert run("demo").status == 0
+    assert users == ["jane@example.com"]
+
+
+def test_token_file_is_removed_at_the_end(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_demo, "_wait", lambda: None)
     out = run("demo").out
-    for name in ("Stack Auth", "Starlette", "Bottle", "normal", "restricted", "anonymous", "expired"):
-        assert f"\n{name}" in f"\n{out}"
-    assert len([line for line in out.splitlines() if line.startswith("eyJ") and line.count(".") == 2]) == 4
+    with pytest.raises(FileNotFoundError):
+        variables(out)
 
 
 @pytest.mark.parametrize("missing", ["uvicorn", "starlette", "bottle"])
-def test_missing_extra(run: Runs, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_missing_extra_is_named(run: Runs, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setattr(_demo, "find_spec", lambda name: None if name == missing else object())
     ran = run("demo")
     assert (ran.status, ran.out) == (2, "")
@@ -130,8 +158,7 @@ def test_missing_extra(run: Runs, monkeypatch: pytest.MonkeyPatch, missing: str)
     )
 
 
-def test_waits_for_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It wakes up now and then, goes on waiting, and takes Ctrl-C for the end and not for an error."""
+def test_waits_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = iter([False, False])
 
     class Never:
@@ -147,16 +174,15 @@ def test_waits_for_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def heeding_ctrl_c() -> Iterator[None]:
-    """Heed it here, and so in what is started: a shell has its jobs in the background ignore it."""
+def default_sigint() -> Iterator[None]:
+    """Restore the default handler, which child processes inherit: shells disable it in background jobs."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
-def test_as_a_process_until_ctrl_c(heeding_ctrl_c: None) -> None:
-    """Ctrl-C ends the process with status 0, and its ports are closed."""
+def test_ctrl_c_ends_the_process_and_closes_its_ports(default_sigint: None) -> None:
     command = [sys.executable, "-u", "-m", "stackauth_middleware", "demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -164,10 +190,11 @@ def test_as_a_process_until_ctrl_c(heeding_ctrl_c: None) -> None:
             out = ""
             for line in process.stdout:
                 out += line
-                if line.startswith("Ctrl-C"):
+                if line.startswith("Press Ctrl-C"):
                     break
-            expected, line = lines_to_paste(out)[1]
-            assert curl(line) == [(200, ""), (200, "")]
+            expected, line = commands(out)[1]
+            tokens = variables(out)
+            assert curl(line, tokens) == [(200, ""), (200, "")]
             assert expected == "200"
             process.send_signal(signal.SIGINT)
             rest, err = process.communicate(timeout=30)
@@ -175,4 +202,4 @@ def test_as_a_process_until_ctrl_c(heeding_ctrl_c: None) -> None:
             process.kill()
     assert (process.returncode, rest, err) == (0, "", "")
     with pytest.raises(ConnectionError):
-        curl(line)
+        curl(line, tokens)

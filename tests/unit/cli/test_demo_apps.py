@@ -1,4 +1,4 @@
-"""The demo's apps and requests."""
+"""The apps and requests of the demo."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import httpx
 import pytest
 
 from stackauth_middleware import StackAuthConfig
-from stackauth_middleware._cli._demo_apps import RULES, Case, bottle_app, cases, starlette_app
+from stackauth_middleware._cli._demo_apps import RULES, Case, bottle_app, cases, starlette_app, with_variants
 from stackauth_middleware.errors import ErrorCode
 from stackauth_middleware.testing import LocalStackAuth
 from tests.unit.cli.ask import PROJECT
 
-NAMES = [case.name for case in cases("a.b.c", "d.e.f", "", "")]
+NAMES = [case.name for case in cases(**with_variants(normal="a.b.c", restricted="d.e.f", anonymous="", expired=""))]
 
 
 def case_of(stackauth: LocalStackAuth, name: str) -> Case:
-    kinds: tuple[dict[str, Any], ...] = (
-        {},
-        {"user_type": "restricted"},
-        {"user_type": "anonymous"},
-        {"expires_in": -60},
-    )
-    tokens = [stackauth.token(project_id=PROJECT, **kind) for kind in kinds]
-    return next(case for case in cases(*tokens) if case.name == name)
+    claims: dict[str, dict[str, Any]] = {
+        "normal": {},
+        "restricted": {"user_type": "restricted"},
+        "anonymous": {"user_type": "anonymous"},
+        "expired": {"expires_in": -60},
+    }
+    tokens = {kind: stackauth.token(project_id=PROJECT, **each) for kind, each in claims.items()}
+    return next(case for case in cases(**with_variants(**tokens)) if case.name == name)
 
 
 def through_starlette(case: Case) -> tuple[int, Any]:
@@ -56,7 +56,7 @@ def through_bottle(case: Case) -> tuple[int, Any]:
 
 @pytest.mark.parametrize("ask", [through_starlette, through_bottle])
 @pytest.mark.parametrize("name", NAMES)
-def test_each_case_is_answered_as_it_says(stackauth: LocalStackAuth, name: str, ask: Any) -> None:
+def test_each_case_gets_its_expected_response(stackauth: LocalStackAuth, name: str, ask: Any) -> None:
     case = case_of(stackauth, name)
     status, body = ask(case)
     assert (status, body.get("code", "")) == (case.status, case.code)
@@ -86,5 +86,9 @@ def test_an_address_that_was_not_verified_makes_nobody_staff(stackauth: LocalSta
 
 def test_every_kind_of_refusal_is_shown() -> None:
     """All rows of 400, 401 and 403; an outage is not for a demo to make."""
-    shown = {case.code for case in cases("a.b.c", "d.e.f", "", "") if case.code}
+    shown = {
+        case.code
+        for case in cases(**with_variants(normal="a.b.c", restricted="d.e.f", anonymous="", expired=""))
+        if case.code
+    }
     assert shown == {row.value for row in ErrorCode if row.status in (400, 401, 403)}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stackauth_middleware import AuthServerError, RefusedError, StackAuthConfig, UserType, Verifier
-from stackauth_middleware._cli._examine import STEPS, examined
+from stackauth_middleware._cli._examine import STEPS, examine
 from stackauth_middleware._cli._report import Finding
 from stackauth_middleware.testing import OMIT, LocalStackAuth
 from tests.unit.cli.ask import OTHER_PROJECT, PROJECT
@@ -35,7 +35,7 @@ def config(*, allow_anonymous: bool = False) -> StackAuthConfig:
 
 
 def steps(token: str) -> dict[str, Finding]:
-    findings = list(examined(config(), token))
+    findings = list(examine(config(), token))
     assert tuple(finding.subject for finding in findings) == STEPS
     return {finding.subject: finding for finding in findings}
 
@@ -104,7 +104,7 @@ NO_KEY = {"key": None, "signature": None}
     ],
     ids=str,
 )
-def test_each_step_tells_of_one_thing(
+def test_each_step_checks_one_thing(
     local: LocalStackAuth, claims: dict[str, Any], expected: dict[str, bool | None]
 ) -> None:
     assert states(local.token(**claims)) == {**ALL_HOLD, **expected}
@@ -124,8 +124,8 @@ def test_each_step_tells_of_one_thing(
         ("e30.e31.AAAA", "canonical"),
     ],
 )
-def test_what_is_no_jwt(local: LocalStackAuth, text: str, says: str) -> None:
-    """Nothing further can be read, and nobody is asked."""
+def test_input_that_is_no_jwt(local: LocalStackAuth, text: str, says: str) -> None:
+    """The other steps are skipped, and Stack Auth is not called."""
     local.requests.clear()
     found = steps(text)
     assert {subject: finding.holds for subject, finding in found.items()} == UNREADABLE
@@ -153,22 +153,22 @@ def test_published_key_ids_are_named(local: LocalStackAuth) -> None:
     found = steps(local.token(kid="nobodys"))
     keys = local.answer("GET", f"/api/v1/projects/{PROJECT}/.well-known/jwks.json").body.decode()
     text = found["key"].text
-    assert "those for normal users: " in text
+    assert "key ids for normal users: " in text
     named = text.partition("users: ")[2].split(", ")
     assert len(named) == 2
     assert all(f'"{name}"' in keys for name in named)
 
 
-def test_no_keys_are_told_from_no_such_key(local: LocalStackAuth) -> None:
+def test_unavailable_keys_are_not_reported_as_unknown(local: LocalStackAuth) -> None:
     with local.down(cold=True):
         found = steps(local.token())
     assert found["key"].holds is False
-    assert found["key"].text.startswith("cannot be told")
+    assert found["key"].text.startswith("not available")
     assert found["signature"].holds is None
 
 
 def test_terminal_escapes_are_escaped(local: LocalStackAuth) -> None:
-    """Claims are shown before anybody vouches for them."""
+    """Claims are printed before they are verified."""
     evil = "\x1b]0;gotcha\x07\n"
     for claims in ({"iss": evil}, {"aud": evil}, {"sub": evil}, {"kid": evil}, {"restricted_reason": {evil: evil}}):
         text = "".join(finding.text for finding in steps(local.token(**claims)).values())
@@ -202,7 +202,7 @@ bendable = ["sub", "aud", "iss", "exp", "nbf", "iat", "branch_id", "is_anonymous
     flip=st.one_of(st.none(), st.none(), st.tuples(st.floats(0, 0.999), st.sampled_from("Aa0_-.=+é"))),
 )
 @settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
-def test_all_steps_hold_where_the_verifier_accepts(
+def test_all_steps_pass_if_and_only_if_the_verifier_accepts(
     local: LocalStackAuth,
     claims: dict[str, Any],
     header: dict[str, Any],
@@ -210,15 +210,15 @@ def test_all_steps_hold_where_the_verifier_accepts(
     key: Any,
     flip: tuple[float, str] | None,
 ) -> None:
-    """An oracle: whatever is bent, the steps are neither stricter nor more lenient than the verifier."""
+    """The steps are neither stricter nor more lenient than the verifier."""
     token = local.token(user_type=user_type, key=key, header=header, **claims)
     if flip:
         at = int(flip[0] * len(token))
         token = token[:at] + flip[1] + token[at + 1 :]
     settled = config(allow_anonymous=True)
-    # Flights for unknown keys are ten seconds apart; each example begins anew.
+    # Fetches for unknown keys are ten seconds apart; each example starts with empty caches.
     local.reset()
-    found = list(examined(settled, token))
+    found = list(examine(settled, token))
     local.reset()
     try:
         Verifier(settled).verify(token)

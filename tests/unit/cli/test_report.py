@@ -1,4 +1,4 @@
-"""How findings are shown."""
+"""Findings and their text form."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from stackauth_middleware._cli._report import (
     fails,
     holds,
     shown,
+    skipped,
     span,
-    unseen,
 )
 from tests.unit.cli.ask import PROJECT
 
@@ -23,7 +23,7 @@ from tests.unit.cli.ask import PROJECT
 def test_findings_are_lines() -> None:
     assert str(holds("form", "good")) == "ok    form        good"
     assert str(fails("form", "bad")) == "FAIL  form        bad"
-    assert str(unseen("form", "dark")) == "--    form        dark"
+    assert str(skipped("form", "dark")) == "--    form        dark"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_span(seconds: float, text: str) -> None:
 
 
 def test_shown_escapes_and_cuts() -> None:
-    """Nothing that an attacker wrote reaches a terminal as a control, and nothing is shown at length."""
+    """Control characters are escaped, and long values are cut."""
     assert shown("\x1b[2J\u202eé") == r"'\x1b[2J\u202e\xe9'"
     assert shown("x" * 50, 10) == "'xxxxxxxxx... (52 characters)"
     nested: list[object] = []
     for _ in range(100_000):
         nested = [nested]
     assert shown(nested) == "(nested too deeply)"
-    while nested:  # taken apart by hand: some interpreters recurse when they free it
+    while nested:  # some interpreters recurse when they free it
         nested = nested.pop()  # type: ignore[assignment]
 
 

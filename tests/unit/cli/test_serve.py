@@ -1,4 +1,4 @@
-"""The demo's servers: there for the length of a ``with`` block, and not a moment longer."""
+"""The servers of the demo: they run within a ``with`` block only."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def fetched(url: str) -> bytes:
 
 @pytest.mark.parametrize(("serve", "app"), [(serving_asgi, asgi), (serving_wsgi, wsgi)])
 def test_serves_and_stops(serve: Any, app: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    """On this machine's own address, silently, and the port is closed afterwards."""
+    """On the loopback address, without output, and the port is closed afterwards."""
     with nothing_left():
         with serve(app) as url:
             assert urlsplit(url).hostname == "127.0.0.1"
@@ -73,8 +73,8 @@ def test_stops_when_the_block_raises(serve: Any, app: Any) -> None:
         fetched(url)
 
 
-def test_a_client_that_goes_away_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:
-    """The reset leaves nothing on the terminal, and the server serves on."""
+def test_disconnecting_client_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """A reset prints nothing, and the server keeps serving."""
     with nothing_left(), serving_wsgi(wsgi) as url:
         parts = urlsplit(url)
         for _ in range(3):
@@ -91,13 +91,13 @@ async def broken(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # uvicorn exits its thread
-def test_a_server_that_does_not_start() -> None:
+def test_failed_start_is_an_error() -> None:
     with nothing_left(), pytest.raises(CommandError, match="did not start"), serving_asgi(broken):
         raise AssertionError("it was said to have started")
 
 
-def test_a_server_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It lives and does not start: that is waited for only so long."""
+def test_slow_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for a server that does not start is limited."""
     monkeypatch.setattr(_serve, "_START_WITHIN", 0.05)
     with pytest.raises(CommandError, match="did not start"):
         _serve._wait_for(SimpleNamespace(started=False), threading.current_thread())

@@ -1,4 +1,4 @@
-"""``verify``: what it takes for a carrier, what it says, and what it never prints."""
+"""``verify``: the token sources that it reads, its findings, and what it never prints."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ TOKEN_SOURCES: dict[str, Callable[[str], str]] = {
     "wrapped": lambda token: f"stackauth_{wrapped(token)}",
     "hexclave-wrapped": lambda token: f"hexclave_{wrapped(token)}",
     "json": carried,
+    "token-response": lambda token: json.dumps({"refresh_token": REFRESH, "access_token": token}),
     "json-header": lambda token: f"x-stack-auth: {carried(token)}",
     "json-of-headers": lambda token: json.dumps({"x-stack-auth": carried(token), "accept": "*/*"}),
     "request": lambda token: f"GET /me HTTP/1.1\nHost: x\nx-stack-access-token: {token}\nAccept: */*\n",
@@ -66,8 +67,8 @@ TOKEN_SOURCES: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("carry", TOKEN_SOURCES.values(), ids=TOKEN_SOURCES)
-def test_every_carrier_is_understood(run: Runs, token: Callable[..., str], carry: Callable[[str], str]) -> None:
-    """By standard input and as an argument, and nothing secret is printed."""
+def test_every_token_source_is_read(run: Runs, token: Callable[..., str], carry: Callable[[str], str]) -> None:
+    """From standard input and from arguments, and nothing secret is printed."""
     good = token()
     for ran in (run("verify", *SETTINGS, stdin=carry(good)), run("verify", *SETTINGS, "--", carry(good))):
         assert ran.status == 0, ran
@@ -104,26 +105,26 @@ def test_dash_is_standard_input_and_words_are_joined(run: Runs, token: Callable[
         ),
     ],
 )
-def test_no_carrier_no_token(
+def test_input_without_a_token_is_reported(
     run: Runs, stackauth: LocalStackAuth, token: Callable[..., str], carry: Callable[[str], str], text: str
 ) -> None:
-    """Every further step says that there was nothing to look at, and Stack Auth is not asked."""
+    """The other steps are skipped, and Stack Auth is not called."""
     good = token()
     ran = run("verify", *SETTINGS, stdin=carry(good))
     assert ran.status == 1
-    assert ran.text("token_source").startswith(text)
+    assert ran.text("source").startswith(text)
     marks = ran.marks()
-    assert marks.pop("token_source") == "FAIL"
+    assert marks.pop("source") == "FAIL"
     assert len(marks) == 9
     assert set(marks.values()) == {"--"}
     assert_nothing_leaks(ran, good)
     assert len(stackauth.requests) == 0
 
 
-def test_websocket_carrier_needs_to_be_switched_on(run: Runs, token: Callable[..., str]) -> None:
+def test_websocket_token_source_needs_the_setting(run: Runs, token: Callable[..., str]) -> None:
     ran = run("verify", *SETTINGS, stdin=f"Sec-WebSocket-Protocol: stackauth, {token()}")
     assert ran.status == 0
-    assert "read only where the setting `carriers` names it" in ran.text("token_source")
+    assert "read only if the setting token_sources names it" in ran.text("source")
 
 
 @pytest.mark.parametrize(
@@ -139,10 +140,10 @@ def test_websocket_carrier_needs_to_be_switched_on(run: Runs, token: Callable[..
         ({"header": {"alg": "HS256"}}, "header", "401 invalid_token"),
     ],
 )
-def test_what_does_not_hold_is_named(
+def test_failed_step_is_named(
     run: Runs, token: Callable[..., str], claims: dict[str, Any], step: str, outcome: str
 ) -> None:
-    """The step that fails is the one that was bent, and the verifier refuses as well."""
+    """The step of the changed claim fails, and the verifier refuses the token too."""
     bad = token(**claims)
     ran = run("verify", *SETTINGS, stdin=bad)
     assert ran.status == 1
@@ -158,10 +159,10 @@ def test_what_does_not_hold_is_named(
         ("anonymous", "--allow-anonymous", "401 anonymous_not_allowed"),
     ],
 )
-def test_users_who_are_not_let_in(
+def test_user_types_that_the_settings_refuse(
     run: Runs, token: Callable[..., str], user_type: str, option: str, outcome: str
 ) -> None:
-    """Every step holds, and it is the settings that refuse."""
+    """All steps pass, and the outcome is a refusal."""
     good = token(user_type=user_type)
     ran = run("verify", *SETTINGS, stdin=good)
     assert ran.status == 1
@@ -172,8 +173,8 @@ def test_users_who_are_not_let_in(
     assert run("verify", *SETTINGS, option, stdin=good).status == 0
 
 
-def test_stack_auth_is_asked_once(run: Runs, stackauth: LocalStackAuth, token: Callable[..., str]) -> None:
-    """The steps and the verdict share the keys."""
+def test_key_set_is_fetched_once(run: Runs, stackauth: LocalStackAuth, token: Callable[..., str]) -> None:
+    """The steps and the outcome share the keys."""
     assert run("verify", *SETTINGS, stdin=token()).status == 0
     assert stackauth.requests.count("jwks") == len(stackauth.requests) == 1
 
@@ -182,7 +183,7 @@ def test_stack_auth_down(run: Runs, stackauth: LocalStackAuth, token: Callable[.
     with stackauth.down():
         ran = run("verify", *SETTINGS, stdin=token())
     assert ran.status == 1
-    assert ran.text("key").startswith("cannot be told")
+    assert ran.text("key").startswith("not available")
     assert ran.marks()["signature"] == "--"
     assert "503 auth_server_error" in ran.text("outcome")
     assert ran.err == ""
@@ -196,7 +197,7 @@ def test_stack_auth_down(run: Runs, stackauth: LocalStackAuth, token: Callable[.
         (-600, None),
     ],
 )
-def test_a_difference_from_the_verifier_is_told(
+def test_disagreement_with_the_verifier_is_an_error(
     run: Runs,
     token: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
@@ -218,7 +219,7 @@ def test_a_difference_from_the_verifier_is_told(
     )
 
 
-def test_an_outage_between_steps_and_verdict_is_no_difference(
+def test_outage_after_the_steps_is_no_disagreement(
     run: Runs, token: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def verify(_self: Verifier, _token: str) -> User:
@@ -228,7 +229,7 @@ def test_an_outage_between_steps_and_verdict_is_no_difference(
     assert run("verify", *SETTINGS, stdin=token()).status == 1
 
 
-def test_standard_input_that_is_no_text(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_binary_standard_input_is_an_error(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(_self: Any, _size: int) -> str:
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
@@ -239,9 +240,7 @@ def test_standard_input_that_is_no_text(run: Runs, monkeypatch: pytest.MonkeyPat
     assert ran == (2, "", "stackauth-middleware: error: standard input is not text\n")
 
 
-def test_a_terminal_is_told_what_is_waited_for(
-    run: Runs, monkeypatch: pytest.MonkeyPatch, token: Callable[..., str]
-) -> None:
+def test_prompt_on_a_terminal(run: Runs, monkeypatch: pytest.MonkeyPatch, token: Callable[..., str]) -> None:
     good = token()
     terminal = type("Terminal", (), {"isatty": lambda _self: True, "read": lambda _self, _size: good})
     monkeypatch.setattr("tests.unit.cli.ask.io.StringIO", lambda _text: terminal())
