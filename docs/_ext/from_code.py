@@ -42,12 +42,12 @@ PACKAGE = Path(stackauth_middleware.__file__).parent
 
 LAYERS = {
     "contrib/": "one module for each framework, and what its users expect",
-    "_cli/": "the command",
-    "testing/": "the local Stack Auth and the pytest fixture",
+    "_cli/, __main__.py": "the command",
+    "testing/, _pytest_plugin.py": "the local Stack Auth and the pytest fixture",
     "API": "the middlewares, the verifiers, `require_user` and the like, the adapters",
     "_io/": "runners and HTTP clients",
     "_core/": "every decision; no I/O",
-    "errors.py": "error codes and exceptions",
+    "errors.py, _version.py": "error codes, exceptions, the version",
 }
 """From the outermost to the innermost. "API" is every other module outside the folders."""
 
@@ -121,13 +121,17 @@ class KeySetTable(FromCode):
 
 
 class LayerTable(FromCode):
-    """The layers of the package, and the layers that each one imports."""
+    """The layers of the package, and the layers that each one imports, which have to be below it."""
 
     def markdown(self) -> Iterable[str]:
         imported: dict[str, set[str]] = {layer: set() for layer in LAYERS}
         for path in modules():
             layer = layer_of(path)
             imported[layer] |= {layer_of(each) for each in imports_of(path)} - {layer}
+        order = list(LAYERS)
+        upwards = [f"{a} from {b}" for a in order for b in imported[a] if order.index(b) < order.index(a)]
+        if upwards:
+            raise ValueError(f"layers that import from above: {upwards}")
         rows = [
             (name, LAYERS[name], ", ".join(each for each in LAYERS if each in imported[name]) or "none")
             for name in LAYERS
@@ -181,7 +185,7 @@ def modules() -> list[Path]:
 
 def layer_of(path: Path) -> str:
     first = path.relative_to(PACKAGE).parts[0]
-    return next((layer for layer in LAYERS if first == layer.rstrip("/")), "API")
+    return next((layer for layer in LAYERS if first in layer.replace("/", "").split(", ")), "API")
 
 
 def imports_of(path: Path) -> Iterator[Path]:
@@ -190,9 +194,9 @@ def imports_of(path: Path) -> Iterator[Path]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = folder.joinpath(*[".."] * (node.level - 1), *(node.module or "").split(".")).resolve()
-            for target in (base, *(base / alias.name for alias in node.names)):
-                if target.with_suffix(".py").exists():
-                    yield target.with_suffix(".py")
+            for alias in node.names:
+                candidates = (base / f"{alias.name}.py", base / alias.name / "__init__.py", base.with_suffix(".py"))
+                yield next((each for each in candidates if each.exists()), base / "__init__.py")
 
 
 def first_line_of(path: Path) -> str:
