@@ -16,6 +16,7 @@ from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..errors import AuthServerError, ErrorCode
+from .breaker import Breaker
 from .cache import Atomic, LRUCache
 from .clocks import NEVER, elapsed
 from .config import StackAuthConfig
@@ -25,7 +26,6 @@ from .upstream import (
     CANCEL_GRACE,
     GAVE_UP,
     Answer,
-    Breaker,
     Call,
     Failure,
     Led,

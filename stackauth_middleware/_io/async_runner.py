@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Mapping
 from itertools import count
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio.lowlevel import RunVar
@@ -97,7 +97,7 @@ class AsyncRunner:
                 return result
 
     async def _perform(self, effect: Effect, deadline: float) -> Answer:
-        return await self._HANDLERS[type(effect)](self, effect, deadline)
+        return await _HANDLERS[type(effect)](self, effect, deadline)
 
     async def _send(self, call: Call, deadline: float) -> Reply | NoReply:
         seconds = deadline - time.monotonic()
@@ -175,11 +175,12 @@ class AsyncRunner:
             self._state.set(state)
             return state
 
-    _HANDLERS: ClassVar[Mapping[type, Callable[[AsyncRunner, Any, float], Awaitable[Answer]]]] = {
-        Call: _send,
-        Share: _share,
-    }
-    """The method that performs an effect, by the type of the effect."""
+
+_HANDLERS: Mapping[type, Callable[[AsyncRunner, Any, float], Awaitable[Answer]]] = {
+    Call: AsyncRunner._send,
+    Share: AsyncRunner._share,
+}
+"""The method that performs an effect, by the type of the effect."""
 
 
 @contextlib.asynccontextmanager

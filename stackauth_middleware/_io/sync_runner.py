@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from .._core.cache import register
 from .._core.config import StackAuthConfig
@@ -99,7 +99,7 @@ class SyncRunner:
                 return result
 
     def _perform(self, effect: Effect, deadline: float) -> Answer:
-        return self._HANDLERS[type(effect)](self, effect, deadline)
+        return _HANDLERS[type(effect)](self, effect, deadline)
 
     def _send(self, call: Call, deadline: float) -> Reply | NoReply:
         seconds = deadline - time.monotonic()
@@ -167,5 +167,9 @@ class SyncRunner:
             if self._in_flight.get(share.key) is mine:
                 del self._in_flight[share.key]
 
-    _HANDLERS: ClassVar[Mapping[type, Callable[[SyncRunner, Any, float], Answer]]] = {Call: _send, Share: _share}
-    """The method that performs an effect, by the type of the effect."""
+
+_HANDLERS: Mapping[type, Callable[[SyncRunner, Any, float], Answer]] = {
+    Call: SyncRunner._send,
+    Share: SyncRunner._share,
+}
+"""The method that performs an effect, by the type of the effect."""
