@@ -1,4 +1,4 @@
-"""Cancel a task at each point at which it suspends, alone and together with another: a walk over all of them.
+"""Cancel a task at each point at which it suspends, alone and together with another.
 
 A coroutine is stepped by hand inside its task, so that each of its suspensions is seen just before it
 happens; the cancellation comes then, by the means at hand, and strikes while the task is suspended.
@@ -25,7 +25,7 @@ from ..security.issuer import CountingIssuer
 
 
 class Means(NamedTuple):
-    """How a task is cancelled: natively, as servers and `asyncio.wait_for` do, or by a cancel scope around it."""
+    """The means of cancelling a task: natively, as servers and `asyncio.wait_for` do, or by a cancel scope."""
 
     backend: Backend
     native: bool = False
@@ -38,11 +38,11 @@ MEANS = (Means("asyncio", native=True), Means("asyncio"), Means("trio"))
 
 
 class Gone:
-    """What becomes of a task that was cancelled, and of nothing else."""
+    """The outcome of a cancelled task."""
 
 
 class Stepped:
-    """Awaits a coroutine, and tells of each suspension just before it happens."""
+    """Awaits a coroutine, and calls a function just before each of its suspensions."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], on_suspension: Callable[[], None]) -> None:
         self._coroutine = coroutine
@@ -68,7 +68,7 @@ class Stepped:
 
 
 class Actor:
-    """One who asks, in a task of its own.
+    """A caller in its own task.
 
     Args:
         ask: what it does.
@@ -122,12 +122,12 @@ class Actor:
 
 
 class SlowIssuer(CountingIssuer):
-    """Suspends a fixed number of times in each call; the first one also waits until all others are aboard.
+    """Suspends a fixed number of times in each call; the first call also waits until all others follow.
 
-    A flight has a task of its own; `on_suspension` is told of those of its suspensions that are in a call.
+    A shared fetch has its own task; `on_suspension` is called for its suspensions within a call.
     """
 
-    aboard: anyio.Event | None = None
+    all_follow: anyio.Event | None = None
     on_suspension: Callable[[], None] = staticmethod(lambda: None)
 
     async def asend(self, call: Call, seconds: float) -> Reply | NoReply:
@@ -135,9 +135,9 @@ class SlowIssuer(CountingIssuer):
         return answer
 
     async def _asend(self, call: Call, seconds: float) -> Reply | NoReply:
-        waits_for = self.aboard if not self.calls else None
+        waits_for = self.all_follow if not self.calls else None
         answer = self.send(call, seconds)
-        if self.aboard is not None:
+        if self.all_follow is not None:
             await checkpoint()
             if waits_for is not None:
                 await waits_for.wait()
@@ -147,17 +147,17 @@ class SlowIssuer(CountingIssuer):
 
 @dataclass
 class Scene:
-    """Several who ask at the same time.
+    """Several concurrent callers.
 
     Attributes:
-        edge: by which they do.
-        asks: what each does: first who carries, then who follows.
+        runner: the runner of their scripts.
+        asks: the callers, the leader first.
         right: what each gets.
-        calls: how many there are while nobody leaves; as many again for each who did are within bounds.
+        calls: the number of calls without cancellation; each cancellation may cost as many again.
         leaves: how many leave by themselves.
-        again: a request afterwards, and `right_again` what it gets, at no further call where `has_landed`.
-        has_landed: whether what was asked for is there; by default where anybody was served.
-        on_actors: told of the actors before they start.
+        again: a request afterwards, whose outcome is `right_again`; it makes no call if `is_cached`.
+        is_cached: whether the result is cached; by default if any caller was served.
+        on_actors: called with the actors before they start.
         done: set once all but the first are over, for a first that is not over by itself.
     """
 
@@ -168,7 +168,7 @@ class Scene:
     right_again: Any
     calls: int = 1
     leaves: int = 0
-    has_landed: Callable[[], bool] | None = None
+    is_cached: Callable[[], bool] | None = None
     on_actors: Callable[[list[Actor]], None] = lambda actors: None
     done: anyio.Event = field(default_factory=anyio.Event)
 
@@ -182,13 +182,13 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def played(stage: Stage, issuer: SlowIssuer, means: Means, cancel_at: Mapping[int, int]) -> list[Actor]:
-    """Play the scene that `stage` sets up, each task in `cancel_at` cancelled there, and judge what came of it."""
+    """Run the scene of `stage` with the tasks in `cancel_at` cancelled at those points, and check the outcomes."""
 
     async def play() -> list[Actor]:
-        issuer.aboard, issuer.on_suspension = None, lambda: None
+        issuer.all_follow, issuer.on_suspension = None, lambda: None
         scene = await stage()
         issuer.calls.clear()
-        issuer.aboard = anyio.Event()
+        issuer.all_follow = anyio.Event()
         actors = [Actor(ask, means, cancel_at.get(at, 0)) for at, ask in enumerate(scene.asks)]
         scene.on_actors(actors)
         first, *rest = actors
@@ -200,10 +200,10 @@ def played(stage: Stage, issuer: SlowIssuer, means: Means, cancel_at: Mapping[in
                 for each in rest:
                     group.start_soon(each.run)
                 await until(lambda: all(each.suspensions or each.is_over for each in rest))
-                issuer.aboard.set()
+                issuer.all_follow.set()
                 await until(lambda: all(each.is_over for each in rest))
                 scene.done.set()
-            await _verify_locally(scene, actors, issuer, means)
+            await _run(scene, actors, issuer, means)
         return actors
 
     try:
@@ -212,7 +212,7 @@ def played(stage: Stage, issuer: SlowIssuer, means: Means, cancel_at: Mapping[in
         raise AssertionError(f"with the tasks cancelled at {dict(cancel_at)}: {error!r}") from error
 
 
-async def _verify_locally(scene: Scene, actors: list[Actor], issuer: SlowIssuer, means: Means) -> None:
+async def _run(scene: Scene, actors: list[Actor], issuer: SlowIssuer, means: Means) -> None:
     left = sum(each.was_cancelled for each in actors)
     most = scene.calls * (1 + scene.leaves + left)
     for each, right in zip(actors, scene.right, strict=True):
@@ -224,14 +224,14 @@ async def _verify_locally(scene: Scene, actors: list[Actor], issuer: SlowIssuer,
     assert not [one for one in list(cache._registered) if getattr(one, "_lock", None) and one._lock.locked()]
     if means.backend == "asyncio":
         assert asyncio.all_tasks() == {asyncio.current_task()}
-    landed = scene.has_landed() if scene.has_landed else any(each.outcome is not Gone for each in actors)
+    cached = scene.is_cached() if scene.is_cached else any(each.outcome is not Gone for each in actors)
     issuer.calls.clear()
     assert await scene.again() == scene.right_again
-    assert len(issuer.calls) == (0 if landed else scene.calls)
+    assert len(issuer.calls) == (0 if cached else scene.calls)
 
 
 def walk(stage: Stage, issuer: SlowIssuer, means: Means) -> list[int]:
-    """Cancel each task at each of its suspensions, and each two at every two; return how many points each has."""
+    """Cancel each task at each of its suspensions, and each pair at each pair; return the number of points of each."""
     gc.freeze()  # what was there before the walk, so that to collect what it left takes no time
     play = partial(played, stage, issuer, means)
     undisturbed = play({})
@@ -248,7 +248,7 @@ def walk(stage: Stage, issuer: SlowIssuer, means: Means) -> list[int]:
 
 
 def _points(play: Callable[[int], Actor]) -> int:
-    """Play with a task cancelled at its first, second, ... suspension, until it has none; return how many it has."""
+    """Run with a task cancelled at its first, second, ... suspension; return the number of its suspensions."""
     at = 1
     while play(at).was_cancelled:
         at += 1

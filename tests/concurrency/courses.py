@@ -1,8 +1,8 @@
-"""Every order in which several askers can take their steps: a small model of the edges, walked to the end.
+"""Every order in which several callers can take their steps: exhaustive search on a small model of the runners.
 
-An asker drives a script as an edge does, but one step at a time, and between any two of its steps
-the others may take theirs. A step ends where a thread could lose the processor with something left
-to be seen: after a look, after boarding a flight, before and after a call, before and after landing.
+An `Asker` drives a script as a runner does, but one step at a time, and the others may take steps between any two
+of its own. A step ends where a suspended thread would leave a state that others can see: after checking the cache,
+after joining a fetch, before and after a call, before and after finishing a fetch.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tests.unit.core.helpers import Clock
 
 
 class Gone(Exception):
-    """What becomes of an asker whose caller left."""
+    """The outcome of a cancelled caller."""
 
 
 class Asker:
-    """One of several who ask at the same time.
+    """One of several concurrent callers.
 
     Args:
-        begin: makes the step of the package, given both clocks: a script, or a result at once.
-        alike: askers with an equal one differ in nothing but their place in the list.
-        mortal: whether its caller may leave at any time, once.
-        impatient: whether its wait for a flight may end before the flight does.
+        begin: takes both clocks; returns a script or a result.
+        alike: callers with an equal value are interchangeable.
+        mortal: whether it may be cancelled at any time, once.
+        impatient: whether its wait may time out.
 
     Attributes:
-        saw_sent: how many calls had been made when it came.
-        saw_back: how many were answered when it came.
+        saw_sent: the number of calls made before it started.
+        saw_back: the number of calls answered before it started.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Asker:
         self.impatient = impatient
         self.phase = "new"
         self.scripts: list[Any] = []
-        self.flights: list[Share] = []
-        self.flight: Share | None = None
+        self.shares: list[Share] = []
+        self.share: Share | None = None
         self.call: Call | None = None
-        self.token_source: Asker | None = None
+        self.leader: Asker | None = None
         self.led: Led | None = None
         self.number = 0
         self.saw_sent = self.saw_back = 0
@@ -62,23 +62,23 @@ class Asker:
 
 @dataclass
 class World:
-    """What the askers share.
+    """The state that the callers share.
 
     Attributes:
-        askers: who asks.
-        clock: stands still, but for what a call takes.
-        answers: what Stack Auth may say to a call, one of several things, by the call and its number.
-        remembered: what the package holds between steps, for telling equal states.
-        judge: holds what came of an asker against what must, as soon as it is done.
-        check: the same for the calls of a whole course.
-        on_call: told of each call as it is made, before it is counted.
-        takes: seconds that pass with each answer.
+        askers: the callers.
+        clock: advances only by the duration of calls.
+        answers: the possible results of a call, by the call and its number.
+        cached: the state of the package between steps, to recognise equal states.
+        judge: checks the outcome of a caller.
+        check: checks the calls of a whole course.
+        on_call: called for each call, before it is counted.
+        takes: seconds that a call takes.
     """
 
     askers: list[Asker]
     clock: Clock
     answers: Callable[[Call, int], list[Answer]]
-    remembered: Callable[[], Hashable]
+    cached: Callable[[], Hashable]
     judge: Callable[[Asker], None]
     check: Callable[[Course], None]
     on_call: Callable[[Course, Asker], None] = lambda course, asker: None
@@ -87,13 +87,13 @@ class World:
 
 @dataclass
 class Course:
-    """One order of steps, from the first to the last."""
+    """One order of steps."""
 
     world: World
     steps: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     back: int = 0
-    aloft: dict[Hashable, Asker] = field(default_factory=dict)
+    in_flight: dict[Hashable, Asker] = field(default_factory=dict)
 
     @property
     def in_the_air(self) -> int:
@@ -101,11 +101,11 @@ class Course:
 
     @property
     def left(self) -> int:
-        """How many callers left."""
+        """The number of cancelled callers."""
         return sum(isinstance(each.outcome, Gone) for each in self.world.askers)
 
     def options(self) -> list[tuple[Asker, str]]:
-        """Return the steps that can be taken next."""
+        """Return the possible next steps."""
         found: list[tuple[Asker, str]] = []
         for asker in self.world.askers:
             if asker.phase == "done":
@@ -123,33 +123,33 @@ class Course:
 
     def take(self, asker: Asker, what: str) -> None:
         self.steps.append(f"{self.world.askers.index(asker)} {what}")
-        before = self.world.remembered() if what == "new" or what.startswith(("carry", "resume")) else None
+        before = self.world.cached() if what == "new" or what.startswith(("lead", "resume")) else None
         if what == "new":
             self._begin(asker)
-        elif what == "board":
-            self._board(asker)
-        elif what == "carry":
-            asker.scripts.append(asker.flights[-1].script())
+        elif what == "join":
+            self._join(asker)
+        elif what == "lead":
+            asker.scripts.append(asker.shares[-1].script())
             self._resume(asker, None)
         elif what.startswith("answer"):
             self._answered(asker, int(what.split()[1]))
-        elif what == "land":
-            self._land(asker)
+        elif what == "finish":
+            self._finish(asker)
             asker.phase = "resume as leader"
         elif what == "resume as leader":
             assert asker.led is not None
             self._resume(asker, Resume(asker.led, self.world.clock.now))
         elif what == "time out":
-            asker.token_source = None
+            asker.leader = None
             self._resume_later(asker, ShareEnd.TIMED_OUT)
         elif what == "die":
             self._die(asker)
-        elif what == "dying aloft":
-            self._land(asker)
+        elif what == "dying in flight":
+            self._finish(asker)
             self._die(asker)
         else:
             self._resume(asker, Resume(ShareEnd[what.partition(" ")[2]], self.world.clock.now))
-        if before is not None and not (what == "carry" and asker.phase == "calling"):
+        if before is not None and not (what == "lead" and asker.phase == "calling"):
             asker.trace = hash((asker.trace, what, before, self.world.clock.now))
         elif what.startswith("answer"):
             asker.trace = hash((asker.trace, what, self.world.clock.now))
@@ -159,7 +159,7 @@ class Course:
             self.world.judge(asker)
 
     def state(self) -> Hashable:
-        """Return what the rest of the course depends on: of each asker where it is and what it saw on its way."""
+        """Return the state on which the rest of the course depends."""
         askers = sorted(
             hash(
                 (
@@ -167,14 +167,14 @@ class Course:
                     each.phase,
                     each.trace,
                     isinstance(each.outcome, Gone),
-                    tuple(flight.key for flight in each.flights),
-                    each.flight and each.flight.key,
+                    tuple(share.key for share in each.shares),
+                    each.share and each.share.key,
                     each.phase != "done" and (each.saw_sent, each.saw_back),
                 )
             )
             for each in self.world.askers
         )
-        return tuple(askers), self.world.remembered(), self.world.clock.now, len(self.calls), self.back
+        return tuple(askers), self.world.cached(), self.world.clock.now, len(self.calls), self.back
 
     def _begin(self, asker: Asker) -> None:
         asker.saw_sent, asker.saw_back = len(self.calls), self.back
@@ -190,15 +190,15 @@ class Course:
             asker.outcome, asker.phase = step, "done"
 
     def _resume(self, asker: Asker, resume: Resume | None) -> None:
-        """Drive the innermost script to its next effect, or to its end."""
+        """Run the innermost script to its next effect or its end."""
         try:
             effect = asker.scripts[-1].send(resume)
         except (StopIteration, RefusedError, AuthServerError) as end:
             asker.scripts.pop()
             if asker.scripts:
                 if not isinstance(end, StopIteration):
-                    raise AssertionError("a flight must not raise") from end
-                asker.led, asker.phase = Led(end.value), "land"
+                    raise AssertionError("the script of a shared fetch must not raise") from end
+                asker.led, asker.phase = Led(end.value), "finish"
             else:
                 asker.outcome = end.value if isinstance(end, StopIteration) else end
                 asker.phase = "done"
@@ -208,26 +208,26 @@ class Course:
             self.calls.append(effect)
             asker.call, asker.number, asker.phase = effect, len(self.calls), "calling"
         else:
-            asker.flight, asker.phase = effect, "board"
+            asker.share, asker.phase = effect, "join"
 
     def _resume_later(self, asker: Asker, end: ShareEnd) -> None:
         asker.phase = f"resume {end.name}"
 
-    def _board(self, asker: Asker) -> None:
-        flight, asker.flight = asker.flight, None
-        assert flight is not None
-        token_source = self.aloft.setdefault(flight.key, asker)
-        if token_source is asker:
-            asker.flights.append(flight)
-            asker.phase = "carry"
+    def _join(self, asker: Asker) -> None:
+        share, asker.share = asker.share, None
+        assert share is not None
+        leader = self.in_flight.setdefault(share.key, asker)
+        if leader is asker:
+            asker.shares.append(share)
+            asker.phase = "lead"
             return
-        waiting = sum(each.token_source is token_source for each in self.world.askers)
-        if not flight.wait:
+        waiting = sum(each.leader is leader for each in self.world.askers)
+        if not share.wait:
             self._resume_later(asker, ShareEnd.TIMED_OUT)
-        elif flight.max_waiters is not None and waiting >= flight.max_waiters:
+        elif share.max_waiters is not None and waiting >= share.max_waiters:
             self._resume_later(asker, ShareEnd.FULL)
         else:
-            asker.token_source, asker.phase = token_source, "waiting"
+            asker.leader, asker.phase = leader, "waiting"
 
     def _answered(self, asker: Asker, which: int) -> None:
         assert asker.call is not None
@@ -237,19 +237,19 @@ class Course:
         self.world.clock.pass_by(self.world.takes)
         self._resume(asker, Resume(answer, self.world.clock.now))
 
-    def _land(self, asker: Asker) -> None:
-        del self.aloft[asker.flights.pop().key]
+    def _finish(self, asker: Asker) -> None:
+        del self.in_flight[asker.shares.pop().key]
         for each in self.world.askers:
-            if each.token_source is asker:
-                each.token_source = None
+            if each.leader is asker:
+                each.leader = None
                 self._resume_later(each, ShareEnd.DONE)
 
     def _die(self, asker: Asker) -> None:
-        """Close the innermost script; what it carried lands in a step of its own, as in a thread that unwinds."""
-        asker.call = asker.token_source = None
-        if asker.phase not in ("land", "carry") and asker.scripts:
+        """Close the innermost script. A fetch that it leads finishes in a step of its own, as when a thread unwinds."""
+        asker.call = asker.leader = None
+        if asker.phase not in ("finish", "lead") and asker.scripts:
             asker.scripts.pop().close()
-        asker.phase = "dying aloft" if asker.flights else "done"
+        asker.phase = "dying in flight" if asker.shares else "done"
         if asker.phase == "done":
             while asker.scripts:
                 asker.scripts.pop().close()
@@ -257,14 +257,14 @@ class Course:
 
 
 def walk(make: Callable[[], World], *, pruned: bool = True) -> int:
-    """Take every course, hold each against what must come of it, and return how many states or courses there were.
+    """Take every course and check it; return the number of states or courses.
 
     Args:
-        make: makes the world anew, the same each time.
-        pruned: whether to leave a course where it comes to a state from which another went on.
+        make: makes an equal world each time.
+        pruned: whether to abandon a course at a state that was seen before.
 
     Raises:
-        AssertionError: a course went wrong; its steps are told.
+        AssertionError: a course failed; the message has its steps.
     """
     seen: set[Hashable] = set()
     chosen: list[tuple[int, int]] = []
@@ -287,7 +287,7 @@ def walk(make: Callable[[], World], *, pruned: bool = True) -> int:
 
 
 def _taken(course: Course, chosen: list[tuple[int, int]], seen: set[Hashable], *, pruned: bool) -> bool:
-    """Take `course` as far as `chosen` says and on to its end; say whether it came there."""
+    """Take `course` by the choices in `chosen` and on to its end; return whether it got there."""
     depth = 0
     while options := course.options():
         if depth == len(chosen):
@@ -300,7 +300,7 @@ def _taken(course: Course, chosen: list[tuple[int, int]], seen: set[Hashable], *
         course.take(*options[chosen[depth][0]])
         depth += 1
     stuck = [at for at, each in enumerate(course.world.askers) if each.phase != "done"]
-    assert not stuck, f"{stuck} wait for ever"
-    assert course.aloft == {}
+    assert not stuck, f"{stuck} never finish"
+    assert course.in_flight == {}
     course.world.check(course)
     return True

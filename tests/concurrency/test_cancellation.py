@@ -1,7 +1,7 @@
-"""Cancelled at every await point, one task or two of three who ask together: threats H1, H6 and H8.
+"""Cancellation at every await point, of one or two of three concurrent tasks: threats H1, H6 and H8.
 
-Whoever is cancelled, the others get their verdict, Stack Auth is asked once more at most for each who
-left, nothing is left aloft or held, and the next request finds all in order.
+The others get their outcomes, each cancellation costs one more call at most, no fetch stays in flight and no lock
+held, and the next request succeeds.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from .cancelling import MEANS, Actor, Gone, Means, Scene, SlowIssuer, Stepped, w
 
 NEW = Signer(77_777, "rotated")
 NEVER = 4_000_000_000
-"""When the tokens expire: time passes at will here."""
+"""Expiry of the tokens, beyond any time that the tests set."""
 TOKENS = {kind: [live_token(kind, refresh_token_id=f"session {at}", exp=NEVER) for at in range(4)] for kind in UserType}
 NEW_TOKENS = [live_token(signer=NEW, refresh_token_id=f"session {at}", exp=NEVER) for at in range(4)]
 JUNK = {
     kind: [live_token(kind, signer=Signer(88_888, f"junk {at}"), exp=NEVER) for at in range(4)] for kind in UserType
 }
-Told = Callable[..., None]
-by_all_means = pytest.mark.parametrize("means", MEANS, ids=str)
+Report = Callable[..., None]
+each_means = pytest.mark.parametrize("means", MEANS, ids=str)
 
 
 @pytest.fixture
@@ -61,21 +61,21 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_complained_of(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Neither by us nor by asyncio, of an exception that nobody retrieved say."""
+def no_warnings(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Assert that neither we nor asyncio log a warning, such as an exception that was never retrieved."""
     yield
     assert [each.getMessage() for each in caplog.get_records("call") if each.levelno >= logging.WARNING] == []
 
 
 @pytest.fixture
-def told() -> Told:
-    """Show at how many points each task was cancelled, and hold that against a minimum: no walk may become empty."""
+def report() -> Report:
+    """Print the number of cancellation points of each task, and check it against a minimum."""
 
-    def told(points: list[int], at_least: list[int]) -> None:
+    def report(points: list[int], at_least: list[int]) -> None:
         print(f"cancelled at {points} points")
         assert all(found >= due for found, due in zip(points, at_least, strict=True)), points
 
-    return told
+    return report
 
 
 def config(**settings: Any) -> StackAuthConfig:
@@ -102,17 +102,19 @@ def of_verifier(verifier: AsyncVerifier, tokens: list[str], name: str | None = N
     return Scene(verifier._runner, asks[:3], right[:3], asks[3], right[3], calls)
 
 
-@by_all_means
+@each_means
 @pytest.mark.parametrize(("kind", "calls"), [(NORMAL, 1), (RESTRICTED, 2)], ids=str)
-def test_h1_a_cold_key_set(kind: UserType, calls: int, means: Means, slow: SlowIssuer, told: Told) -> None:
+def test_h1_cancelled_during_a_cold_fetch(
+    kind: UserType, calls: int, means: Means, slow: SlowIssuer, report: Report
+) -> None:
     async def stage() -> Scene:
         return of_verifier(AsyncVerifier(config(allow_restricted=True)), TOKENS[kind], calls=calls)
 
-    told(walk(stage, slow, means), at_least=[1 + 2 * calls, 1, 1])
+    report(walk(stage, slow, means), at_least=[1 + 2 * calls, 1, 1])
 
 
-@by_all_means
-def test_h1_an_unknown_kid_of_a_new_key(means: Means, slow: SlowIssuer, skew: Skew, told: Told) -> None:
+@each_means
+def test_h1_cancelled_during_the_fetch_of_a_new_key(means: Means, slow: SlowIssuer, skew: Skew, report: Report) -> None:
     async def stage() -> Scene:
         verifier = AsyncVerifier(config())
         skew.seconds, slow.signers = 0, dict(SIGNERS)
@@ -120,12 +122,14 @@ def test_h1_an_unknown_kid_of_a_new_key(means: Means, slow: SlowIssuer, skew: Sk
         skew.seconds, slow.signers = MIN_FETCH_INTERVAL, {**SIGNERS, NORMAL: (*SIGNERS[NORMAL], NEW)}
         return of_verifier(verifier, NEW_TOKENS)
 
-    told(walk(stage, slow, means), at_least=[3, 1, 1])
+    report(walk(stage, slow, means), at_least=[3, 1, 1])
 
 
-@by_all_means
-def test_h1_an_unknown_kid_that_is_junk(means: Means, slow: SlowIssuer, skew: Skew, told: Told) -> None:
-    """Nobody is refused by another's leaving; and once the flight has landed, no other is caused."""
+@each_means
+def test_h1_cancelled_during_the_fetch_of_an_unknown_key(
+    means: Means, slow: SlowIssuer, skew: Skew, report: Report
+) -> None:
+    """A cancelled caller causes no refusal of another, and a finished fetch is not repeated."""
 
     async def stage() -> Scene:
         verifier = AsyncVerifier(config())
@@ -136,13 +140,15 @@ def test_h1_an_unknown_kid_that_is_junk(means: Means, slow: SlowIssuer, skew: Sk
         right = ErrorCode.INVALID_TOKEN
         return Scene(verifier._runner, asks[:3], [right] * 3, asks[3], right)
 
-    told(walk(stage, slow, means), at_least=[3, 1, 1])
+    report(walk(stage, slow, means), at_least=[3, 1, 1])
 
 
-@by_all_means
+@each_means
 @pytest.mark.parametrize("kind", [NORMAL, RESTRICTED, ANONYMOUS])
-def test_f1_junk_kids_whose_askers_all_leave(kind: UserType, means: Means, slow: SlowIssuer, skew: Skew) -> None:
-    """Who asks for keys and is gone before they come has caused one flight, and no outage; held sets or none."""
+def test_f1_cancelled_requests_with_unknown_keys_cause_one_fetch(
+    kind: UserType, means: Means, slow: SlowIssuer, skew: Skew
+) -> None:
+    """And no outage, with and without cached key sets."""
 
     async def main() -> None:
         verifier = AsyncVerifier(config(allow_anonymous=True))
@@ -150,8 +156,8 @@ def test_f1_junk_kids_whose_askers_all_leave(kind: UserType, means: Means, slow:
         await verifier.prefetch_keys()
         skew.seconds = MIN_FETCH_INTERVAL
         slow.calls.clear()
-        slow.aboard = anyio.Event()
-        slow.aboard.set()
+        slow.all_follow = anyio.Event()
+        slow.all_follow.set()
         for at in range(40):
             await Actor(partial(verifier.verify, JUNK[kind][at % 4]), means, at=1).run()
         assert len(slow.calls) == (1 if kind is NORMAL else 2)
@@ -161,25 +167,25 @@ def test_f1_junk_kids_whose_askers_all_leave(kind: UserType, means: Means, slow:
     anyio.run(main, backend=means.backend)
 
 
-@by_all_means
-@pytest.mark.parametrize("remembered", [True, False])
-def test_h1_users_me(remembered: bool, means: Means, slow: SlowIssuer, told: Told) -> None:
+@each_means
+@pytest.mark.parametrize("cached", [True, False])
+def test_h1_cancelled_during_users_me(cached: bool, means: Means, slow: SlowIssuer, report: Report) -> None:
     async def stage() -> Scene:
-        verifier = AsyncVerifier(config(mode="rest", profile_ttl=30 if remembered else 0))
+        verifier = AsyncVerifier(config(mode="rest", profile_ttl=30 if cached else 0))
         await verifier.prefetch_keys()
         scene = of_verifier(verifier, TOKENS[NORMAL], "Jane")
-        if not remembered:
-            scene.has_landed = lambda: False
+        if not cached:
+            scene.is_cached = lambda: False
         return scene
 
-    told(walk(stage, slow, means), at_least=[3, 1, 1])
+    report(walk(stage, slow, means), at_least=[3, 1, 1])
 
 
-# -- the door --------------------------------------------------------------------------------------
+# -- the middleware --------------------------------------------------------------------------------------
 
 
-async def answer_of(door: Any, token: str, path: str = "/") -> tuple[int, bytes]:
-    """Send a request through `door`. The server's `send` suspends, too."""
+async def answer_of(middleware: Any, token: str, path: str = "/") -> tuple[int, bytes]:
+    """Send a request through the middleware. The server's `send` suspends, too."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -187,60 +193,62 @@ async def answer_of(door: Any, token: str, path: str = "/") -> tuple[int, bytes]
         sent.append(message)
 
     headers = [(b"x-stack-access-token", token.encode())]
-    await door({"type": "http", "method": "GET", "path": path, "headers": headers}, None, send)
+    await middleware({"type": "http", "method": "GET", "path": path, "headers": headers}, None, send)
     return sent[0]["status"], sent[1]["body"]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Say whose session it is, and on one path what the user is called."""
+    """Respond with the session id and, on one path, the name of the user."""
     name = (await aload_profile(scope)).display_name if scope["path"] == "/name" else None
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": f"{require_user(scope).session_id} {name}".encode()})
 
 
-def of_door(door: StackAuthASGIMiddleware, path: str, name: str | None) -> Scene:
-    asks = [partial(answer_of, door, token, path) for token in TOKENS[NORMAL]]
+def of_middleware(middleware: StackAuthASGIMiddleware, path: str, name: str | None) -> Scene:
+    asks = [partial(answer_of, middleware, token, path) for token in TOKENS[NORMAL]]
     right = [(200, f"session {at} {name}".encode()) for at in range(len(asks))]
-    return Scene(door._runner, asks[:3], right[:3], asks[3], right[3])
+    return Scene(middleware._runner, asks[:3], right[:3], asks[3], right[3])
 
 
-@by_all_means
-def test_h1_a_profile_that_the_handler_loads(means: Means, slow: SlowIssuer, told: Told) -> None:
+@each_means
+def test_h1_cancelled_while_the_handler_loads_a_profile(means: Means, slow: SlowIssuer, report: Report) -> None:
     async def stage() -> Scene:
         shared = config()
         await AsyncVerifier(shared).prefetch_keys()
-        return of_door(StackAuthASGIMiddleware(app, shared), "/name", "Jane")
+        return of_middleware(StackAuthASGIMiddleware(app, shared), "/name", "Jane")
 
-    told(walk(stage, slow, means), at_least=[5, 3, 3])
+    report(walk(stage, slow, means), at_least=[5, 3, 3])
 
 
-@by_all_means
-def test_h1_a_stale_set_that_is_refreshed_after_the_answer(
-    means: Means, slow: SlowIssuer, skew: Skew, told: Told
+@each_means
+def test_h1_cancelled_during_the_refresh_after_the_response(
+    means: Means, slow: SlowIssuer, skew: Skew, report: Report
 ) -> None:
-    """Cancelled in the app, it leaves the refresh to another; in the refresh, its answer is out already."""
+    """If cancelled in the app, another request refreshes; if in the refresh, the response was sent before."""
 
     async def stage() -> Scene:
         shared = config()
         skew.seconds = 0
         await AsyncVerifier(shared).prefetch_keys()
         skew.seconds = FRESH_FOR
-        door = StackAuthASGIMiddleware(app, shared)
-        scene = of_door(door, "/", None)
-        scene.has_landed = lambda: door._flow.keys.record(NORMAL).is_fresh(skew().mono)
+        middleware = StackAuthASGIMiddleware(app, shared)
+        scene = of_middleware(middleware, "/", None)
+        scene.is_cached = lambda: middleware._flow.keys.record(NORMAL).is_fresh(skew())
         return scene
 
-    told(walk(stage, slow, means), at_least=[5, 2, 2])
+    report(walk(stage, slow, means), at_least=[5, 2, 2])
 
 
-@by_all_means
+@each_means
 @pytest.mark.parametrize("shutdown", ["once all are served", "during the fetch"])
-def test_h8_the_early_fetch_of_a_lifespan(shutdown: str, means: Means, slow: SlowIssuer, told: Told) -> None:
-    """The lifespan is cancelled at its own points and at those of the fetch beside it; requests have joined that."""
+def test_h8_cancelled_during_the_prefetch_of_a_lifespan(
+    shutdown: str, means: Means, slow: SlowIssuer, report: Report
+) -> None:
+    """The lifespan is cancelled at its own points and at those of the prefetch, which requests follow."""
 
     async def stage() -> Scene:
-        door = StackAuthASGIMiddleware(lifespan_app, config())
-        scene = of_door(door, "/", None)
+        middleware = StackAuthASGIMiddleware(lifespan_app, config())
+        scene = of_middleware(middleware, "/", None)
 
         async def lifespan() -> list[str]:
             sent: list[str] = []
@@ -249,27 +257,27 @@ def test_h8_the_early_fetch_of_a_lifespan(shutdown: str, means: Means, slow: Slo
             async def receive() -> Any:
                 message = next(coming)
                 if message == "lifespan.shutdown":
-                    await (scene.done if shutdown == "once all are served" else slow.aboard).wait()  # type: ignore[union-attr]
+                    await (scene.done if shutdown == "once all are served" else slow.all_follow).wait()  # type: ignore[union-attr]
                 return {"type": message}
 
             async def send(message: Any) -> None:
                 await checkpoint()
                 sent.append(message["type"])
 
-            await door({"type": "lifespan"}, receive, send)
+            await middleware({"type": "lifespan"}, receive, send)
             return sent
 
         def on_actors(actors: list[Actor]) -> None:
-            door._prefetch_keys = lambda: Stepped(prefetch_keys(), actors[0].on_suspension)  # type: ignore[assignment, method-assign]
+            middleware._prefetch_keys = lambda: Stepped(prefetch_keys(), actors[0].on_suspension)  # type: ignore[assignment, method-assign]
 
-        prefetch_keys = door._prefetch_keys
+        prefetch_keys = middleware._prefetch_keys
         scene.asks[0], scene.right[0] = lifespan, ["lifespan.startup.complete", "lifespan.shutdown.complete"]
         scene.on_actors = on_actors
         scene.leaves = int(shutdown == "during the fetch")
-        scene.has_landed = lambda: bool(door._flow.keys.record(NORMAL).keys)
+        scene.is_cached = lambda: bool(middleware._flow.keys.record(NORMAL).keys)
         return scene
 
-    told(walk(stage, slow, means), at_least=[5, 3, 3])
+    report(walk(stage, slow, means), at_least=[5, 3, 3])
 
 
 async def lifespan_app(scope: Any, receive: Any, send: Any) -> None:
@@ -281,12 +289,12 @@ async def lifespan_app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": f"lifespan.{word}.complete"})
 
 
-# -- what the app is cancelled by, and what its client does -------------------------------------------
+# -- apps that are cancelled, and clients that disconnect ----------------------------------------------
 
 
-@by_all_means
-def test_h6_the_cancellation_of_the_app_passes_untouched(means: Means, slow: SlowIssuer, skew: Skew) -> None:
-    """It is the very exception that the app saw; a refresh that was due is left to another."""
+@each_means
+def test_h6_cancellation_of_the_app_propagates_unchanged(means: Means, slow: SlowIssuer, skew: Skew) -> None:
+    """The exception is the one that the app saw. Another request refreshes stale keys."""
     seen: list[BaseException] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -310,9 +318,9 @@ def test_h6_the_cancellation_of_the_app_passes_untouched(means: Means, slow: Slo
     assert len(slow.calls) == 1
 
 
-@by_all_means
-def test_h6_whose_client_is_gone_refreshes_all_the_same(means: Means, slow: SlowIssuer, skew: Skew) -> None:
-    """Where the app just returns; what it raises passes untouched, and the refresh is left to another."""
+@each_means
+def test_h6_stale_keys_are_refreshed_after_a_client_disconnected(means: Means, slow: SlowIssuer, skew: Skew) -> None:
+    """If the app returns. If it raises, the exception propagates, and another request refreshes."""
 
     class ClientDisconnect(Exception):
         pass
@@ -330,17 +338,17 @@ def test_h6_whose_client_is_gone_refreshes_all_the_same(means: Means, slow: Slow
         shared = config()
         await AsyncVerifier(shared).prefetch_keys()
         skew.seconds = FRESH_FOR
-        door = StackAuthASGIMiddleware(app, shared)
+        middleware = StackAuthASGIMiddleware(app, shared)
         headers = [(b"x-stack-access-token", TOKENS[NORMAL][0].encode())]
         with pytest.raises(ClientDisconnect) as caught:
-            await door({"type": "http", "path": "/raises", "headers": headers}, receive, sending)
+            await middleware({"type": "http", "path": "/raises", "headers": headers}, receive, sending)
         assert caught.value is gone
         assert len(slow.calls) == 1
-        await door({"type": "http", "path": "/", "headers": headers}, receive, sending)
+        await middleware({"type": "http", "path": "/", "headers": headers}, receive, sending)
         assert len(slow.calls) == 2
 
     async def sending(message: Any) -> None:
-        raise AssertionError("nobody is there to send to")
+        raise AssertionError("the client has disconnected")
 
     gone = ClientDisconnect()
     anyio.run(main, backend=means.backend)

@@ -1,7 +1,7 @@
-"""Threads that die while others wait for what they carry: by a signal, or by what another thread throws at them (H1).
+"""Leaders and followers whose threads are killed: by a signal, or by an exception of another thread (H1).
 
 Python lets such an exception out where a function begins, among others; so one is raised at the
-beginning of each function of ours that a carrier goes through, and in each of its calls.
+start of each of our functions that a leader calls, and in each of its HTTP calls.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ FOLLOWERS = 2
 
 
 class HoldingIssuer(CountingIssuer):
-    """Lets the first call wait until it is let go, and then has `end` do away with its thread.
+    """Blocks the first call until `go` is set, and then kills its thread by calling `end`.
 
     Attributes:
-        number: the call in which the carrier is done away with, from 1; 0 for none.
+        number: the call in which the leader is killed, from 1; 0 for none.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class HoldingIssuer(CountingIssuer):
 
 @pytest.fixture
 def put_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[], HoldingIssuer]:
-    """Return what puts a new issuer in place of the network."""
+    """Return a function that replaces the network by a new issuer."""
 
     def put_in() -> HoldingIssuer:
         issuer = HoldingIssuer()
@@ -80,7 +80,7 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
     return skew
 
 
-# -- the scene -------------------------------------------------------------------------------------
+# -- scenes -------------------------------------------------------------------------------------
 
 PutIn = Callable[[], HoldingIssuer]
 Stage = Callable[[HoldingIssuer, Skew], tuple[Verifier, list[str]]]
@@ -131,7 +131,7 @@ in_each_scene = pytest.mark.parametrize(("stage", "calls"), SCENES, ids=[stage._
 
 
 class Asker(threading.Thread):
-    """A thread that verifies one token, and keeps what came of it."""
+    """A thread that verifies one token and keeps the outcome."""
 
     def __init__(self, verifier: Verifier, token: str, tracer: Any = None) -> None:
         super().__init__(daemon=True)  # one that hangs is found by its test
@@ -149,7 +149,7 @@ class Asker(threading.Thread):
             sys.settrace(None)
 
     def raise_in(self, kind: type[BaseException]) -> None:
-        """Have `kind` raised in this thread, wherever it is, as soon as it runs."""
+        """Raise `kind` in this thread as soon as it runs Python code."""
         assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident or 0), ctypes.py_object(kind)) == 1
 
 
@@ -167,12 +167,12 @@ def waiting(verifier: Verifier) -> int:
 def joined(askers: list[Asker]) -> list[Any]:
     for each in askers:
         each.join(10)
-        assert not each.is_alive(), "a thread hangs"
+        assert not each.is_alive(), "a thread is blocked"
     return [each.outcome for each in askers]
 
 
-def all_is_in_order(verifier: Verifier, issuer: HoldingIssuer, token: str, left: int = 0) -> None:
-    """The next request gets its user, by `left` calls at most; with nothing remembered, its flight lands, too."""
+def assert_recovered(verifier: Verifier, issuer: HoldingIssuer, token: str, left: int = 0) -> None:
+    """Assert that the next request succeeds with at most `left` calls, and with empty caches too."""
     issuer.calls.clear()
     assert verifier.verify(token).session_id == f"session {FOLLOWERS + 1}"
     assert len(issuer.calls) <= left
@@ -182,13 +182,13 @@ def all_is_in_order(verifier: Verifier, issuer: HoldingIssuer, token: str, left:
     assert waiting(verifier) == 0
 
 
-# -- the deaths ------------------------------------------------------------------------------------
+# -- killed threads ------------------------------------------------------------------------------------
 
 
 @in_each_scene
 @pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, "thrown"])
-def test_h1_a_carrier_dies_in_a_call(death: Any, stage: Stage, calls: int, put_in: PutIn, skew: Skew) -> None:
-    """In each call of its flight, with others waiting: one of them takes over."""
+def test_h1_leader_is_killed_during_a_call(death: Any, stage: Stage, calls: int, put_in: PutIn, skew: Skew) -> None:
+    """In each call of its fetch; one of the followers leads."""
     for number in range(1, calls + 1):
         holding = put_in()
         verifier, tokens = stage(holding, skew)
@@ -197,71 +197,69 @@ def test_h1_a_carrier_dies_in_a_call(death: Any, stage: Stage, calls: int, put_i
         def end(kind: Any = death) -> None:
             holding.number = 0  # noqa: B023
             if kind == "thrown":
-                token_source.raise_in(SystemExit)  # noqa: B023
+                leader.raise_in(SystemExit)  # noqa: B023
                 while True:
                     time.sleep(0.001)
             raise kind
 
         holding.end = end
-        token_source = Asker(verifier, tokens[0])
+        leader = Asker(verifier, tokens[0])
         until(holding.begun.is_set)
         followers = [Asker(verifier, each) for each in tokens[1 : FOLLOWERS + 1]]
         until(lambda: waiting(verifier) == FOLLOWERS)  # noqa: B023
         holding.go.set()
-        dead, *others = joined([token_source, *followers])
+        dead, *others = joined([leader, *followers])
         assert isinstance(dead, SystemExit if death == "thrown" else death)
         assert others == [f"session {at}" for at in range(1, FOLLOWERS + 1)]
         assert len(holding.calls) == number + calls
-        all_is_in_order(verifier, holding, tokens[-1])
+        assert_recovered(verifier, holding, tokens[-1])
 
 
 @in_each_scene
-def test_h1_a_waiter_dies(stage: Stage, calls: int, put_in: PutIn, skew: Skew) -> None:
-    """What is thrown at it while it waits strikes as it is let go; the carrier and the other waiter go on."""
+def test_h1_follower_is_killed(stage: Stage, calls: int, put_in: PutIn, skew: Skew) -> None:
+    """The exception is raised when it is released; the leader and the other follower are not affected."""
     holding = put_in()
     verifier, tokens = stage(holding, skew)
-    token_source = Asker(verifier, tokens[0])
+    leader = Asker(verifier, tokens[0])
     until(holding.begun.is_set)
     followers = [Asker(verifier, each) for each in tokens[1 : FOLLOWERS + 1]]
     until(lambda: waiting(verifier) == FOLLOWERS)
     followers[0].raise_in(SystemExit)
     holding.go.set()
-    first, dead, last = joined([token_source, *followers])
+    first, dead, last = joined([leader, *followers])
     assert isinstance(dead, SystemExit)
     assert [first, last] == ["session 0", "session 2"]
     assert len(holding.calls) == calls
-    all_is_in_order(verifier, holding, tokens[-1])
+    assert_recovered(verifier, holding, tokens[-1])
 
 
 @in_each_scene
-def test_h1_a_carrier_dies_at_the_beginning_of_any_function(
-    stage: Stage, calls: int, put_in: PutIn, skew: Skew
-) -> None:
-    """Nobody waits for a flight that nobody carries, not even who comes later; one more call at most."""
+def test_h1_leader_is_killed_at_the_start_of_any_function(stage: Stage, calls: int, put_in: PutIn, skew: Skew) -> None:
+    """No caller waits for a fetch without a leader; at most one more call is made."""
     points = 0
     while True:
         holding = put_in()
         verifier, tokens = stage(holding, skew)
         struck: list[str] = []
-        token_source = Asker(verifier, tokens[0], _raising_at(points + 1, struck))
-        until(lambda: holding.begun.is_set() or not token_source.is_alive())  # noqa: B023
+        leader = Asker(verifier, tokens[0], _raising_at(points + 1, struck))
+        until(lambda: holding.begun.is_set() or not leader.is_alive())  # noqa: B023
         followers = [Asker(verifier, each) for each in tokens[1 : FOLLOWERS + 1]]
-        until(lambda: waiting(verifier) == FOLLOWERS or not token_source.is_alive())  # noqa: B023
+        until(lambda: waiting(verifier) == FOLLOWERS or not leader.is_alive())  # noqa: B023
         holding.go.set()
-        dead, *others = joined([token_source, *followers])
+        dead, *others = joined([leader, *followers])
         assert others == [f"session {at}" for at in range(1, FOLLOWERS + 1)], struck
         if not struck:
             break
         points += 1
         assert isinstance(dead, KeyboardInterrupt), struck
         assert len(holding.calls) <= 2 * calls, struck
-        all_is_in_order(verifier, holding, tokens[-1], left=2 * calls - len(holding.calls))
+        assert_recovered(verifier, holding, tokens[-1], left=2 * calls - len(holding.calls))
     print(f"died at {points} points")
     assert points > 30
 
 
 def _raising_at(number: int, struck: list[str]) -> Any:
-    """Return what raises KeyboardInterrupt at the beginning of the `number`-th function of ours, and says which."""
+    """Return a tracer that raises KeyboardInterrupt at the start of our `number`-th function, and records its name."""
     entered = 0
 
     def tracer(frame: FrameType, event: str, arg: Any) -> None:

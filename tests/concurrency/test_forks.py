@@ -1,7 +1,7 @@
-"""Forks at any moment: by the one who carries a flight, and while others fetch over real sockets (H3).
+"""Forks at any moment: by the leader of a fetch, and while threads fetch over real sockets (H3).
 
-That a child verifies after a first use, and while another thread has a flight and every lock, is
-told in tests/unit/io; under ``gunicorn --preload`` in tests/servers.
+Forks after a first use, and while another thread leads a fetch and holds every lock, are tested in tests/unit/io; those
+of ``gunicorn --preload`` in tests/servers.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class ForkingIssuer(CountingIssuer):
 
     Attributes:
         child: the process id of the child; 0 in the child.
-        aboard: set once others wait for the flight.
+        all_follow: set once others follow.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.child: int | None = None
-        self.aboard = threading.Event()
+        self.all_follow = threading.Event()
 
     def send(self, call: Call, seconds: float) -> Reply | NoReply:
         answer = super().send(call, seconds)
         if self.child is None:
-            assert self.aboard.wait(10)
+            assert self.all_follow.wait(10)
             self.child = os.fork()
             if self.child == 0:
                 signal.alarm(20)
@@ -52,20 +52,20 @@ class ForkingIssuer(CountingIssuer):
 
 @forking
 @with_threads
-@pytest.mark.parametrize("then", ["goes on with the flight", "starts one of its own"])
-def test_h3_the_carrier_forks_in_its_call(then: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the child nobody carries anything: a flight begun there is its own, and what was carried comes to its end."""
+@pytest.mark.parametrize("then", ["continues the fetch", "starts its own"])
+def test_h3_leader_forks_during_its_call(then: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the child no fetch is in flight: it can start its own, and finish that of the parent."""
     issuer = ForkingIssuer()
     monkeypatch.setattr(network, "transport_override", issuer)
     verifier = Verifier(StackAuthConfig(project_id=PROJECT))
     tokens = [live_token(refresh_token_id=f"session {at}") for at in range(3)]
-    told: list[str | None] = []
+    sessions: list[str | None] = []
 
     def follow(token: str) -> None:
-        told.append(verifier.verify(token).session_id)
+        sessions.append(verifier.verify(token).session_id)
 
-    def carry() -> bool:
-        if then == "starts one of its own":
+    def lead() -> bool:
+        if then == "starts its own":
             send = issuer.send
 
             def sending(call: Call, seconds: float) -> Reply | NoReply:
@@ -79,18 +79,18 @@ def test_h3_the_carrier_forks_in_its_call(then: str, monkeypatch: pytest.MonkeyP
         good = verifier.verify(tokens[0]).session_id == "session 0"
         return good and verifier._runner._in_flight == {}
 
-    def let_go() -> None:
+    def release() -> None:
         wait_until(lambda: sum(each.waiters for each in verifier._runner._in_flight.values()) == 2)
-        issuer.aboard.set()
+        issuer.all_follow.set()
 
     others = [threading.Thread(target=follow, args=(each,)) for each in tokens[1:]]
-    threads = [threading.Thread(target=let_go), *others]
+    threads = [threading.Thread(target=release), *others]
     status = 2
     try:
         starter = threading.Timer(0.01, lambda: [each.start() for each in others])
         starter.start()
         threads[0].start()
-        status = 0 if carry() else 1
+        status = 0 if lead() else 1
     finally:
         if issuer.child == 0:
             os._exit(status)
@@ -98,14 +98,14 @@ def test_h3_the_carrier_forks_in_its_call(then: str, monkeypatch: pytest.MonkeyP
     assert os.waitstatus_to_exitcode(os.waitpid(issuer.child or 0, 0)[1]) == 0
     for each in (starter, *threads):
         each.join(10)
-    assert sorted(map(str, told)) == ["session 1", "session 2"]
+    assert sorted(map(str, sessions)) == ["session 1", "session 2"]
     assert len(issuer.calls) == 1
 
 
 @forking
 @with_threads
 def test_h3_forks_at_random_moments() -> None:
-    """While threads of the parent verify by keys that they fetch again and again: each child fetches its own.
+    """While threads of the parent fetch keys repeatedly, each child fetches its own.
 
     The children ask for other documents than the parent, which shows that no connection served both.
     """

@@ -1,4 +1,4 @@
-"""Threats H2, H4, H5 and H8: loops, crowds, a loop that must turn, and what is left at the end."""
+"""Threats H2, H4, H5 and H8: event loops, cold starts, blocking calls, and leaks."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ async def ok(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def ask(door: Any, text: str) -> int:
-    """Send one request through an ASGI door, and return the status."""
+async def ask(middleware: Any, text: str) -> int:
+    """Send one request through the ASGI middleware, and return the status."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await door(http_scope(headers=[(NAME.encode(), text.encode())]), None, send)
+    await middleware(http_scope(headers=[(NAME.encode(), text.encode())]), None, send)
     status: int = sent[0]["status"]
     return status
 
 
-# -- loops --------------------------------------------------------------------------------------------
+# -- event loops --------------------------------------------------------------------------------------------
 
 
-def test_h2_loops_one_after_another(network: None) -> None:
-    """One door for all, as in tests of an app: each loop has connections of its own; the keys are everybody's."""
+def test_h2_consecutive_event_loops(network: None) -> None:
+    """With one middleware: each loop has its own connections, and all share the keys."""
     with Loopback(Issuer()) as server:
         config = config_for(server.url)
-        door = StackAuthASGIMiddleware(ok, config)
+        middleware = StackAuthASGIMiddleware(ok, config)
 
         async def main() -> list[int]:
-            statuses = await asyncio.gather(*(ask(door, live_token(name=f"{at}")) for at in range(10)))
+            statuses = await asyncio.gather(*(ask(middleware, live_token(name=f"{at}")) for at in range(10)))
             await AsyncVerifier(config).aclose()
             return list(statuses)
 
@@ -65,16 +65,16 @@ def test_h2_loops_one_after_another(network: None) -> None:
         assert (len(server.requests), server.connections) == (3, 3)
 
 
-def test_h2_loops_in_threads(network: None) -> None:
-    """Five at once on a cold start: none waits for what belongs to the loop of another."""
+def test_h2_event_loops_in_threads(network: None) -> None:
+    """Five concurrent cold starts: none waits for an object of another event loop."""
     barrier = threading.Barrier(5)
     with Loopback(Issuer()) as server:
         config = config_for(server.url)
-        door = StackAuthASGIMiddleware(ok, config)
+        middleware = StackAuthASGIMiddleware(ok, config)
 
         async def main(number: int) -> list[int]:
             await asyncio.to_thread(barrier.wait, 10)
-            statuses = await asyncio.gather(*(ask(door, live_token(name=f"{number} {at}")) for at in range(10)))
+            statuses = await asyncio.gather(*(ask(middleware, live_token(name=f"{number} {at}")) for at in range(10)))
             await AsyncVerifier(config).aclose()
             return list(statuses)
 
@@ -84,11 +84,11 @@ def test_h2_loops_in_threads(network: None) -> None:
         assert server.connections == len(server.requests)
 
 
-# -- a crowd on a cold start --------------------------------------------------------------------------
+# -- cold starts ----------------------------------------------------------------------------------
 
 
 @both_middlewares
-def test_h4_fifty_at_once_on_a_cold_start_are_one_call(way: Way, keys: Published, clock: Clock) -> None:
+def test_h4_cold_start_of_fifty_requests_is_one_call(way: Way, keys: Published, clock: Clock) -> None:
     keys.issuer.hold = 0.05
     with keys.asker(way) as asker:
         tokens = [token(name=f"{at}") for at in range(50)]
@@ -98,7 +98,7 @@ def test_h4_fifty_at_once_on_a_cold_start_are_one_call(way: Way, keys: Published
 
 
 @both_middlewares
-def test_h4_fifty_at_once_of_every_kind_are_a_call_for_each_document(way: Way, keys: Published, clock: Clock) -> None:
+def test_h4_cold_start_of_all_user_types_is_one_call_per_document(way: Way, keys: Published, clock: Clock) -> None:
     keys.issuer.hold = 0.05
     with keys.asker(way, allow_anonymous=True) as asker:
         tokens = [token(KINDS[at % 3], name=f"{at}") for at in range(51)]
@@ -107,8 +107,8 @@ def test_h4_fifty_at_once_of_every_kind_are_a_call_for_each_document(way: Way, k
 
 
 @both_middlewares
-def test_h4_nobody_waits_for_one_after_another(way: Way, keys: Published, clock: Clock, looks: Attempts) -> None:
-    """PyJWKClient lets ten threads on a server that hangs wait for ten times its timeout."""
+def test_h4_concurrent_requests_share_one_timeout(way: Way, keys: Published, clock: Clock, looks: Attempts) -> None:
+    """With PyJWKClient, ten threads wait ten timeouts for a hanging server."""
     keys.conduct = hostile.silence
     with keys.asker(way, timeout=0.3) as asker:
         tokens = [token(name=f"{at}") for at in range(50)]
@@ -120,41 +120,41 @@ def test_h4_nobody_waits_for_one_after_another(way: Way, keys: Published, clock:
     assert looks.count == 1
 
 
-# -- the event loop -----------------------------------------------------------------------------------
+# -- blocking calls -----------------------------------------------------------------------------------
 
 
-def test_h5_the_loop_turns_while_keys_are_fetched(network: None) -> None:
-    """The answer comes only after the ticker has ticked: a call that blocked the loop would wait for itself."""
+def test_h5_event_loop_runs_during_a_fetch(network: None) -> None:
+    """The server replies only after the loop has run a counter: a blocking call would wait for itself."""
     ticks = 0
     issuer = Issuer()
 
     def conduct(exchange: Exchange) -> None:
         seen, end = ticks, time.monotonic() + 20
         while ticks < seen + 20:
-            assert time.monotonic() < end, "the loop stands still"
+            assert time.monotonic() < end, "the event loop is blocked"
             exchange.hold(0.002)
         exchange.send(hostile.OK, f"Content-Length: {len(body)}\r\n\r\n", body[:50])
         seen = ticks
         while ticks < seen + 20:
-            assert time.monotonic() < end, "the loop stands still while the body is read"
+            assert time.monotonic() < end, "the event loop is blocked while the body is read"
             exchange.hold(0.002)
         exchange.send(body[50:])
 
     body = json.dumps(issuer.document("")).encode()
     with Loopback(conduct) as server:
         config = config_for(server.url)
-        door = StackAuthASGIMiddleware(ok, config)
+        middleware = StackAuthASGIMiddleware(ok, config)
 
-        async def resume() -> None:
+        async def count() -> None:
             nonlocal ticks
             while True:
                 await asyncio.sleep(0.001)
                 ticks += 1
 
         async def main() -> int:
-            ticker = asyncio.create_task(resume())
-            status = await ask(door, live_token())
-            ticker.cancel()
+            counter = asyncio.create_task(count())
+            status = await ask(middleware, live_token())
+            counter.cancel()
             await AsyncVerifier(config).aclose()
             return status
 
@@ -163,7 +163,7 @@ def test_h5_the_loop_turns_while_keys_are_fetched(network: None) -> None:
         assert len(server.requests) == 1
 
 
-# -- the end ------------------------------------------------------------------------------------------
+# -- leaks ------------------------------------------------------------------------------------------
 
 _LIFE = """
 import asyncio, gc, json, sys, threading
@@ -175,7 +175,7 @@ raised = []
 sys.unraisablehook = lambda each: raised.append(repr(each.exc_value))
 threading.excepthook = lambda each: raised.append(repr(each.exc_value))
 before = set(threading.enumerate())
-said, statuses, tasks, calls = [], [], [], []
+messages, statuses, tasks, calls = [], [], [], []
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -186,24 +186,24 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
-async def ask(door):
+async def ask(middleware):
     sent = []
     async def send(message):
         sent.append(message)
-    await door(http_scope(headers=[(b"x-stack-access-token", live_token().encode())]), None, send)
+    await middleware(http_scope(headers=[(b"x-stack-access-token", live_token().encode())]), None, send)
     statuses.append(sent[0]["status"])
 
 async def main(server):
     config = config_for(server.url, timeout=5)
-    door = StackAuthASGIMiddleware(app, config)
+    middleware = StackAuthASGIMiddleware(app, config)
     to_app = asyncio.Queue()
     async def send(message):
-        said.append(message["type"])
-    lifespan = asyncio.create_task(door({"type": "lifespan", "state": {}}, to_app.get, send))
+        messages.append(message["type"])
+    lifespan = asyncio.create_task(middleware({"type": "lifespan", "state": {}}, to_app.get, send))
     await to_app.put({"type": "lifespan.startup"})
     while not server.requests:
         await asyncio.sleep(0.005)
-    await ask(door)
+    await ask(middleware)
     await to_app.put({"type": "lifespan.shutdown"})
     await lifespan
     tasks.extend(str(each) for each in asyncio.all_tasks() - {asyncio.current_task()})
@@ -211,10 +211,10 @@ async def main(server):
     while server._open and asyncio.get_running_loop().time() < end:
         await asyncio.sleep(0.005)
     raised.extend(f"still open: {each}" for each in server._open)
-    await ask(door)  # after the shutdown
+    await ask(middleware)  # after the shutdown
     await AsyncVerifier(config).aclose()
     await AsyncVerifier(config).aclose()
-    await ask(door)
+    await ask(middleware)
     await AsyncVerifier(config).aclose()
     return config
 
@@ -223,10 +223,10 @@ def live(status):
     issuer.status = status
     with Loopback(issuer) as server:
         config = asyncio.run(main(server))
-        door = StackAuthWSGIMiddleware(lambda environ, start: [start("200 OK", []), b""][1:], config)
+        middleware = StackAuthWSGIMiddleware(lambda environ, start: [start("200 OK", []), b""][1:], config)
         for _ in range(2):
             headers = {"x-stack-access-token": live_token()}
-            b"".join(door(environ_of(headers=headers), lambda status, headers: statuses.append(int(status[:3]))))
+            b"".join(middleware(environ_of(headers=headers), lambda status, headers: statuses.append(int(status[:3]))))
             Verifier(config).close()
         calls.append(len(server.requests))
 
@@ -234,14 +234,14 @@ live(200)
 live(503)
 gc.collect()
 left = [each.name for each in set(threading.enumerate()) - before]
-print(json.dumps([said, statuses, tasks, left, raised, calls]))
+print(json.dumps([messages, statuses, tasks, left, raised, calls]))
 """
 
 
-def test_h8_a_life_leaves_nothing_behind() -> None:
-    """Prefetch, requests, shutdown and use after it, every warning an error: no socket, task or thread is left.
+def test_h8_life_cycle_leaks_nothing() -> None:
+    """Prefetch, requests, shutdown and later use, with warnings as errors: no socket, task or thread remains.
 
-    A prefetch that fails keeps no server from starting.
+    A failed prefetch does not prevent the start.
     """
     environ = {name: value for name, value in os.environ.items() if not name.lower().startswith(("ssl_", "http"))}
     run = subprocess.run(
@@ -253,8 +253,8 @@ def test_h8_a_life_leaves_nothing_behind() -> None:
         timeout=60,
         cwd=Path(__file__).parents[2],
     )
-    said, statuses, tasks, left, raised, calls = json.loads(run.stdout)
-    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"] * 2
+    messages, statuses, tasks, left, raised, calls = json.loads(run.stdout)
+    assert messages == ["lifespan.startup.complete", "lifespan.shutdown.complete"] * 2
     assert statuses == [200] * 5 + [503] * 5
     assert (tasks, left, raised) == ([], [], [])
     assert calls == [1, 1]

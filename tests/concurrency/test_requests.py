@@ -1,4 +1,4 @@
-"""Threats H6, H7 and H9: apps that fail and clients that leave, WebSockets, and what a refusal tells."""
+"""Threats H6, H7 and H9: failing apps, disconnecting clients, WebSockets, and the content of refusals."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ async def ok(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Gone(Exception):
-    """The client is."""
+    """The client has disconnected."""
 
 
 @pytest.mark.parametrize("failure", [LookupError("of the app"), asyncio.CancelledError(), SystemExit(3), Gone()])
 @pytest.mark.parametrize("when", ["before the answer", "in the answer"])
-def test_h6_what_an_asgi_app_raises_passes_and_nothing_is_sent_after_it(
+def test_h6_exception_of_an_asgi_app_propagates_and_nothing_is_sent(
     when: str, failure: BaseException, config: StackAuthConfig, issuer: CountingIssuer
 ) -> None:
     sent: list[str] = []
@@ -50,9 +50,9 @@ def test_h6_what_an_asgi_app_raises_passes_and_nothing_is_sent_after_it(
         sent.append(message["type"])
 
     async def main() -> BaseException | None:
-        door = StackAuthASGIMiddleware(app, config)
+        middleware = StackAuthASGIMiddleware(app, config)
         try:
-            await door(http_scope(headers=[(NAME.encode(), signed().encode())]), None, send)  # type: ignore[arg-type]
+            await middleware(http_scope(headers=[(NAME.encode(), signed().encode())]), None, send)  # type: ignore[arg-type]
         except BaseException as error:
             return error
         return None
@@ -62,11 +62,11 @@ def test_h6_what_an_asgi_app_raises_passes_and_nothing_is_sent_after_it(
 
 
 @pytest.mark.parametrize("at", [1, 2])
-@pytest.mark.parametrize("who", ["somebody", "nobody"])
-def test_h6_a_client_that_is_gone_gets_no_second_answer(
+@pytest.mark.parametrize("who", ["authenticated", "unauthenticated"])
+def test_h6_no_second_response_after_a_disconnect(
     who: str, at: int, config: StackAuthConfig, issuer: CountingIssuer
 ) -> None:
-    """What `send` raises passes to the server, from the app's answer and from a refusal."""
+    """An exception of `send` propagates, from the response of the app and from a refusal."""
     sent: list[str] = []
     gone = Gone()
 
@@ -75,7 +75,7 @@ def test_h6_a_client_that_is_gone_gets_no_second_answer(
         if len(sent) == at:
             raise gone
 
-    headers = [(NAME.encode(), signed().encode())] if who == "somebody" else []
+    headers = [(NAME.encode(), signed().encode())] if who == "authenticated" else []
     with pytest.raises(Gone) as raised:
         asyncio.run(StackAuthASGIMiddleware(ok, config)(http_scope(headers=headers), None, send))  # type: ignore[arg-type]
     assert raised.value is gone
@@ -83,7 +83,7 @@ def test_h6_a_client_that_is_gone_gets_no_second_answer(
 
 
 @pytest.mark.parametrize("when", ["before the answer", "after start_response", "in the body"])
-def test_h6_what_a_wsgi_app_raises_passes(when: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+def test_h6_exception_of_a_wsgi_app_propagates(when: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
     failure = LookupError("of the app")
     started: list[str] = []
     closed: list[bool] = []
@@ -105,8 +105,8 @@ def test_h6_what_a_wsgi_app_raises_passes(when: str, config: StackAuthConfig, is
         return Body()
 
     def ask_once() -> None:
-        door = StackAuthWSGIMiddleware(app, config)
-        body: Any = door(environ_of(headers={NAME: signed()}), lambda status, headers: started.append(status))
+        middleware = StackAuthWSGIMiddleware(app, config)
+        body: Any = middleware(environ_of(headers={NAME: signed()}), lambda status, headers: started.append(status))
         try:
             assert list(body)
         finally:
@@ -134,8 +134,8 @@ ROWS: dict[str, tuple[dict[str, Any], int, int]] = {
 
 @pytest.mark.parametrize("code", ROWS)
 @pytest.mark.parametrize("how", ["close", "response", "accept"])
-def test_h7_a_websocket_is_refused_and_nothing_else_is_sent(how: str, code: str, issuer: CountingIssuer) -> None:
-    """Before it is accepted, unless that is asked for; with the whole row where the server can send one."""
+def test_h7_websocket_is_refused_with_exactly_one_message(how: str, code: str, issuer: CountingIssuer) -> None:
+    """Before it is accepted, unless configured otherwise; with the full response if the server supports it."""
     case, status, close = ROWS[code]
     text = case.get("token") or (case and signed(case["kind"], signer=SIGNERS[case["kind"]][0]))
     issuer.down = case.get("down")
@@ -153,12 +153,12 @@ def test_h7_a_websocket_is_refused_and_nothing_else_is_sent(how: str, code: str,
         sent.append(message)
 
     refusal: Any = "accept" if how == "accept" else "close"
-    door = StackAuthASGIMiddleware(app, project_id=PROJECT, websocket_refusal=refusal)
+    middleware = StackAuthASGIMiddleware(app, project_id=PROJECT, websocket_refusal=refusal)
     headers = [(NAME.encode(), text.encode())] if text else []
     scope = {"type": "websocket", "path": "/", "headers": headers, "subprotocols": []}
     if how != "close":
         scope["extensions"] = {"websocket.http.response": {}}
-    asyncio.run(door(scope, receive, send))
+    asyncio.run(middleware(scope, receive, send))
     assert received == [True]
     if how == "response":
         assert [message["type"] for message in sent] == [
@@ -173,11 +173,11 @@ def test_h7_a_websocket_is_refused_and_nothing_else_is_sent(how: str, code: str,
         assert sent == [*accepted, {"type": "websocket.close", "code": close}]
 
 
-# -- answers ------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------
 
 
-def test_h9_no_refusal_tells_what_was_wrong(config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    """An unknown key id, a bad signature, bad claims and what is no token at all: the same octets from either door."""
+def test_h9_refusals_do_not_reveal_the_reason(config: StackAuthConfig, issuer: CountingIssuer) -> None:
+    """An unknown key id, a bad signature, bad claims and no token: the same response from both middlewares."""
     names = {
         "hdr-kid-unknown",
         "sig-stranger",

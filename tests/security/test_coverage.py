@@ -103,5 +103,5 @@ def test_the_names_of_tests_are_read_as_they_are_meant() -> None:
     assert numbers_in("test_b10_to_b12_nothing") == {"B10", "B11", "B12"}
     assert numbers_in("test_d1_and_d2_who") == {"D1", "D2"}
     assert numbers_in("test_e6_and_e7_nobody") == {"E6", "E7"}
-    assert numbers_in("test_h4_two_unpruned") == {"H4"}
+    assert numbers_in("test_h4_all_interleavings_of_two_callers") == {"H4"}
     assert numbers_in("test_a_header") == set()
