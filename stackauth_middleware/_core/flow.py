@@ -252,11 +252,11 @@ class Flow:
             self._log_foreign_token(now.mono, "refused a token of another project or issuer; is project_id right?")
             raise
         key_set = self.keys.record(parsed.user_type)
-        action = key_set.action(parsed.kid, now.mono)
+        action = key_set.action(parsed.kid, now)
         if action.is_ready(defer_refresh=defer_refresh):
             return self._verify_signature(parsed, digest, key_set.keys[parsed.kid], action, now)
         if action is Action.UNKNOWN and key_set.failure is None:
-            raise no_key(key_set, now.mono)
+            raise no_key(key_set, now)
         return _AwaitingKey(parsed, digest)
 
     def _recheck(self, cached: _VerifiedToken, now: Clocks, *, defer_refresh: bool) -> _VerifiedToken | None:
@@ -268,9 +268,9 @@ class Flow:
         if cached.user.expires_at <= now.wall - self.config.leeway:
             self._tokens.drop(cached.digest)
             raise RefusedError(ErrorCode.EXPIRED_TOKEN, "expired")
-        if key_set.is_fresh(now.mono):
+        if key_set.is_fresh(now):
             return cached
-        action = key_set.action(cached.kid, now.mono)
+        action = key_set.action(cached.kid, now)
         ready = action.is_ready(defer_refresh=defer_refresh)
         return cached._replace(stale=action is Action.USE_AND_REFRESH) if ready else None
 

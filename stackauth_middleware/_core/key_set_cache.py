@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..errors import AuthServerError, ErrorCode, RefusedError
 from . import key_sets
 from .cache import Atomic
+from .clocks import elapsed
 from .config import StackAuthConfig
 from .key_sets import Action, Age, Document, Key, KeySet
 from .rate_limited_log import RateLimitedLog
@@ -54,8 +55,8 @@ class KeySetCache:
     def status(self, now: Clocks) -> Status:
         """Return the readiness for tokens of normal users, without a fetch."""
         record = self.record(UserType.NORMAL)
-        age = now.mono - record.fetched_at
-        return Status(record.age(now.mono) is not Age.NONE, age if math.isfinite(age) else None, record.failure)
+        age = elapsed(record.fetched_at, now)
+        return Status(record.age(now) is not Age.NONE, age if math.isfinite(age) else None, record.failure)
 
     def key_for(self, token: Token, now: Clocks, *, defer_refresh: bool) -> Script[tuple[Key, Action, Clocks]]:
         """Return the key that `token` names, fetching the key set if needed.
@@ -75,55 +76,55 @@ class KeySetCache:
         cell = self._key_sets[token.user_type]
         resume = Resume(ShareEnd.DONE, now)
         while True:
-            record, mono = cell.record, resume.clocks.mono
-            action = record.action(token.kid, mono)
+            record, now = cell.record, resume.clocks
+            action = record.action(token.kid, now)
             if action is Action.USE_AND_REFRESH and not defer_refresh and resume.answer not in GAVE_UP:
-                share = self._shared_fetch(token.user_type, record, mono)
+                share = self._shared_fetch(token.user_type, record, now)
                 resume = yield share._replace(budget=REFRESH_BUDGET, wait=0, cancel_grace=CANCEL_GRACE)
                 continue
             if action in (Action.USE, Action.USE_AND_REFRESH):
                 return record.keys[token.kid], action, resume.clocks
             if action is not Action.REFRESH:
-                raise no_key(record, mono)
-            resume = yield self._shared_fetch_of_unknown_key(token.user_type, record, mono)
+                raise no_key(record, now)
+            resume = yield self._shared_fetch_of_unknown_key(token.user_type, record, now)
             if resume.answer in GAVE_UP:
                 raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the keys were not fetched in time")
 
     def refresh_if_stale(self, user_type: UserType, now: Clocks) -> Script[None]:
         """Refresh the key set of `user_type` if it is stale and no other caller is refreshing it."""
         record = self.record(user_type)
-        if record.age(now.mono) is not Age.FRESH and record.may_refresh(now.mono):
-            yield self._shared_fetch(user_type, record, now.mono)._replace(wait=0)
+        if record.age(now) is not Age.FRESH and record.may_refresh(now):
+            yield self._shared_fetch(user_type, record, now)._replace(wait=0)
 
     def prefetch_keys(self, now: Clocks) -> Script[None]:
         """Fetch the key set of normal users if there is none, or wait for the fetch in progress."""
         record = self.record(UserType.NORMAL)
         if not record.keys:
-            yield self._shared_fetch(UserType.NORMAL, record, now.mono)
+            yield self._shared_fetch(UserType.NORMAL, record, now)
 
-    def _shared_fetch_of_unknown_key(self, user_type: UserType, record: KeySet, mono: float) -> Share:
+    def _shared_fetch_of_unknown_key(self, user_type: UserType, record: KeySet, now: Clocks) -> Share:
         """Return the fetch for a key id that the cached key set does not have.
 
         While any key set is usable, few threads may wait for it: tokens with made-up key ids and user types cost
         an attacker nothing and must not block users whose keys are cached. If this key set is usable, the fetch
         also has a short budget, and bypasses HTTP caches.
         """
-        if record.age(mono) is Age.NONE:
-            is_any_usable = any(each.record.age(mono) is not Age.NONE for each in self._key_sets.values())
-            share = self._shared_fetch(user_type, record, mono)
+        if record.age(now) is Age.NONE:
+            is_any_usable = any(each.record.age(now) is not Age.NONE for each in self._key_sets.values())
+            share = self._shared_fetch(user_type, record, now)
             return share._replace(max_waiters=MAX_WAITERS if is_any_usable else None, cancel_grace=CANCEL_GRACE)
-        share = self._shared_fetch(user_type, record, mono, past_caches=True)
+        share = self._shared_fetch(user_type, record, now, past_caches=True)
         return share._replace(
             budget=REFRESH_BUDGET, wait=REFRESH_BUDGET, max_waiters=MAX_WAITERS, cancel_grace=CANCEL_GRACE
         )
 
-    def _shared_fetch(self, user_type: UserType, record: KeySet, mono: float, *, past_caches: bool = False) -> Share:
+    def _shared_fetch(self, user_type: UserType, record: KeySet, now: Clocks, *, past_caches: bool = False) -> Share:
         def script() -> Script[None]:
-            return self._refresh(user_type, record, mono, past_caches=past_caches)
+            return self._refresh(user_type, record, now, past_caches=past_caches)
 
         return Share(("keys", user_type), script, pool="keys")
 
-    def _refresh(self, user_type: UserType, seen: KeySet, as_of: float, *, past_caches: bool) -> Script[None]:
+    def _refresh(self, user_type: UserType, seen: KeySet, as_of: Clocks, *, past_caches: bool) -> Script[None]:
         """Fetch the key set of `user_type` and cache the result.
 
         Nothing is fetched if the cached key set is no longer `seen`: another fetch has ended since the caller
@@ -136,14 +137,14 @@ class KeySetCache:
         if isinstance(document, Document):
             keys = document.keys(cell.record.keys)
             if keys or not document.points:
-                filled = document.fresh_for, as_of, clocks.mono
+                filled = document.fresh_for, as_of, clocks
                 cell.swap(lambda record: (record.filled(keys, *filled), None))
                 return
             document = Failure(ErrorCode.SERVER_ERROR, "a JWK Set without a usable key")
         failure = document
         log = self._log_misconfiguration if failure.code is ErrorCode.MISCONFIGURED else self._log_outage
         log(clocks.mono, f"no {user_type.value} key set from {self._url}: {failure.detail}")
-        cell.swap(lambda record: (record.failed(failure, as_of, clocks.mono), None))
+        cell.swap(lambda record: (record.failed(failure, as_of, clocks), None))
 
     def _documents(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Clocks]]:
         """Fetch the document of `user_type`, and return it without the keys of the next smaller one."""
@@ -167,7 +168,7 @@ class KeySetCache:
         It rejected the query parameter, and no usable restricted keys prove that it knew the parameter before.
         """
         held = self.record(UserType.RESTRICTED)
-        is_usable = held.keys and held.age(resume.clocks.mono) is not Age.NONE
+        is_usable = held.keys and held.age(resume.clocks) is not Age.NONE
         return key_sets.is_unsupported(resume.answer) and not is_usable
 
     def _document(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Resume]]:
@@ -175,10 +176,10 @@ class KeySetCache:
         return key_sets.read(resume.answer, resume.clocks), resume
 
 
-def no_key(record: KeySet, mono: float) -> RefusedError | AuthServerError:
+def no_key(record: KeySet, now: Clocks) -> RefusedError | AuthServerError:
     """Return the error for a key id that `record` does not have while no fetch may start."""
     if record.failure is None:
         return RefusedError(ErrorCode.INVALID_TOKEN, "signed by an unknown key")
     if record.failure is ErrorCode.MISCONFIGURED:
         return AuthServerError(ErrorCode.MISCONFIGURED, detail="Stack Auth does not know the project")
-    return AuthServerError(ErrorCode.SERVER_ERROR, record.retry_after(mono), "the keys cannot be fetched")
+    return AuthServerError(ErrorCode.SERVER_ERROR, record.retry_after(now), "the keys cannot be fetched")

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from jwt.exceptions import PyJWTError
 
 from ..errors import ErrorCode
+from .clocks import NEVER, elapsed
 from .records import Clocks
 from .tokens import ES256
 from .upstream import Answer, Call, Failure, Reply
@@ -115,7 +116,7 @@ ACTIONS: Mapping[tuple[Age, bool, bool], Action] = {
 
 
 class KeySet(NamedTuple):
-    """The keys of one user type and the state of fetching them. Times are monotonic seconds.
+    """The keys of one user type and the state of fetching them. Periods end on either clock.
 
     Attributes:
         keys: the keys by id.
@@ -128,45 +129,47 @@ class KeySet(NamedTuple):
     """
 
     keys: Keys = MappingProxyType({})
-    fetched_at: float = -math.inf
+    fetched_at: Clocks = NEVER
     fresh_for: float = 0.0
-    asked_at: float = -math.inf
+    asked_at: Clocks = NEVER
     fetch_interval: float = MIN_FETCH_INTERVAL
     failure: ErrorCode | None = None
-    as_of: float = -math.inf
+    as_of: Clocks = NEVER
 
-    def is_fresh(self, mono: float) -> bool:
+    def is_fresh(self, now: Clocks) -> bool:
         """Return whether the keys are fresh."""
-        return mono - self.fetched_at < self.fresh_for
+        return elapsed(self.fetched_at, now) < self.fresh_for
 
-    def age(self, mono: float) -> Age:
+    def age(self, now: Clocks) -> Age:
         """Return the age of the keys."""
-        since = mono - self.fetched_at
-        return Age.FRESH if self.is_fresh(mono) else Age.STALE if since < STALE_IF_ERROR else Age.NONE
+        since = elapsed(self.fetched_at, now)
+        return Age.FRESH if self.is_fresh(now) else Age.STALE if since < STALE_IF_ERROR else Age.NONE
 
-    def may_refresh(self, mono: float) -> bool:
+    def may_refresh(self, now: Clocks) -> bool:
         """Return whether a fetch may start now."""
-        return mono - self.asked_at >= self.fetch_interval
+        return elapsed(self.asked_at, now) >= self.fetch_interval
 
-    def action(self, kid: str, mono: float) -> Action:
+    def action(self, kid: str, now: Clocks) -> Action:
         """Return the action for a token signed by the key `kid`."""
-        return ACTIONS[self.age(mono), kid in self.keys, self.may_refresh(mono)]
+        return ACTIONS[self.age(now), kid in self.keys, self.may_refresh(now)]
 
-    def retry_after(self, mono: float) -> int:
+    def retry_after(self, now: Clocks) -> int:
         """Return the whole seconds until the next fetch may start, at least 1."""
-        left = self.asked_at + self.fetch_interval - mono
+        left = self.fetch_interval - elapsed(self.asked_at, now)
         return max(1, math.ceil(left)) if math.isfinite(left) else 1
 
-    def filled(self, keys: Keys, fresh_for: float, as_of: float, mono: float) -> KeySet:
+    def filled(self, keys: Keys, fresh_for: float, as_of: Clocks, now: Clocks) -> KeySet:
         """Return the key set after a fetch that started at `as_of` and returned `keys`. Newer keys stay."""
-        return self if self.as_of > as_of else KeySet(MappingProxyType(dict(keys)), mono, fresh_for, mono, as_of=as_of)
+        if self.as_of.mono > as_of.mono:
+            return self
+        return KeySet(MappingProxyType(dict(keys)), now, fresh_for, now, as_of=as_of)
 
-    def failed(self, failure: Failure, as_of: float, mono: float) -> KeySet:
+    def failed(self, failure: Failure, as_of: Clocks, now: Clocks) -> KeySet:
         """Return the key set after a fetch that started at `as_of` and failed. The keys stay."""
-        if self.as_of > as_of:
+        if self.as_of.mono > as_of.mono:
             return self
         return self._replace(
-            asked_at=mono, fetch_interval=max(MIN_FETCH_INTERVAL, failure.retry_after or 0), failure=failure.code
+            asked_at=now, fetch_interval=max(MIN_FETCH_INTERVAL, failure.retry_after or 0), failure=failure.code
         )
 
 

@@ -79,7 +79,7 @@ def _withdrawn_key_stays() -> None:
 
 
 def _keys_are_asked_for_at_once() -> None:
-    _exchange(key_sets.KeySet, "may_refresh", lambda self, mono: mono - self.asked_at >= 0.1)
+    _exchange(key_sets.KeySet, "may_refresh", lambda self, now: now.mono - self.asked_at.mono >= 0.1)
 
 
 def _pool_for_each_call() -> None:

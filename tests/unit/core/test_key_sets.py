@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackauth_middleware._core import key_sets
+from stackauth_middleware._core.clocks import elapsed
 from stackauth_middleware._core.key_sets import (
     ACTIONS,
     FRESH_FOR,
@@ -28,6 +29,7 @@ from stackauth_middleware._core.key_sets import (
     is_unsupported,
     read,
 )
+from stackauth_middleware._core.records import Clocks
 from stackauth_middleware._core.tokens import ES256
 from stackauth_middleware._core.upstream import Failure, ShareEnd
 from stackauth_middleware._core.users import UserType
@@ -39,7 +41,6 @@ from .helpers import (
     BROKEN,
     DOCUMENTS,
     LEFT_OUT,
-    MONO,
     NO_REPLIES,
     NORMAL,
     NOW,
@@ -522,7 +523,14 @@ def test_call_for_each_document(kind: UserType, query: str, past_caches: bool) -
 # -- ages ---------------------------------------------------------------------------------------------
 
 KEYS = {ONE.kid: Key(ONE.point, ONE.public)}
-FILLED = KeySet().filled(KEYS, FRESH_FOR, MONO, MONO)
+
+
+def at(seconds: float) -> Clocks:
+    """Return the time `seconds` after `NOW` on both clocks."""
+    return Clocks(NOW.wall + seconds, NOW.mono + seconds)
+
+
+FILLED = KeySet().filled(KEYS, FRESH_FOR, NOW, NOW)
 
 
 @pytest.mark.parametrize(
@@ -539,25 +547,25 @@ FILLED = KeySet().filled(KEYS, FRESH_FOR, MONO, MONO)
     ],
 )
 def test_the_age_of_a_set(since: float, fresh_for: float, age: Age) -> None:
-    record = KeySet().filled(KEYS, fresh_for, MONO, MONO)
-    assert record.age(MONO + since) is age
-    assert record.is_fresh(MONO + since) is (age is Age.FRESH)
+    record = KeySet().filled(KEYS, fresh_for, NOW, NOW)
+    assert record.age(at(since)) is age
+    assert record.is_fresh(at(since)) is (age is Age.FRESH)
 
 
 @pytest.mark.parametrize(
     ("since", "may"), [(0, False), (MIN_FETCH_INTERVAL - 0.001, False), (MIN_FETCH_INTERVAL, True), (FRESH_FOR, True)]
 )
 def test_fetches_start_min_fetch_interval_apart(since: float, may: bool) -> None:
-    assert FILLED.may_refresh(MONO + since) is may
-    assert FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO, MONO).may_refresh(MONO + since) is may
+    assert FILLED.may_refresh(at(since)) is may
+    assert FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), NOW, NOW).may_refresh(at(since)) is may
 
 
 def test_first_fetch_may_start_at_once() -> None:
     record = KeySet()
-    assert record.age(0) is Age.NONE
-    assert record.may_refresh(0)
-    assert record.retry_after(0) == 1
-    assert record.action("x", 0) is Action.REFRESH
+    assert record.age(NOW) is Age.NONE
+    assert record.may_refresh(NOW)
+    assert record.retry_after(NOW) == 1
+    assert record.action("x", NOW) is Action.REFRESH
 
 
 @pytest.mark.parametrize(
@@ -567,39 +575,54 @@ def test_first_fetch_may_start_at_once() -> None:
 )
 def test_failed_fetch_honours_a_longer_retry_after(asked: int | None, fetch_interval: float) -> None:
     """`Retry-After` may lengthen the interval but never shorten it."""
-    record = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x", asked), MONO + 1, MONO + 1)
+    record = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x", asked), at(1), at(1))
     assert record.fetch_interval == fetch_interval
-    assert not record.may_refresh(MONO + 1 + fetch_interval - 0.001)
-    assert record.may_refresh(MONO + 1 + fetch_interval)
-    assert record.retry_after(MONO + 1) == fetch_interval
-    assert record.retry_after(MONO + 1 + fetch_interval - 0.5) == 1
-    assert record.retry_after(MONO + 1 + fetch_interval + 100) == 1
+    assert not record.may_refresh(at(1 + fetch_interval - 0.001))
+    assert record.may_refresh(at(1 + fetch_interval))
+    assert record.retry_after(at(1)) == fetch_interval
+    assert record.retry_after(at(1 + fetch_interval - 0.5)) == 1
+    assert record.retry_after(at(1 + fetch_interval + 100)) == 1
 
 
 def test_failed_fetch_changes_neither_keys_nor_age() -> None:
     """Threats F4 and F5: cached keys stay usable, and keep their age."""
-    record = FILLED.failed(Failure(ErrorCode.MISCONFIGURED, "status 404"), MONO + 700, MONO + 700)
-    assert (record.keys, record.fetched_at, record.fresh_for) == (FILLED.keys, MONO, FRESH_FOR)
-    assert (record.asked_at, record.failure) == (MONO + 700, ErrorCode.MISCONFIGURED)
-    assert record.age(MONO + 700) is Age.STALE
-    assert record.age(MONO + STALE_IF_ERROR) is Age.NONE
+    record = FILLED.failed(Failure(ErrorCode.MISCONFIGURED, "status 404"), at(700), at(700))
+    assert (record.keys, record.fetched_at, record.fresh_for) == (FILLED.keys, NOW, FRESH_FOR)
+    assert (record.asked_at, record.failure) == (at(700), ErrorCode.MISCONFIGURED)
+    assert record.age(at(700)) is Age.STALE
+    assert record.age(at(STALE_IF_ERROR)) is Age.NONE
 
 
 def test_successful_fetch_clears_the_failure() -> None:
-    assert KeySet().failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO, MONO).failure is ErrorCode.SERVER_ERROR
-    assert KeySet().filled(KEYS, 60, MONO - 1, MONO) == KeySet(KEYS, MONO, 60, MONO, MIN_FETCH_INTERVAL, None, MONO - 1)
+    assert KeySet().failed(Failure(ErrorCode.SERVER_ERROR, "x"), NOW, NOW).failure is ErrorCode.SERVER_ERROR
+    assert KeySet().filled(KEYS, 60, at(-1), NOW) == KeySet(KEYS, NOW, 60, NOW, MIN_FETCH_INTERVAL, None, at(-1))
 
 
 def test_key_set_is_immutable() -> None:
     """It is read without a lock."""
     mine = dict(KEYS)
-    record = KeySet().filled(mine, FRESH_FOR, MONO, MONO)
+    record = KeySet().filled(mine, FRESH_FOR, NOW, NOW)
     mine.clear()
     assert set(record.keys) == {ONE.kid}
     with pytest.raises(TypeError):
         record.keys["x"] = KEYS[ONE.kid]  # type: ignore[index]
     with pytest.raises(AttributeError):
         record.fetched_at = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("wall", "mono"), [(1.0, 0.0), (0.0, 1.0), (-3600.0, 1.0)], ids=str)
+def test_periods_end_on_the_clock_that_advanced_further(wall: float, mono: float) -> None:
+    """A suspended host stops the monotonic clock, and the wall clock can be set back (B4)."""
+
+    def after(seconds: float) -> Clocks:
+        return Clocks(NOW.wall + wall * seconds, NOW.mono + mono * seconds)
+
+    ages = [(599, Age.FRESH), (600, Age.STALE), (STALE_IF_ERROR - 1, Age.STALE), (STALE_IF_ERROR, Age.NONE)]
+    for seconds, age in ages:
+        assert FILLED.age(after(seconds)) is age
+    assert not FILLED.may_refresh(after(MIN_FETCH_INTERVAL - 1))
+    assert FILLED.may_refresh(after(MIN_FETCH_INTERVAL))
+    assert FILLED.retry_after(after(MIN_FETCH_INTERVAL - 1)) == 1
 
 
 # -- actions -------------------------------------------------------------------------------------------
@@ -639,15 +662,15 @@ def test_actions_never_break_a_rule_of_freshness(case: tuple[Age, bool, bool], a
     ],
 )
 def test_action_for_a_key_id_by_age(kid: str, since: float, action: Action) -> None:
-    assert FILLED.action(kid, MONO + since) is action
+    assert FILLED.action(kid, at(since)) is action
 
 
 def test_action_after_a_failed_fetch() -> None:
-    failed = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), MONO + STALE_IF_ERROR, MONO + STALE_IF_ERROR)
-    assert failed.action(ONE.kid, MONO + STALE_IF_ERROR - 1) is Action.USE
-    assert failed.action(ONE.kid, MONO + STALE_IF_ERROR + 1) is Action.UNAVAILABLE
-    assert failed.action("junk", MONO + STALE_IF_ERROR + 1) is Action.UNAVAILABLE
-    assert failed.action(ONE.kid, MONO + STALE_IF_ERROR + MIN_FETCH_INTERVAL) is Action.REFRESH
+    failed = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x"), at(STALE_IF_ERROR), at(STALE_IF_ERROR))
+    assert failed.action(ONE.kid, at(STALE_IF_ERROR - 1)) is Action.USE
+    assert failed.action(ONE.kid, at(STALE_IF_ERROR + 1)) is Action.UNAVAILABLE
+    assert failed.action("junk", at(STALE_IF_ERROR + 1)) is Action.UNAVAILABLE
+    assert failed.action(ONE.kid, at(STALE_IF_ERROR + MIN_FETCH_INTERVAL)) is Action.REFRESH
 
 
 @bounded
@@ -663,13 +686,13 @@ def test_cached_key_is_used_for_a_day_despite_failures(
 ) -> None:
     record = (
         KeySet()
-        .filled(KEYS, fresh_for, fetched, fetched)
-        .failed(Failure(ErrorCode.SERVER_ERROR, "x"), fetched + asked, fetched + asked)
+        .filled(KEYS, fresh_for, at(fetched), at(fetched))
+        .failed(Failure(ErrorCode.SERVER_ERROR, "x"), at(fetched + asked), at(fetched + asked))
     )
-    mono = fetched + later
-    serves = record.action(kid, mono) in (Action.USE, Action.USE_AND_REFRESH)
-    assert serves is (kid == ONE.kid and mono - fetched < STALE_IF_ERROR)
-    assert 1 <= record.retry_after(mono) <= math.ceil(max(MIN_FETCH_INTERVAL, asked + MIN_FETCH_INTERVAL)) + 1
+    now = at(fetched + later)
+    serves = record.action(kid, now) in (Action.USE, Action.USE_AND_REFRESH)
+    assert serves is (kid == ONE.kid and elapsed(at(fetched), now) < STALE_IF_ERROR)
+    assert 1 <= record.retry_after(now) <= math.ceil(max(MIN_FETCH_INTERVAL, asked + MIN_FETCH_INTERVAL)) + 1
 
 
 def test_constants_have_their_documented_values() -> None:
