@@ -574,7 +574,7 @@ def test_first_fetch_may_start_at_once() -> None:
     ids=str,
 )
 def test_failed_fetch_honours_a_longer_retry_after(asked: int | None, fetch_interval: float) -> None:
-    """`Retry-After` may lengthen the pause and never shorten it."""
+    """`Retry-After` may lengthen the interval but never shorten it."""
     record = FILLED.failed(Failure(ErrorCode.SERVER_ERROR, "x", asked), at(1), at(1))
     assert record.fetch_interval == fetch_interval
     assert not record.may_refresh(at(1 + fetch_interval - 0.001))
@@ -585,7 +585,7 @@ def test_failed_fetch_honours_a_longer_retry_after(asked: int | None, fetch_inte
 
 
 def test_failed_fetch_changes_neither_keys_nor_age() -> None:
-    """Threat F5 and F4: known keys go on serving, and do not grow younger either."""
+    """Threats F4 and F5: cached keys stay usable, and keep their age."""
     record = FILLED.failed(Failure(ErrorCode.MISCONFIGURED, "status 404"), at(700), at(700))
     assert (record.keys, record.fetched_at, record.fresh_for) == (FILLED.keys, NOW, FRESH_FOR)
     assert (record.asked_at, record.failure) == (at(700), ErrorCode.MISCONFIGURED)
