@@ -1,4 +1,4 @@
-"""The built site: it is complete, and what its tables and checks are made of does what it should.
+"""The built site: every page is there, and the directives and checks that build it work.
 
 Runs in the session ``docs``, after the build.
 """
@@ -34,7 +34,7 @@ def test_page_is_there_as_html_and_as_markdown(page: Path) -> None:
     assert (SITE / page.with_suffix(".html")).stat().st_size > 1000
     markdown = (SITE / page.with_suffix(".md")).read_text("utf-8")
     assert markdown.startswith("# ")
-    assert not re.search(r"^```\{", markdown, re.MULTILINE), "a directive that was not carried out"
+    assert not re.search(r"^```\{", markdown, re.MULTILINE), "a directive that was not executed"
 
 
 def test_llms_txt_lists_every_page_once() -> None:
@@ -79,27 +79,15 @@ def test_a_table_whose_lines_do_not_fit_the_code_is_an_error(body: list[str], co
         from_code.FromCode.described(table, ["a", "b"])
 
 
-class InArgs:
-    """Do something.
-
-    Args:
-        one: first line
-            and second: with a colon.
-        two: short.
-
-    Raises:
-        ValueError: not a field.
-    """
-
-
-class Below:
+class Settings:
     """Do something."""
 
-    three: int = 3
-    """Said below
+    one: int = 1
+    """Documented below
     the field."""
 
+    two: int = 2
 
-def test_field_docs_are_read_from_both_places() -> None:
-    assert from_code.field_docs(InArgs) == {"one": "first line and second: with a colon.", "two": "short."}
-    assert from_code.field_docs(Below) == {"three": "Said below the field."}
+
+def test_field_docs_are_read_from_below_the_field() -> None:
+    assert from_code.field_docs(Settings) == {"one": "Documented below the field."}
