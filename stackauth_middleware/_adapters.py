@@ -61,21 +61,21 @@ def request_from_scope(scope: Any, setting: str, stated: str) -> RequestRecord:
     """
     headers: dict[str, str] = {}
     pairs = scope.get("headers") or ()
-    if isinstance(pairs, Iterator):
+    if type(pairs) is not list and isinstance(pairs, Iterator):
         pairs = scope["headers"] = list(pairs)
     if length_hint(pairs) > MAX_HEADERS:
         pairs, headers = (), dict(UNSEARCHED)
     elif not _REREADABLE.issuperset(map(type, pairs)) and any(isinstance(pair, Iterator) for pair in pairs):
         pairs = scope["headers"] = [tuple(pair) if isinstance(pair, Iterator) else pair for pair in pairs]
-    repeated: set[str] = set()
+    repeated: list[str] = []
     for name, value in pairs:
-        key = _SCOPE_NAMES.get(name)
-        if key is not None:
+        if name in _SCOPE_NAMES:
+            key = _SCOPE_NAMES[name]
             if key in headers:
-                repeated.add(key)
+                repeated.append(key)
             else:
                 headers[key] = value.decode("latin-1")
-    for key in repeated:
+    for key in set(repeated) if repeated else ():
         headers[key] += ","
     websocket = scope["type"] == "websocket"
     if websocket and scope.get("subprotocols"):

@@ -93,6 +93,8 @@ def split_subprotocols(value: str) -> list[str]:
 
 def _one_of(headers: Mapping[str, str], names: tuple[str, str]) -> str | None:
     """Return the value of the header that is not empty, or None. Both brands at once are ambiguous."""
+    if names[0] not in headers and names[1] not in headers:
+        return None
     old, new = headers.get(names[0], "").strip(" \t"), headers.get(names[1], "").strip(" \t")
     if old and new:
         raise _malformed("one header in both brands")

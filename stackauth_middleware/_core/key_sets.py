@@ -138,7 +138,8 @@ class KeySet(NamedTuple):
 
     def is_fresh(self, now: Clocks) -> bool:
         """Return whether the keys are fresh."""
-        return elapsed(self.fetched_at, now) < self.fresh_for
+        since = self.fetched_at  # not by `elapsed`: this is asked for every request
+        return now.mono - since.mono < self.fresh_for and now.wall - since.wall < self.fresh_for
 
     def age(self, now: Clocks) -> Age:
         """Return the age of the keys."""

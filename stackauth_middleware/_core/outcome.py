@@ -101,7 +101,14 @@ class Authenticated(Outcome):
         refresh: UserType | None,
         request: RequestRecord,
     ) -> None:
-        super().__init__(config, user, refresh=refresh)
+        # Not by super().__init__: one is made for each request with a user.
+        self.config = config
+        self.user = user
+        self.error = None
+        self.retry_after = None
+        self.refresh = refresh
+        self.per_user = True
+        self.is_preflight = False
         self.token = token
         self.policy = policy
         self.in_event_loop = in_event_loop

@@ -94,7 +94,8 @@ def of_scope(scope: Mapping[str, Any], setting: str, stated: str) -> tuple[str, 
     claimed = scope.get("app_root_path", root_path)  # the root path before Starlette's mounts added theirs
     if not (isinstance(path, str) and isinstance(root_path, str) and isinstance(claimed, str)):
         raise TypeError("a path that is no text")
-    stated = stated or stated_root_path(scope.get("app"))
+    if not stated and "app" in scope:
+        stated = stated_root_path(scope["app"])
     expected = stated or (claimed if setting == "scope" else setting)
     requested = _decoded(scope.get("raw_path"))
     if "litestar_app" in scope:  # Litestar removes trailing slashes and the path of a mount
