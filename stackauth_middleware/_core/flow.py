@@ -293,5 +293,5 @@ def _why_every_rule(request: RequestRecord) -> str:
     """Return the log message about a request that has to meet every rule."""
     why = "its path is not plain"
     if request.root_path is None:
-        why = "its root path is not the setting root_path, or its raw_path is not its path"
+        why = "its root path is not the setting root_path, or its raw_path is not the usual form of its path"
     return f"a request had to meet every rule, since {why}: {request.path[:200]!a} (see docs/rules.md)"

@@ -19,6 +19,8 @@ _NO_TEXT = r"[\0-\x1f\x7f-\x9f\u2028\u2029\\\ufffd\ud800-\udfff]"
 _NOT_PLAIN = re.compile(_NO_TEXT.replace("[", "[;#?%"))
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|\Z)")
 _SPACE_AT_END = re.compile(r"/\s|\s/|\s\Z")
+_NEEDLESS_ESCAPE = re.compile(rb"%(?:2[DEF]|3[0-9]|4[1-9A-F]|5[0-9ACF]|6[1-9A-F]|7[0-9AE])", re.IGNORECASE)
+r"""An escape of ``/``, of ``\`` or of an unreserved character (RFC 3986 section 2.3), which never needs one."""
 _NOT_SPECIAL = re.compile(rf"{_NO_TEXT}|/(?:/|\s*\.{{1,2}}\s*(?:[/;#?%]|\Z))|%(?:25)*(?:2[eEfF]|5[cC])")
 
 
@@ -85,7 +87,8 @@ def of_scope(scope: Mapping[str, Any], setting: str, stated: str) -> tuple[str, 
 
     Returns:
         Path and root path. The latter is None where the scope states an unexpected root path, where ``raw_path``
-        does not decode to the path, or where Litestar shortened the path and there is no ``raw_path`` to restore it.
+        does not decode to the path or holds a needless escape, or where Litestar shortened the path and there is no
+        ``raw_path`` to restore it.
 
     Raises:
         TypeError: a path is not a string.
@@ -123,14 +126,14 @@ def of_environ(script_name: str, setting: str) -> str | None:
 def _decoded(raw_path: object) -> str | None:
     """Return the decoded path of `raw_path`, and None if it is not bytes.
 
-    ``""``, which is no path, stands for one with an incomplete escape or an encoded slash: routers that match
-    `raw_path`, as BlackSheep's does, see one segment where others see two.
+    ``""``, which is no path, stands for one with an incomplete or a needless escape: routers that match `raw_path`
+    undecoded, as Sanic's and BlackSheep's do, take ``/%61`` and ``/a`` for two paths, and ``/a%2Fb`` for one segment.
     """
     if not isinstance(raw_path, bytes):
         return None
     path = raw_path.partition(b"?")[0]
     if b"%" in path:  # unquote_to_bytes of urllib is slow for many escapes, and keeps incomplete ones
-        if b"%2f" in path.lower():
+        if _NEEDLESS_ESCAPE.search(path):
             return ""
         try:
             path = path.replace(b"\\", rb"\\").replace(b"%", rb"\x").decode("unicode_escape").encode("latin-1")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 _numbers = itertools.count()
@@ -239,7 +239,7 @@ def new_sanic() -> Any:
     return Sanic(f"site{next(_numbers)}", configure_logging=False)
 
 
-def sanic_site(root_path: str = "") -> Site:
+def sanic_site(root_path: str = "", routes: Iterable[str] = ROUTES) -> Site:
     """Sanic never takes the root path off either."""
     from sanic.response import text
 
@@ -252,7 +252,7 @@ def sanic_site(root_path: str = "") -> Site:
 
         return handle
 
-    for number, template in enumerate(ROUTES):
+    for number, template in enumerate(routes):
         app.add_route(handler(template), root_path + _angled(template), methods=["GET", "HEAD"], name=f"route{number}")
     app.add_route(handler(READ), f"{root_path}/posts", methods=["GET", "HEAD"], name="read")
     app.add_route(handler(WRITE), f"{root_path}/posts", methods=["POST"], name="write")
@@ -260,7 +260,7 @@ def sanic_site(root_path: str = "") -> Site:
     return Site("sanic", True, app)
 
 
-def blacksheep_site(root_path: str = "") -> Site:
+def blacksheep_site(root_path: str = "", routes: Iterable[str] = ROUTES) -> Site:
     """BlackSheep takes no root path off, and ignores case."""
     from blacksheep import Application, Request
     from blacksheep.server.responses import text
@@ -276,7 +276,7 @@ def blacksheep_site(root_path: str = "") -> Site:
         handle.__annotations__ = {"request": Request}
         return handle
 
-    for template in ROUTES:
+    for template in routes:
         app.router.add("GET", root_path + template, handler(template))
     app.router.add("GET", f"{root_path}/posts", handler(READ))
     app.router.add("POST", f"{root_path}/posts", handler(WRITE))

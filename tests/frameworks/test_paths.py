@@ -163,9 +163,19 @@ class Guarded:
     Args:
         app: the site with the middleware around it, or added to it.
         at: mount point of the site in `app`.
+        routes: the routes of the site, each with a plain path that it matches.
     """
 
-    def __init__(self, site: sites.Site, config: StackAuthConfig, loop: Loop, app: Any = None, at: str = "") -> None:
+    def __init__(
+        self,
+        site: sites.Site,
+        config: StackAuthConfig,
+        loop: Loop,
+        app: Any = None,
+        at: str = "",
+        routes: Mapping[str, str] = sites.ROUTES,
+    ) -> None:
+        self.routes = routes
         self.site, self.config, self.loop, self.at = site, config, loop, at
         self.app: Any = app or (StackAuthASGIMiddleware if site.asgi else StackAuthWSGIMiddleware)(site.app, config)
 
@@ -184,7 +194,7 @@ class Guarded:
     def may_run(self, route: str, who: str) -> bool:
         """Return whether the rules allow `who` to reach the handler of `route` by its plain path."""
         method, _, path = route.rpartition(" ")
-        policy = self.config.policy(method or "GET", sites.ROUTES.get(path, path), "")
+        policy = self.config.policy(method or "GET", self.routes.get(path, path), "")
         if who == "no user":
             return policy.access != "required"
         return who == "admin" or not policy.checks
@@ -264,6 +274,29 @@ def test_no_handler_is_reached_past_its_rule(
     guarded = Guarded(site, config(rules, root_path=setting), loop)
     asks = [Ask(target, root_path=root_path, prefixed=prefixed) for target in TARGETS]
     assert guarded.violations(asks, headers) == []
+
+
+@pytest.mark.parametrize("build", [sites.sanic_site, sites.blacksheep_site])
+def test_router_that_matches_before_decoding_takes_a_path_as_its_rules_do(
+    build: Callable[..., sites.Site], loop: Loop, headers: Headers
+) -> None:
+    """Sanic and BlackSheep run `/{name}` for ``/%64ocs`` and for ``/files%2Fa``, which decode to other paths."""
+    routes = {"/docs": "/docs", "/{name}": "/any", "/files/{name}": "/files/any", "/{name}/{part}": "/any/any"}
+    routes |= {"/users/{name}": "/users/any", "/users/{name}/admin": "/users/any/admin"}
+    site = build(routes=routes)
+    opening = [Rule("/docs", "public"), Rule("/files/*", "public")]
+    closing = [Rule("/users/*"), Rule("/users/{id}/admin", check=is_admin)]
+    targets = [
+        *("/docs", "/%64ocs", "/doc%73", "/files/a", "/files%2Fa", "/files%2fa", "/%66iles/a", "/fil%65s/a"),
+        *("/users/a", "/users/a%2Fb", "/users%2Fa", "/%75sers/a", "/users%5Ca", "/users/%2E", "/users/a%7Eb"),
+        *("/users/a/admin", "/users/a%2Fb/admin", "/users/a/%61dmin", "/users/a/admi%6E", "/users/a%2Fadmin"),
+    ]
+    for rules, access in ((opening, "required"), (closing, "public")):
+        config = StackAuthConfig(project_id=PROJECT, rules=rules, default_access=access)
+        guarded = Guarded(site, config, loop, routes=routes)
+        assert guarded.violations([Ask(target) for target in targets], headers) == []
+        for target, route in (("/docs", "/docs"), ("/users/a%20%3Ab", "/users/{name}"), ("/x%C3%A9", "/{name}")):
+            assert guarded.ask(Ask(target, headers=headers["admin"])) == [route]
 
 
 CLAIMS = ["/admin", "/admin/", "/", "/r1", "/r1/", "/public", "/public/", "admin", "/ad", "//", "/api", "/users/a"]

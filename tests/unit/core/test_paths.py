@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import sys
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -191,6 +192,8 @@ def test_root_path_that_the_app_states_wins(
         ("/a/b", b"/a/b", True),
         ("/a/b", b"/a%2Fb", False),  # one segment for routers that match the raw path
         ("/a/b", b"/a%2fb", False),
+        ("/a\\", b"/a%5c", False),
+        ("/a", b"/%61", False),  # another path for them
     ],
     ids=as_id,
 )
@@ -198,8 +201,19 @@ def test_raw_path_has_to_decode_to_the_path(path: str, raw_path: object, is_trus
     assert of_scope({"path": path, "raw_path": raw_path}, "", "") == (path, "" if is_trusted else None)
 
 
+@pytest.mark.parametrize("escape", ["%%%02x", "%%%02X"])
+def test_escape_that_no_client_has_to_write_is_not_trusted(escape: str) -> None:
+    """Every character that RFC 3986 section 2.3 leaves unescaped, the slash and the backslash; no other one."""
+    untrusted = {
+        chr(code)
+        for code in range(128)
+        if of_scope({"path": "/" + chr(code), "raw_path": b"/" + (escape % code).encode()}, "", "")[1] is None
+    }
+    assert untrusted == set(string.ascii_letters + string.digits + "-._~" + "/\\")
+
+
 @bounded
-@given(st.lists(st.sampled_from([b"%41", b"%c3%A9", b"%5C", b"\\", b"\\x", b"%", b"%4", b"%zz", b"a", b"\n", b"\xff"])))
+@given(st.lists(st.sampled_from([b"%40", b"%c3%A9", b"%3F", b"\\", b"\\x", b"%", b"%4", b"%zz", b"a", b"\n", b"\xff"])))
 def test_raw_path_is_decoded_as_urllib_does_but_for_incomplete_escapes(parts: list[bytes]) -> None:
     raw_path = b"/" + b"".join(parts)
     decoded = unquote_to_bytes(raw_path).decode("utf-8", "replace")
