@@ -58,20 +58,40 @@ _MESSAGE = (
     "{0} comes from a verified token only, and is never decoded from a request or other data. Get the user of "
     "the request with CurrentUser or CurrentProfile of stackauth_middleware.contrib.fastapi, or with "
     "require_user(request) or load_profile(request) in any framework. To decode one that you have encoded, "
-    "use a class of your own."
+    "use a class of your own. In tests, User(...) takes a UserType as user_type, and UserProfile.from_json makes a "
+    "profile."
 )
 
 
-def seal(owner: Any, sealed: Sealed | None) -> None:
+_DECODERS = frozenset({"blacksheep", "cattrs", "dacite", "litestar", None})
+"""Packages with decoders that call the constructor of a dataclass; None stands for generated code, as cattrs' is."""
+
+
+def seal(owner: Any, sealed: Sealed | None, default: Sealed, *, is_typed: bool) -> None:
     """Store `sealed` in the slot of `owner`; called by its ``__post_init__``.
 
+    Args:
+        owner: the instance.
+        sealed: the argument ``_sealed``; None if there was none, as msgspec calls ``__post_init__``.
+        default: the default of the argument, with which tests of an app and decoders call the constructor.
+        is_typed: whether a field that JSON has no type for is of its type.
+
     Raises:
-        RuntimeError: `sealed` is None, so a decoder such as msgspec has filled the fields. Decoders report a
-            TypeError or ValueError as the client's mistake, so it is neither.
+        RuntimeError: a decoder has filled the fields. Decoders report a TypeError or ValueError as the client's
+            mistake, so it is neither.
     """
-    if sealed is None:
+    if sealed is None or not is_typed or (sealed is default and _is_called_by_decoder()):
         raise RuntimeError(_MESSAGE.format(type(owner).__name__))
     object.__setattr__(owner, "_sealed", sealed)
+
+
+def _is_called_by_decoder() -> bool:
+    """Return whether the frame that calls the constructor belongs to a decoder. Handlers that it calls may call it."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name in ("__init__", "__post_init__"):
+        frame = frame.f_back
+    name = frame.f_globals.get("__name__") if frame is not None else "__main__"
+    return (name.partition(".")[0] if isinstance(name, str) else None) in _DECODERS
 
 
 def sealed_of(owner: Any) -> Any:

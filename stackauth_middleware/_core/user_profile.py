@@ -87,7 +87,7 @@ class UserProfile(Sealing):
     _sealed: InitVar[Sealed | None] = field(default=_NO_MEMBERS, kw_only=True)
 
     def __post_init__(self, _sealed: Sealed | None = None) -> None:  # noqa: RUF033 - decoders pass nothing
-        seal(self, _sealed)
+        seal(self, _sealed, _NO_MEMBERS, is_typed=type(self.oauth_providers) is tuple)
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> UserProfile:

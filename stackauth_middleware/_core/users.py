@@ -101,7 +101,7 @@ class User(Sealing):
     _sealed: InitVar[Sealed | None] = field(default=_NO_CLAIMS, kw_only=True)
 
     def __post_init__(self, _sealed: Sealed | None = None) -> None:  # noqa: RUF033 - decoders pass nothing
-        seal(self, _sealed)
+        seal(self, _sealed, _NO_CLAIMS, is_typed=type(self.user_type) is UserType)
 
     @property
     def id(self) -> str:

@@ -6,6 +6,7 @@ what to use instead.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import json
@@ -14,6 +15,7 @@ import pprint
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import blacksheep
 import cattrs
 import fastapi.encoders
 import flask
@@ -26,6 +28,7 @@ import pytest
 import quart
 import quart.json.provider
 from fastapi import Body, Depends, FastAPI, Form, Query
+from litestar.dto import DataclassDTO, DTOConfig
 from litestar.enums import RequestEncodingType
 from litestar.params import Body as LitestarBody
 from litestar.testing import create_test_client
@@ -149,6 +152,79 @@ def test_no_decoder_makes_a_user(decode: Callable[[type[Any], Any], Any], kind: 
         RuntimeError, match=r"User(Profile)? comes from a verified token only.*CurrentUser.*require_user\(request\)"
     ):
         decode(kind, INSTANCES[kind])
+
+
+CONSTRUCTORS: list[Callable[[type[Any], Any], Any]] = [
+    lambda kind, value: kind(**value),
+    lambda kind, value: cattrs.structure(value, kind),
+    lambda kind, value: cattrs.Converter(detailed_validation=False).structure(value, kind),
+]
+
+
+@both_classes
+@pytest.mark.parametrize("decode", CONSTRUCTORS, ids=["by hand", "cattrs", "cattrs, plain"])
+def test_no_constructor_makes_a_user_of_json(decode: Callable[[type[Any], Any], Any], kind: type[Any]) -> None:
+    value = json.loads(_text(INSTANCES[kind])) | ({"profile": None} if kind is User else {})
+    with pytest.raises(Exception) as raised:
+        decode(kind, value)
+    error = raised.value
+    if isinstance(error, cattrs.ClassValidationError):
+        (error,) = error.exceptions
+    assert isinstance(error, RuntimeError)
+    assert "require_user(request)" in str(error)
+
+
+@both_classes
+@pytest.mark.parametrize("binder", ["implicit", "FromJSON", "list"])
+def test_blacksheep_refuses_a_user_in_a_body(binder: str, kind: type[Any]) -> None:
+    from blacksheep import Application, Content, FromJSON
+    from blacksheep.server.routing import Router
+    from blacksheep.testing import TestClient
+
+    app = Application(router=Router())
+
+    async def handler(user: Any) -> None:
+        raise AssertionError
+
+    handler.__annotations__["user"] = {"implicit": kind, "FromJSON": FromJSON[kind], "list": list[kind]}[binder]  # type: ignore[valid-type]
+    app.router.add("POST", "/", handler)
+    errors = []
+
+    async def keep(_app: Any, _request: Any, error: Exception) -> Any:
+        errors.append(error)
+        return blacksheep.Response(500)
+
+    app.exceptions_handlers[RuntimeError] = keep
+    text = _text(INSTANCES[kind]).encode()
+
+    async def status() -> int:
+        await app.start()
+        body = Content(b"application/json", b"[%s]" % text if binder == "list" else text)
+        answer = await TestClient(app).post("/", content=body)
+        await app.stop()
+        return int(answer.status)
+
+    assert asyncio.run(status()) == 500
+    assert ["CurrentUser" in str(error) for error in errors] == [True]
+
+
+@markers_are_optional
+@pytest.mark.parametrize("is_generated", [False, True])
+def test_litestar_refuses_a_user_in_a_body_read_by_a_dto(is_generated: bool) -> None:
+    class UserDTO(DataclassDTO[User]):
+        config = DTOConfig(
+            experimental_codegen_backend=is_generated,
+            exclude={"id", "claims", "identity", "is_authenticated", "profile"},
+        )
+
+    async def handler(data: User) -> None:
+        raise AssertionError
+
+    handlers = [litestar.post("/", dto=UserDTO, return_dto=None)(handler)]
+    with create_test_client(handlers, raise_server_exceptions=False, debug=True) as client:
+        answer = client.post("/", json=VICTIM.to_dict())
+    assert answer.status_code == 500
+    assert "CurrentUser" in answer.text
 
 
 @markers_are_optional

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, User, Verifier
+from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, User, UserType, Verifier
 from stackauth_middleware.testing import LocalStackAuth
 from tests.unit.cli.ask import OTHER_PROJECT, PROJECT, SETTINGS, Ran, Runs
 
@@ -204,7 +204,7 @@ def test_disagreement_with_the_verifier_is_an_error(
     expires_in: float,
     outcome: Exception | None,
 ) -> None:
-    user = User(*[None] * 15)  # type: ignore[arg-type]
+    user = User("u", UserType.NORMAL, *[None] * 13)  # type: ignore[arg-type]
 
     def verify(_self: Verifier, _token: str) -> User:
         if outcome is not None:

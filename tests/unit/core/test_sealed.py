@@ -47,7 +47,7 @@ class Value(Sealing):
     _sealed: InitVar[Sealed | None] = field(default=DEFAULT, kw_only=True)
 
     def __post_init__(self, _sealed: Sealed | None = None) -> None:  # noqa: RUF033 - decoders pass nothing
-        seal(self, _sealed)
+        seal(self, _sealed, DEFAULT, is_typed=self.name != "untyped")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild, (Value, *state_of(self))
@@ -100,6 +100,23 @@ def test_decoder_that_fills_the_fields_only_is_an_error() -> None:
     """msgspec calls ``__post_init__`` without the argument. A ValueError would be reported as the client's mistake."""
     with pytest.raises(RuntimeError, match="Value comes from a verified token only"):
         Value("a", _sealed=None)
+
+
+@pytest.mark.parametrize("module", ["blacksheep.server.bindings", "cattrs", "dacite.core", "litestar.dto", None])
+def test_decoder_that_calls_the_constructor_is_an_error(module: str | None) -> None:
+    """None stands for generated code. A handler below the decoder may call the constructor."""
+    names: dict[str, Any] = {"__name__": module} if module else {}
+    exec("def call(function, *values):\n    return function(*values)", names)
+    with pytest.raises(RuntimeError, match="Value comes from a verified token only"):
+        names["call"](Value, "a")
+    assert names["call"](lambda: Value("a")) == Value("a")
+    sealed = Value("a", _sealed=Sealed("of a token"))
+    assert names["call"](dataclasses.replace, sealed) == names["call"](copy.copy, sealed) == sealed
+
+
+def test_value_of_a_type_that_json_has_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="Value comes from a verified token only"):
+        Value("untyped", _sealed=Sealed("x"))
 
 
 @pytest.mark.parametrize("data", [{"name": "a"}, "a", None, [], {"name": "a", "_sealed": "x"}], ids=str)

@@ -183,7 +183,7 @@ def test_arbitrary_members_make_a_profile_or_raise_value_error(changes: dict[str
 
 def test_profile_made_by_its_constructor_has_no_server_only_members() -> None:
     needed = (each for each in dataclasses.fields(UserProfile) if each.default is each.default_factory)
-    made = {each.name: None for each in needed}
+    made = dict.fromkeys((each.name for each in needed), None) | {"oauth_providers": ()}
     by_hand = UserProfile(**made)  # type: ignore[arg-type]
     assert (by_hand.raw, by_hand.server_metadata) == ({}, None)
-    assert by_hand.to_dict(server_only=True) == {**made, **dict.fromkeys(SERVER_ONLY), "raw": {}}
+    assert by_hand.to_dict(server_only=True) == {**made, **dict.fromkeys(SERVER_ONLY), "raw": {}, "oauth_providers": []}
