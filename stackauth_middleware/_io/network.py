@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -84,10 +85,11 @@ def proxy_for(url: str) -> str | None:
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy:
         return None
-    scheme, _, rest = proxy.rpartition("://")
-    if scheme.lower() not in ("", "http", "https"):
-        raise ConfigError(f"the proxy for {parts.scheme} in the environment is {scheme}://…; it must be an http proxy")
-    return f"{scheme.lower() or 'http'}://{rest}"
+    scheme, _, rest = proxy.partition("://") if "://" in proxy else ("http", "", proxy)
+    if scheme.lower() not in ("http", "https"):
+        shown = f"{scheme}://…" if re.fullmatch("[a-z][a-z0-9+.-]*", scheme, re.IGNORECASE) else "no URL"
+        raise ConfigError(f"the proxy for {parts.scheme} in the environment is {shown}; it must be an http proxy")
+    return f"{scheme.lower()}://{rest}"
 
 
 def _is_excluded(no_proxy: str, url: SplitResult) -> bool:

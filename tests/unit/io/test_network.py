@@ -139,6 +139,7 @@ HTTP, HTTPS = "http://api.example.com:8102/api", "https://api.example.com/api"
         ({"https_proxy": ""}, HTTPS, None),
         ({"https_proxy": "proxy:3128"}, HTTPS, "http://proxy:3128"),
         ({"https_proxy": "//proxy:3128"}, HTTPS, "http:////proxy:3128"),
+        ({"https_proxy": "http://me:word://x@proxy"}, HTTPS, "http://me:word://x@proxy"),
         ({"https_proxy": "HTTPS://me:word@proxy"}, HTTPS, "https://me:word@proxy"),
         ({"http_proxy": "http://proxy:3128", "no_proxy": "api.example.com"}, HTTP, None),
         ({"http_proxy": "http://proxy:3128", "no_proxy": ".example.com"}, HTTP, None),
@@ -188,6 +189,22 @@ def test_unsupported_proxy_is_a_config_error(scheme: str, monkeypatch: pytest.Mo
         network.check_environment(config_for("https://api.example.com", trust_env_proxies=True))
     assert "password" not in str(caught.value)
     network.check_environment(config_for("https://api.example.com"))
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("me:password://x@proxy", "is no URL;"),
+        ("socks5://me:password://x@proxy", "is socks5://…;"),
+        ("pass.word@proxy://", "is no URL;"),
+    ],
+)
+def test_error_about_a_proxy_shows_no_credential(proxy: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(ConfigError, match="must be an http proxy") as caught:
+        network.proxy_for(HTTPS)
+    assert shown in str(caught.value)
+    assert "word" not in str(caught.value)
 
 
 def test_unused_proxy_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
