@@ -124,9 +124,11 @@ class StackAuthError(Exception):
 
 _SECRET = re.compile(
     r"""
-    (?<![^\W_]) (ssk|pck|sak|sk|pk|wrt) _ [^\s'",;()\[\]{}<>\u2026]+   # a key of Stack Auth, or a workflow token
-    | (eyJ) [\w.=+/-]+                                                  # a JWT, or base64 of JSON
-    | (//) [^\s'"]* @                                                   # the user and password of a URL
+    (?<![^\W_]) (ssk|pck|sak|sk|pk|wrt) _                # a key of Stack Auth, or a workflow token
+        [^\s'",;()\[\]{}<>\u2026] (?: [^\s'",;()\[\]{}<>\u2026] | ['",;()\[\]{}<>](?=\w) )*
+    | (eyJ) [\w.=+/-]+                                   # a JWT, or base64 of JSON
+    | ((?: [a-z][a-z0-9+.-]*: )? //) .* @                # the user and password of a URL, up to the last @, since
+    | (?<=['"]) (?!/) [^'"]*? : .* @                     # they may hold anything; and of one without // or a scheme
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -154,8 +156,8 @@ class ConfigError(StackAuthError, ValueError):
 
 
 def _masked(match: re.Match[str]) -> str:
-    kind, jwt, _ = match.groups()
-    return f"{kind}_***" if kind else "eyJ***" if jwt else "//***@"
+    kind, jwt, scheme = match.groups()
+    return f"{kind}_***" if kind else "eyJ***" if jwt else f"{scheme or ''}***@"
 
 
 class RefusedError(StackAuthError):
