@@ -87,12 +87,13 @@ def request_from_scope(scope: Any, setting: str, stated: str) -> RequestRecord:
     return RequestRecord(method, path, root_path, headers, websocket=websocket)
 
 
-def request_from_environ(environ: Any, setting: str) -> RequestRecord:
+def request_from_environ(environ: Any, setting: str, *, script_name_is_routed: bool = False) -> RequestRecord:
     """Return the record of a WSGI request.
 
     Args:
         environ: the WSGI environ.
         setting: ``root_path`` of the config.
+        script_name_is_routed: whether the app routes on ``SCRIPT_NAME`` too.
 
     Raises:
         Exception: of any type; `environ` is invalid.
@@ -108,7 +109,8 @@ def request_from_environ(environ: Any, setting: str) -> RequestRecord:
         raise TypeError("the method or path is not a string")
     if not path.isascii():
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-    return RequestRecord(method, path, of_environ(environ.get("SCRIPT_NAME") or "", setting), headers)
+    root_path = of_environ(environ.get("SCRIPT_NAME") or "", setting, is_routed=script_name_is_routed)
+    return RequestRecord(method, path, root_path, headers)
 
 
 def request_from_headers(headers: Headers) -> RequestRecord:

@@ -12,6 +12,7 @@ from ._core.credentials import vary_names
 from ._core.flow import Flow
 from ._core.headers import preflight_headers, private_headers
 from ._core.outcome import Outcome, Refused
+from ._core.paths import routes_on_script_name
 from ._core.sealed import Sealed
 from ._core.upstream import Script
 from ._io.network import clocks
@@ -63,6 +64,7 @@ class StackAuthWSGIMiddleware:
 
         self.app = _checked(app)
         self._config = config_of(config, settings)
+        self._script_name_is_routed = routes_on_script_name(app)
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(SyncRunner)
         self._vary = vary_names(self._config.token_sources) if self._config.private_responses else ()
@@ -93,7 +95,9 @@ class StackAuthWSGIMiddleware:
 
     def _authorize(self, request: Sealed) -> Outcome | Script[Outcome]:
         try:
-            record = request_from_environ(request.value, self._config.root_path)
+            record = request_from_environ(
+                request.value, self._config.root_path, script_name_is_routed=self._script_name_is_routed
+            )
         except Exception:  # of any type: the environ is invalid
             return self._flow.unreadable()
         return self._flow.authorize(record, clocks(), defer_refresh=False, in_event_loop=False)

@@ -110,17 +110,24 @@ def of_scope(scope: Mapping[str, Any], setting: str, stated: str) -> tuple[str, 
     return path, (root_path or expected) if trusted and not root_path.endswith("/") else None
 
 
-def of_environ(script_name: str, setting: str) -> str | None:
+def routes_on_script_name(app: Any) -> bool:
+    """Return whether the WSGI app `app` is CherryPy's, which puts ``SCRIPT_NAME`` before ``PATH_INFO`` to route."""
+    return type(app).__module__.partition(".")[0] == "cherrypy"
+
+
+def of_environ(script_name: str, setting: str, *, is_routed: bool = False) -> str | None:
     """Return the root path at the start of ``PATH_INFO``: always ``""``, since servers split it off.
 
     Args:
         script_name: ``SCRIPT_NAME`` of the environ.
         setting: ``root_path`` of the config.
+        is_routed: whether the app routes on `script_name` too, so that ``""`` as setting demands that it is ``""``:
+            gunicorn takes it from a request header of the proxies that it trusts.
 
     Returns:
         None where the setting is another root path.
     """
-    return "" if setting in ("", "scope", script_name) else None
+    return "" if setting in ("scope", script_name) or not (setting or is_routed) else None
 
 
 def _decoded(raw_path: object) -> str | None:

@@ -299,6 +299,45 @@ def test_router_that_matches_before_decoding_takes_a_path_as_its_rules_do(
             assert guarded.ask(Ask(target, headers=headers["admin"])) == [route]
 
 
+@pytest.mark.parametrize("kind", ["Application", "tree", "grafted"])
+@pytest.mark.parametrize("setting", ["", "/x"])
+def test_script_name_gains_nothing_with_cherrypy(kind: str, setting: str) -> None:
+    """It routes on ``SCRIPT_NAME`` too, which gunicorn takes from a request header of the proxies that it trusts."""
+    import cherrypy
+
+    served: list[str] = []
+
+    class Admin:
+        @cherrypy.expose
+        def secret(self) -> str:
+            served.append("/admin/secret")
+            return ""
+
+    class Root:
+        admin = Admin()
+
+        @cherrypy.expose
+        def index(self) -> str:
+            served.append("/")
+            return ""
+
+    cherrypy.config.update({"environment": "embedded", "log.screen": False})
+    app = cherrypy.Application(Root(), setting)
+    rules = [Rule("/", "public"), Rule("/admin/**", check=lambda _user: False)]
+    config = StackAuthConfig(project_id=PROJECT, rules=rules, default_access="public", root_path=setting)
+    tree = cherrypy._cptree.Tree()
+    tree.apps = {setting: StackAuthWSGIMiddleware(app, config) if kind == "grafted" else app}
+    served_app: Any = tree
+    if kind != "grafted":
+        served_app = StackAuthWSGIMiddleware(tree if kind == "tree" else app, config)
+    for script_name in ("", "/admin", "/admin/secret", "/"):
+        asked = Ask("/admin/secret".removeprefix(script_name), root_path=setting + script_name)
+        assert ask_wsgi(served_app, asked).status == 401
+        assert ask_wsgi(served_app, asked._replace(root_path=script_name)).status in (401, 404)
+    assert ask_wsgi(served_app, Ask("/", root_path=setting)).status == 200
+    assert served == ["/"]
+
+
 CLAIMS = ["/admin", "/admin/", "/", "/r1", "/r1/", "/public", "/public/", "admin", "/ad", "//", "/api", "/users/a"]
 
 

@@ -77,7 +77,7 @@ def test_text_of_an_error_is_its_code_and_detail(error: StackAuthError, text: st
         ("x is 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIi.c2ln-_'", "x is 'eyJ***'"),
         ("x is 'Bearer stackauth_eyJhY2Nlc3N+/=='", "x is 'Bearer stackauth_eyJ***'"),
         ("x is 'https://user:p@ss@host/x'", "x is 'https://***@host/x'"),
-        ("x is \"https://u:pa'ss@h/\"; it must", "x is \"https://***@h/\"; it must"),
+        ('x is "https://u:pa\'ss@h/"; it must', 'x is "https://***@h/"; it must'),
         ("x is 'https://u:pa ss@h'; it must", "x is 'https://***@h'; it must"),
         ("x is ['https://h', 'https://u:p\"ss@h']", "x is ['https://***@h']"),
         ("x is 'https:/u:pass@h'; it must", "x is '***@h'; it must"),

@@ -265,3 +265,5 @@ def test_script_name_has_to_be_the_setting_where_one_is_given(
     script_name: str, setting: str, root_path: str | None
 ) -> None:
     assert of_environ(script_name, setting) == root_path
+    strict = None if (script_name, setting) == ("/api", "") else root_path
+    assert of_environ(script_name, setting, is_routed=True) == strict
