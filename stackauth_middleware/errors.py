@@ -79,7 +79,7 @@ class RefusalInfo:
     """The second argument of a callable ``error_body``. Immutable.
 
     Attributes:
-        method: request method in upper case, or ``"WEBSOCKET"``.
+        method: request method as the client sent it, or ``"WEBSOCKET"``.
         path: the path that was matched against the rules, percent-decoded. A client chose it: escape it in HTML.
         restricted_reason: why the account is restricted; None unless the code is RESTRICTED_NOT_ALLOWED.
         retry_after: seconds after which the client may retry; None unless the code is SERVER_ERROR.

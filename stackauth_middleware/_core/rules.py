@@ -47,7 +47,7 @@ class Rule:
     unauthenticated, and still refuses an invalid one. ``"public"`` does not look at tokens."""
     _: KW_ONLY
     methods: Collection[str] | None = setting(rule_checks.methods, default=None)
-    """The methods that it matches, in any case; None for all. GET includes HEAD; a WebSocket is ``"WEBSOCKET"``."""
+    """The methods that it matches; None for all. GET includes HEAD; a WebSocket is ``"WEBSOCKET"``."""
     profile: bool = setting(flag, default=False)
     """Load the profile before the handler runs."""
     allow_restricted: bool | None = setting(flag_or_none, default=None)
@@ -136,12 +136,21 @@ class Matcher:
         """Return the policy of a request.
 
         Args:
-            method: the HTTP method, in any case.
+            method: the HTTP method. One that is not in upper case has to meet the stricter of two answers: of the
+                method in upper case, and of a method that no rule names.
             path: the decoded path, with or without `root_path` before it.
             root_path: the mount point; None where the path cannot be trusted.
             websocket: whether this is a WebSocket; `method` is ignored then.
         """
-        table = self._websocket if websocket else self._by_method.get(method.upper(), self._other_methods)
+        upper = method.upper()
+        table = self._websocket if websocket else self._by_method.get(upper, self._other_methods)
+        policy = self._policy_in(table, path, root_path)
+        if method != upper and table is not self._websocket:  # routers differ in whether ``get`` is GET
+            other = self._policy_in(self._other_methods, path, root_path)
+            return policy.stricter(other)._replace(every_rule=policy.every_rule)
+        return policy
+
+    def _policy_in(self, table: _Table, path: str, root_path: str | None) -> Policy:
         if root_path is None:
             return table.every_rule
         if len(path) + len(root_path) > _CACHED_LENGTH:

@@ -8,6 +8,7 @@ import time
 import timeit
 import tracemalloc
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -80,20 +81,30 @@ def test_default_holds_where_no_rule_matches() -> None:
     [
         (None, ["GET", "post", "WEBSOCKET", "PURGE"], True),
         (["WEBSOCKET"], ["WEBSOCKET", "websocket", "GET"], False),
-        (["GET"], ["GET", "get", "HEAD", "head"], True),
+        (["GET"], ["GET", "HEAD"], True),
+        (["GET"], ["get", "gEt", "head"], False),
         (["get"], ["GET"], True),
         (["GET"], ["POST", "OPTIONS", "WEBSOCKET", "GET ", ""], False),
         (["HEAD"], ["GET"], False),
-        (["POST", "put"], ["post", "PUT"], True),
+        (["POST", "put"], ["POST", "PUT"], True),
         ({"DELETE"}, ["DELETE"], True),
     ],
     ids=str,
 )
-def test_methods_match_in_any_case_and_get_includes_head(
+def test_rule_opens_its_methods_in_upper_case_and_get_includes_head(
     methods: list[str] | None, asked: list[str], matches: bool
 ) -> None:
     rules = [Rule("/a", "public", methods=methods)]
     assert {access(rules, "/a", method) == "public" for method in asked} == {matches}
+
+
+@pytest.mark.parametrize("method", ["GET", "get", "Get", "head"])
+def test_rule_closes_its_methods_in_any_case(method: str) -> None:
+    """Flask and Bottle route ``get`` as GET."""
+    match = Matcher([Rule("/a", methods=["GET"], check=always)], PUBLIC)
+    assert match(method, "/a", "").checks == (always,)
+    assert match(method, "/a", "").access == match(method, "/a//", "").access == "required"
+    assert match(method, "/a//", "").every_rule
 
 
 def test_rule_for_other_methods_is_skipped() -> None:
@@ -356,7 +367,7 @@ def first_by_regex(rules: list[Rule], default: Policy, method: str, path: str, *
             want = want.removesuffix("/")
         pattern = re.sub(r"/\\\*\\\*\Z", "(?:/.*)?", re.escape(want))
         pattern = re.sub(r"\\\*(?!\))|\\\{id\\\}", "[^/]*" if empty else "[^/]+", pattern)
-        wanted = rule.methods is None or ("GET" if method == "HEAD" else method.upper()) in rule.methods
+        wanted = rule.methods is None or ("GET" if method == "HEAD" else method) in rule.methods
         if wanted and re.fullmatch(pattern, path):
             return _demanded(rule, default)
     return default
@@ -375,10 +386,13 @@ def test_plain_path_falls_under_the_stricter_of_exact_and_folded_match(
 ) -> None:
     path = "/" + "/".join(segments) + ("/" if slash and segments else "")
     without_slash = path.lower().removesuffix("/") or "/"
-    expected = first_by_regex(rules, default, method, path, fold=False, empty=False)
-    expected = expected.stricter(first_by_regex(rules, default, method, without_slash, fold=True, empty=False))
-    if path.endswith("/"):
-        expected = expected.stricter(first_by_regex(rules, default, method, path.lower(), fold=True, empty=True))
+    readings = []
+    for each in {method.upper(), method}:  # no rule names a method that is not in upper case
+        readings.append(first_by_regex(rules, default, each, path, fold=False, empty=False))
+        readings.append(first_by_regex(rules, default, each, without_slash, fold=True, empty=False))
+        if path.endswith("/"):
+            readings.append(first_by_regex(rules, default, each, path.lower(), fold=True, empty=True))
+    expected = reduce(Policy.stricter, readings)
     found = Matcher(rules, default)(method, path, "")
     assert found[:4] == expected[:4]
     assert set(found.checks) == set(expected.checks)
@@ -487,7 +501,7 @@ def test_policy_cache_is_bounded_in_entries_and_bytes() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 500_000
-    assert match("GET", "/a/x", "") is match("get", "/a/x", "")
+    assert match("GET", "/a/x", "") is match("GET", "/a/x", "")
 
 
 @pytest.mark.parametrize("unit", ["/", ";", "a/", "../", "\\", "%25", " ", "/ ", "/.", "%2", "A", "\u0130"])
