@@ -73,6 +73,9 @@ class Outcome:
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
+    def __getstate__(self) -> None:
+        """Return nothing: jsonpickle and others would write the token and the headers of the slots."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Unpickled, (self.user, self.error, self.retry_after)
 

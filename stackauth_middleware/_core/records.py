@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Clocks(NamedTuple):
@@ -38,6 +38,12 @@ class RequestRecord:
         self.path = path
         self.root_path = root_path
         self.headers = headers
+
+    def __getstate__(self) -> None:
+        """Return nothing: jsonpickle and others would write the headers of the slots."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RequestRecord, (self.method, self.path, self.root_path, {})
 
     def __repr__(self) -> str:
         return f"RequestRecord({self.method!r}, {self.path!r}, {self.root_path!r}, {sorted(self.headers)!r})"

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,18 @@ def test_pickle_of_an_unauthenticated_outcome_holds_no_header() -> None:
         require_user(pickle.loads(pickled))
     assert raised.value.retry_after == 7
     assert copy.copy(outcome) is copy.deepcopy(outcome) is outcome
+
+
+@pytest.mark.parametrize("holder", [authenticated(), Unauthenticated(CONFIG, REQUEST), REQUEST])
+def test_state_and_pickle_hold_no_credential(holder: Any) -> None:
+    """jsonpickle and others ask for the state; without a method of its own it is all slots."""
+    assert holder.__getstate__() is None
+    assert CANARY.encode() not in pickle.dumps(holder)
+
+
+def test_pickled_request_record_keeps_all_but_the_headers() -> None:
+    again = pickle.loads(pickle.dumps(REQUEST))
+    assert (again.method, again.path, again.root_path, again.headers) == ("GET", "/", "", {})
 
 
 def test_authenticated_holds_what_a_profile_fetch_needs() -> None:
