@@ -63,8 +63,9 @@ _MESSAGE = (
 )
 
 
-_DECODERS = frozenset({"blacksheep", "cattrs", "dacite", "litestar", None})
-"""Packages with decoders that call the constructor of a dataclass; None stands for generated code, as cattrs' is."""
+_DECODERS = frozenset({"anyio", "blacksheep", "cattrs", "concurrent", "dacite", "litestar", "trio", None})
+"""Packages with decoders that call the constructor of a dataclass, and those that call it for them in a thread; None
+stands for generated code, as cattrs' is."""
 
 
 def seal(owner: Any, sealed: Sealed | None, default: Sealed, *, is_typed: bool) -> None:

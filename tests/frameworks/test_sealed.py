@@ -154,6 +154,24 @@ def test_no_decoder_makes_a_user(decode: Callable[[type[Any], Any], Any], kind: 
         decode(kind, INSTANCES[kind])
 
 
+@pytest.mark.filterwarnings("ignore:.*declared using deprecated inferred style:DeprecationWarning")
+@markers_are_optional
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_litestar_refuses_a_user_provided_from_the_query(in_thread: bool) -> None:
+    """`Provide` takes the parameters of a constructor from the query, and may call it in a thread."""
+
+    async def handler(user: User) -> None:
+        raise AssertionError
+
+    route = litestar.get("/", dependencies={"user": litestar.di.Provide(User, sync_to_thread=in_thread)})(handler)
+    query = {name: "1" if value is None else str(value) for name, value in VICTIM.to_dict().items()}
+    del query["profile"]
+    with create_test_client([route], raise_server_exceptions=False, debug=True) as client:
+        answer = client.get("/", params={**query, "is_anonymous": "false", "is_restricted": "false"})
+    assert answer.status_code == 500
+    assert "CurrentUser" in answer.text
+
+
 CONSTRUCTORS: list[Callable[[type[Any], Any], Any]] = [
     lambda kind, value: kind(**value),
     lambda kind, value: cattrs.structure(value, kind),
