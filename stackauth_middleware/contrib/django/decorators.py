@@ -41,7 +41,8 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
         def me(request: SignedInRequest) -> JsonResponse:
             return JsonResponse(request.stack_user.to_dict())
 
-    The response is marked as private, so that ``@cache_page`` above the decorator does not store it for others.
+    The response is marked as private, so that ``@cache_page`` above the decorator does not store it for others. Never
+    write ``@cache_page`` below it: the page is stored before it is marked, and the next user gets it.
 
     Args:
         view: a plain or ``async`` function. For a class use ``@method_decorator(require_auth, name="dispatch")``.
