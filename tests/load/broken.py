@@ -99,7 +99,9 @@ def _pool_for_each_call() -> None:
     _replace(http_requests.RequestsClient, "_pooled", pooled)
 
 
-def _for_each_request(what: Callable[[Any], None], *, task: Callable[[], Any] | None = None, chance: float = 1.0) -> None:
+def _for_each_request(
+    what: Callable[[Any], None], *, task: Callable[[], Any] | None = None, chance: float = 1.0
+) -> None:
     """Make both middlewares call `what` with the scope or environ of some requests, or await `task` instead."""
     asgi, wsgi = StackAuthASGIMiddleware.__call__, StackAuthWSGIMiddleware.__call__
 
