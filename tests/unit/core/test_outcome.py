@@ -89,7 +89,7 @@ def test_refused_holds_its_response_and_no_user() -> None:
     response = Response.of(401, [], b"{}")
     refused = Refused(CONFIG, response)
     assert (refused.config, refused.response) == (CONFIG, response)
-    assert (refused.user, refused.error, refused.request, refused.refresh) == (None, None, None, None)
+    assert (refused.user, refused.error, refused.refresh) == (None, None, None)
 
 
 @pytest.mark.parametrize(
