@@ -65,7 +65,9 @@ def test_profile_is_fetched_with_the_token_and_cached_by_user_for_profile_ttl() 
         return profile.display_name
 
     assert name("one") == name("two") == "reply 1"
-    assert calls == [call(config, "one", __version__)]
+    (made,) = calls
+    expected = call(config, "one", __version__)
+    assert (made.method, made.url, made.headers) == ("GET", expected.url, expected.headers)
     clock.pass_by(30)
     assert name("two") == "reply 2"
     clock.pass_by(2)
