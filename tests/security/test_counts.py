@@ -42,6 +42,5 @@ def test_mutants_are_listed_for_every_mutated_module() -> None:
     counted = [(name, *map(int, counts)) for name, *counts in rows if counts[0] is not None]
     assert counted
     assert all(made == killed + alive for _, made, killed, alive in counted)
-    assert {name for name, *_, alive in counted if alive} == {
-        found[1] for line in lines if (found := re.match(r"\| `([\w/]+)` \| `", line))
-    }
+    explained = re.findall(r"^\| `([\w/]+)` \| `", "\n".join(lines), re.MULTILINE)
+    assert {name for name, *_, alive in counted if alive} == set(explained)
