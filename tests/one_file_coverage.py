@@ -1,12 +1,11 @@
 """Demand that each module of the package is covered, all lines and branches, by its own test file alone.
 
-A script: ``python tests/one_file_coverage.py [MODULE ...]``, where a module is named by its path
-below the package, such as ``_keyset.py`` or ``testing/plugin.py``; without names it takes all, and
-reports on them combined as well. The own test file of ``_name.py`` is the one ``test_name.py``
-below ``tests``, in the folder of the same name where the module is in a sub-package; for `contrib` see `INTEGRATIONS`.
+A script: ``python tests/one_file_coverage.py [MODULE ...]``, where a module is named by its path below the package,
+such as ``_core/rules.py`` or ``testing/_local.py``. Without names it measures all modules, and all combined as well.
+``tests/unit`` mirrors the package; for `contrib` see `INTEGRATIONS`.
 
-Each test file runs in a process of its own. It is forked from one that has imported what is not the
-package's: to do so anew would take longer than most of the files themselves.
+Each test file runs in its own process, forked from one that has imported the third-party packages: importing them
+again would take longer than most of the test files.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ PACKAGE = ROOT / "stackauth_middleware"
 TESTS = ROOT / "tests"
 PROCESSES = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 IMPORTED = ["pytest", "coverage", "hypothesis", "cryptography.x509", "jwt", "joserfc", "requests", "httpx", "trio"]
-"""Before the fork. Nothing here may import the package: what its import runs has to be measured."""
+"""Imported before the fork. None of them may import the package, since its import has to be measured."""
 INTEGRATIONS = TESTS / "integrations"
-"""For the modules of `contrib`: the conformance suite and the files beside it, as far as they name the module."""
+"""The tests of the modules of `contrib`: the conformance suite and the files beside it, selected by framework."""
 _CODE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.For, ast.Try)
 
 
 class Outcome(NamedTuple):
-    """What came of one module: its path, whether it is covered, and what there is to say."""
+    """The result for one module: its path, whether it is covered, and a message."""
 
     module: str
     good: bool
@@ -48,7 +47,7 @@ class Outcome(NamedTuple):
 
 
 def modules() -> list[Path]:
-    """Return the modules that hold code: those of imports and constants alone are run by any import."""
+    """Return the modules that have code. Any import runs all of the others, which have imports and constants only."""
     return [
         path
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -57,24 +56,20 @@ def modules() -> list[Path]:
 
 
 def own_test(module: Path) -> Path:
-    """Return the test file of `module`.
+    """Return the test file of `module`, or for a module of `contrib` the folder of its tests.
 
     Raises:
-        LookupError: there is none, or more than one.
+        LookupError: the file does not exist.
     """
-    inner = module.relative_to(PACKAGE)
-    folders = [each.strip("_") for each in inner.parent.parts]
+    *folders, name = module.relative_to(PACKAGE).with_suffix("").parts
     if folders[:1] == ["contrib"]:
         return INTEGRATIONS
-    name = folders[-1] if inner.name == "__init__.py" and folders else inner.stem.strip("_")
-    if folders:
-        found = list(TESTS.joinpath(*folders).glob(f"test_{name}.py"))
-    else:
-        taken = {path.name.strip("_") for path in PACKAGE.iterdir() if path.is_dir()}
-        found = [path for path in TESTS.rglob(f"test_{name}.py") if path.relative_to(TESTS).parts[0] not in taken]
-    if len(found) != 1:
-        raise LookupError(f"has {len(found)} files of its own named test_{name}.py")
-    return found[0]
+    if name == "__init__" and folders:
+        name = folders[-1]
+    test = TESTS.joinpath("unit", *(folder.strip("_") for folder in folders), f"test_{name.strip('_')}.py")
+    if not test.is_file():
+        raise LookupError(f"has no test file {test.relative_to(TESTS)}")
+    return test
 
 
 def outcome(module: Path, data: Path) -> Outcome:
@@ -93,7 +88,7 @@ def outcome(module: Path, data: Path) -> Outcome:
 
 
 def measure(module: Path, data: Path, found: Connection) -> None:
-    """Run the test file of `module` and tell `found` whether it covers it."""
+    """Run the test file of `module` and send the outcome to `found`."""
     name = _name(module)
     try:
         test = own_test(module)
@@ -109,30 +104,30 @@ def measure(module: Path, data: Path, found: Connection) -> None:
         data_file = str(folder / ".coverage")
         measured = coverage.Coverage(data_file=data_file)
         with measured.collect():
-            # The warning is of modules that were imported before pytest could rewrite their asserts.
-            unwritten = "ignore::pytest.PytestAssertRewriteWarning"
+            # Some modules were imported before pytest could rewrite their asserts.
+            not_rewritten = "ignore::pytest.PytestAssertRewriteWarning"
             chosen = ["-k", _keyword(module)] if test == INTEGRATIONS else []
-            arguments = ["-q", "-p", "no:cacheprovider", "-W", unwritten, *chosen, str(test.relative_to(ROOT))]
+            arguments = ["-q", "-p", "no:cacheprovider", "-W", not_rewritten, *chosen, str(test.relative_to(ROOT))]
             failed = pytest.main(arguments)
         measured.save()
         sys.stdout.flush()
-        said = folder.joinpath("output").read_text()
+        printed = folder.joinpath("output").read_text()
     if failed:
-        return found.send(Outcome(name, good=False, text=f"{test.name} failed\n{said}"))
+        return found.send(Outcome(name, good=False, text=f"{test.name} failed\n{printed}"))
     report = io.StringIO()
-    whole = coverage.Coverage(data_file=data_file)  # with what its sub-processes left
+    whole = coverage.Coverage(data_file=data_file)  # with the data of its subprocesses
     whole.combine()
     whole.save()
     if whole.report(include=[str(module)], file=report) < 100:
         text = f"is not covered by {test.name} alone\n{report.getvalue()}"
         return found.send(Outcome(name, good=False, text=text))
-    return found.send(Outcome(name, good=True, text=f"by {test.relative_to(ROOT)}: {said.strip().splitlines()[-1]}"))
+    return found.send(Outcome(name, good=True, text=f"by {test.relative_to(ROOT)}: {printed.strip().splitlines()[-1]}"))
 
 
 def _keyword(module: Path) -> str:
-    """Return what chooses the tests of a contrib module: its framework."""
+    """Return the pytest ``-k`` expression that selects the tests of a contrib module: its framework."""
     name = module.relative_to(PACKAGE / "contrib").with_suffix("").parts[0].strip("_")
-    return {"werkzeug": "flask or quart"}.get(name, name)
+    return {"werkzeug": "flask or quart", "shared": "shared or bottle or falcon"}.get(name, name)
 
 
 def _name(module: Path) -> str:

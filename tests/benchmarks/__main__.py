@@ -1,6 +1,6 @@
 """The command: ``python -m tests.benchmarks [--quick] [--rows abc] [--out FOLDER]``.
 
-Each row is measured in an interpreter of its own, so that none finds what another left behind.
+Each row is measured in an interpreter of its own, so that no row affects another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .upstream import ROOT
 
 MODULES = {
     **dict.fromkeys("abcg", "rows_tokens"),
-    "d": "rows_doors",
+    "d": "rows_middleware",
     **dict.fromkeys("ek", "rows_servers"),
     "f": "rows_start",
     **dict.fromkeys("hi", "rows_rest"),
@@ -63,7 +63,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measured(key: str, *, quick: bool) -> Row | None:
-    """Return the row, measured in a process of its own; None, said aloud, where that failed."""
+    """Measure a row in its own process and return it; print an error and return None if that fails."""
     start = time.monotonic()
     arguments = [sys.executable, "-m", __package__, "--one", key, *(["--quick"] if quick else [])]
     done = subprocess.run(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)

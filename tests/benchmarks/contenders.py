@@ -95,7 +95,7 @@ class Snippet:
 
 
 def snippet(site: Site) -> Peer:
-    return Peer("the documented snippet", Snippet(site.jwks_url).required, site.token)
+    return Peer("documented snippet", Snippet(site.jwks_url).required, site.token)
 
 
 def joserfc(site: Site) -> Peer:

@@ -11,8 +11,8 @@ from .timing import Figure, Row
 WIDTH, LABELS, VALUES = 780, 290, 90
 BAR, GAP, TITLE = 16, 7, 34
 CHARTS = (
-    ("a", "first sight", "First sight of a token: microseconds, less is better"),
-    ("b", "seen before", "A token seen before: microseconds, less is better"),
+    ("a", "new token", "A token that is new to the process: microseconds, less is better"),
+    ("b", "cached token", "A cached token: microseconds, less is better"),
     ("d", "ASGI, 20 headers", "A whole request in process, ASGI: microseconds, less is better"),
     ("e", "uvicorn (h11, asyncio)", "Requests per second under uvicorn (h11), more is better"),
     ("e", "uvicorn (httptools, uvloop)", "Requests per second under uvicorn (httptools, uvloop), more is better"),

@@ -1,4 +1,4 @@
-"""Row j: what is held of a token that was seen, and whether that ends at the bound."""
+"""Row j: memory per cached token, and whether it stops growing at the bound."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ def memory(pace: Pace) -> Row:
     for count, kib in resident.items():
         row.figures.append(Figure("resident set", f"after {count:,} distinct tokens", "MiB", [kib / KIB], ours=True))
     per_token = _per_token(BOUND, times=1 if pace.quick else 3)
-    row.figures.insert(0, Figure("tracemalloc", "per remembered token", "KiB", per_token, ours=True))
+    row.figures.insert(0, Figure("tracemalloc", "per cached token", "KiB", per_token, ours=True))
     each = row.figures[0].median
-    row.at_most("at most 1.5 KiB per remembered token", each, 1.5, "KiB")
+    row.at_most("at most 1.5 KiB per cached token", each, 1.5, "KiB")
     grown = (resident[distinct] - resident[2 * BOUND]) / KIB
     row.at_most(f"flat after the bound: MiB grown from {2 * BOUND:,} to {distinct:,} tokens", grown, 2, "MiB")
-    row.notes.append(f"token_cache_size is {BOUND:,}. Everything that stays allocated is counted, the tables included.")
-    row.notes.append("For the resident set the signature check, and nothing else, is left out.")
+    row.notes.append(
+        f"token_cache_size is {BOUND:,}. All memory that stays allocated is counted, including the hash tables."
+    )
+    row.notes.append("The resident set is measured with the signature check turned off.")
     return row
 
 
 def _per_token(count: int, times: int) -> list[float]:
-    """Return the KiB that one remembered token takes, from so many fillings."""
+    """Return the KiB that one cached token takes, once for each of `times` fillings of the cache."""
     taken = []
     for _ in range(times):
         with site() as stack:
@@ -64,7 +66,7 @@ def _per_token(count: int, times: int) -> list[float]:
 
 
 def _resident(checkpoints: tuple[int, ...]) -> dict[int, float]:
-    """Return the KiB of the process after so many distinct tokens."""
+    """Return the resident KiB of the process by the number of distinct tokens verified."""
     found: dict[int, float] = {}
     with site() as stack:
         verifier = Verifier(stack.config(token_cache_size=BOUND))
@@ -81,7 +83,7 @@ def _resident(checkpoints: tuple[int, ...]) -> dict[int, float]:
 
 
 def _tokens(stack: Site) -> Iterator[str]:
-    """Make tokens of ever other users and sessions, all claims of a real one, the signature another's."""
+    """Yield tokens of distinct users and sessions, with all claims of a real token and an invalid signature."""
     header, payload, signature = stack.token().split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     text = json.dumps(claims, separators=(",", ":"))
@@ -95,7 +97,7 @@ def _tokens(stack: Site) -> Iterator[str]:
 
 @contextmanager
 def _unchecked() -> Iterator[None]:
-    """Have every ES256 signature hold: a million checks would take minutes and leave nothing in memory."""
+    """Accept every ES256 signature: a million checks would take minutes and leave nothing in memory."""
     verify, algorithm = jwt.algorithms.ECAlgorithm.verify, jwt.algorithms.ECAlgorithm
     algorithm.verify = lambda *_: True  # type: ignore[method-assign]
     try:

@@ -1,4 +1,4 @@
-"""Rows h and i: what asking Stack Auth costs, and what a slow one does to an event loop."""
+"""Rows h and i: the cost of a call to Stack Auth, and the effect of a slow one on the event loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stackauth_middleware import AsyncVerifier, StackAuthASGIMiddleware, Verifie
 from .contenders import Snippet
 from .drive import Asgi
 from .material import PROJECT, SECRET, USERS_ME, Site, site
-from .rows_doors import snippet_asgi
+from .rows_middleware import snippet_asgi
 from .timing import MS, Contender, Figure, Pace, Row, interleaved, ratio
 
 DELAYS = (0, 5, 50)
@@ -27,9 +27,9 @@ HEADERS = {
     "x-stack-project-id": PROJECT,
     "x-stack-secret-server-key": SECRET,
 }
-SYNC, ASYNC = "Verifier.profile, asked anew", "AsyncVerifier.profile, asked anew"
+SYNC, ASYNC = "Verifier.profile, fresh=True", "AsyncVerifier.profile, fresh=True"
 REQUESTS, HTTPX = "requests.Session, bare", "httpx.AsyncClient, bare"
-SNIPPET = "the documented snippet (requests.request)"
+SNIPPET = "documented snippet (requests.request)"
 SLOW = 0.3
 
 
@@ -73,7 +73,7 @@ def rest(pace: Pace) -> Row:
                 budget = 0.02 if pace.quick else 0.15
                 row.figures += interleaved(case, contenders, Pace(pace.quick, rounds, budget), "ms")
         stack.upstream.delay(0)
-        _remembered(row, stack, verifier, tokens, pace)
+        _while_cached(row, stack, verifier, tokens, pace)
         loop.run_until_complete(client.aclose())
         loop.run_until_complete(averifier.aclose())
         session.close()
@@ -82,18 +82,18 @@ def rest(pace: Pace) -> Row:
         for ours, theirs in ((SYNC, REQUESTS), (ASYNC, HTTPX)):
             times = ratio(row.figure(case, ours), row.figure(case, theirs))
             row.at_most(f"at most 1.15x of {theirs}: {case}", times, 1.15, "x")
-    row.notes.append(f"Wall time. {CROWD} at once: as many users, one call each, until the last has its answer.")
+    row.notes.append(f"Wall time. {CROWD} at once: as many users, one call each, until the last reply.")
     row.notes.append("Ours verifies the token and reads the profile; the bare calls only read the JSON.")
     return row
 
 
-def _remembered(row: Row, stack: Site, verifier: Verifier, tokens: list[str], pace: Pace) -> None:
+def _while_cached(row: Row, stack: Site, verifier: Verifier, tokens: list[str], pace: Pace) -> None:
     verifier.verify(tokens[0])
     stack.upstream.count()
     row.figures += interleaved(
-        "while remembered", [Contender("Verifier.verify, REST mode", _repeated(verifier.verify, tokens[0]), True)], pace
+        "while cached", [Contender("Verifier.verify, REST mode", _repeated(verifier.verify, tokens[0]), True)], pace
     )
-    row.at_most("nothing upstream while remembered: calls", stack.upstream.count(), 0, "calls")
+    row.at_most("no call to Stack Auth while cached: calls", stack.upstream.count(), 0, "calls")
 
 
 def stall(pace: Pace) -> Row:
@@ -101,24 +101,26 @@ def stall(pace: Pace) -> Row:
     times = 3 if pace.quick else 9
     asgi = Asgi(20)
     with site() as stack:
-        token, stalls = stack.token(), {"ASGI door": [], SNIPPET_APP: []}
+        token, stalls = stack.token(), {"ASGI middleware": [], SNIPPET_APP: []}
         stack.upstream.delay(SLOW)
         for number in range(times + 1):
-            door = StackAuthASGIMiddleware(asgi.app, stack.config())
+            wrapped = StackAuthASGIMiddleware(asgi.app, stack.config())
             other = snippet_asgi(asgi.app, Snippet(stack.jwks_url))
-            for name, app in (("ASGI door", door), (SNIPPET_APP, other)):
+            for name, app in (("ASGI middleware", wrapped), (SNIPPET_APP, other)):
                 longest = asyncio.run(_longest_stall(asgi, app, asgi.scope(token)))
-                if number:  # the first time imports what it imports
+                if number:  # the first round includes imports
                     stalls[name].append(longest * MS)
         assert asgi.statuses == {200}
     for name, taken in stalls.items():
-        row.figures.append(Figure("longest stall", name, "ms", taken, name == "ASGI door"))
-    row.at_most("under 10 ms", row.figure("longest stall", "ASGI door").median, 10, "ms")
-    row.notes.append("A task that sleeps 1 ms at a time tells how late it is woken; warm imports.")
+        row.figures.append(Figure("longest stall", name, "ms", taken, name == "ASGI middleware"))
+    row.at_most("under 10 ms", row.figure("longest stall", "ASGI middleware").median, 10, "ms")
+    row.notes.append(
+        "Measured by a task that sleeps 1 ms at a time and notes how late it is woken; the imports are done before."
+    )
     return row
 
 
-SNIPPET_APP = "the documented snippet, raw ASGI"
+SNIPPET_APP = "documented snippet, raw ASGI"
 
 
 async def _longest_stall(asgi: Asgi, app: Any, scope: dict[str, Any]) -> float:
@@ -131,12 +133,12 @@ async def _longest_stall(asgi: Asgi, app: Any, scope: dict[str, Any]) -> float:
             await asyncio.sleep(0.001)
             longest = max(longest, time.perf_counter() - start - 0.001)
 
-    ticking = asyncio.ensure_future(resume())
+    sampler = asyncio.ensure_future(resume())
     await asyncio.sleep(0.02)
     longest = 0.0
     await app({**scope, "state": {}}, None, asgi._send)
     await asyncio.sleep(0.002)
-    ticking.cancel()
+    sampler.cancel()
     return longest
 
 

@@ -25,7 +25,7 @@ from .timing import Contender, Figure, Pace, Row, interleaved, ratio
 from .upstream import ROOT
 
 CONNECTIONS = 16
-APPS = {"bare app": "bare", "wrapped": "ours", "the documented snippet": "theirs"}
+APPS = {"bare app": "bare", "wrapped": "ours", "documented snippet": "theirs"}
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -45,7 +45,7 @@ def throughput(pace: Pace) -> Row:
         bare, ours, theirs = (row.figure(case, name) for name in APPS)
         row.at_least(f"at least 0.80 of the bare app, {case}", ratio(ours, bare), 0.80, "x")
         row.at_least(f"at least 8x the snippet, {case}", ratio(ours, theirs), 8, "x")
-    row.notes.append(f"wrk, one thread, {CONNECTIONS} connections, on the same machine; a token seen before.")
+    row.notes.append(f"wrk, one thread, {CONNECTIONS} connections, on the same machine; a cached token.")
     return row
 
 
@@ -58,7 +58,7 @@ def scaling(pace: Pace) -> Row:
             Contender(f"Verifier.verify, {n} threads", _threads(verifier.verify, token, n), True) for n in (1, 2, 4)
         ]
         longer = Pace(pace.quick, 5 if pace.quick else 15, 0.1)  # many turns of the global lock, which are 5 ms each
-        row.figures += interleaved("seen before, wall time per call", contenders, longer)
+        row.figures += interleaved("cached token, wall time per call", contenders, longer)
         if pace.quick:
             row.notes.append("Workers are skipped in a quick run.")
         elif shutil.which("wrk") is None or not find_spec("gunicorn"):
@@ -145,14 +145,14 @@ def _serving(stack: Site, command: Sequence[str], app: str) -> Iterator[int]:
 def _wrk(port: int, token: str, seconds: int) -> dict[str, float]:
     """Put the server under load; return requests per second, and milliseconds at two quantiles."""
     load = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-H", f"{HEADER}: {token}"]
-    said = subprocess.run(
+    output = subprocess.run(
         [*load, f"http://127.0.0.1:{port}/items/42"], check=True, capture_output=True, text=True, timeout=60 + seconds
     ).stdout
-    assert "Non-2xx" not in said, said
-    found = {key: re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", said) for key, share in (("p50", 50), ("p99", 99))}
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    assert rate, said
-    assert all(found.values()), said
+    assert "Non-2xx" not in output, output
+    found = {key: re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", output) for key, share in (("p50", 50), ("p99", 99))}
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    assert rate, output
+    assert all(found.values()), output
     return {"rate": float(rate[1]), **{key: float(m[1]) * _UNITS[m[2]] for key, m in found.items() if m}}
 
 

@@ -1,4 +1,4 @@
-"""Row f: cold start, each time in a fresh interpreter: the imports, a door, the first request."""
+"""Row f: cold start, each time in a fresh interpreter: imports, creating a middleware, the first request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .timing import Figure, Pace, Row
 from .upstream import ROOT
 
 _CLOCK = "import time; t = time.process_time()\n"
-_ANEW = "\nt = time.process_time()\n"
+_RESTART = "\nt = time.process_time()\n"
 _SAY = "\nprint(time.process_time() - t)"
 _STACK = "import jwt, jwt.algorithms; jwt.get_algorithm_by_name('ES256')"
 _OURS = "import stackauth_middleware"
@@ -21,21 +21,22 @@ _WSGI = """
 import sys; url, token = sys.argv[1:]
 from stackauth_middleware import StackAuthWSGIMiddleware
 app = StackAuthWSGIMiddleware(lambda e, s: s("200 OK", []) or [], project_id=PROJECT, api_url=url)
-said = []
-app({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_X_STACK_ACCESS_TOKEN": token}, lambda s, h, *_: said.append(s))
-assert said == ["200 OK"], said
+statuses = []
+environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_X_STACK_ACCESS_TOKEN": token}
+app(environ, lambda s, h, *_: statuses.append(s))
+assert statuses == ["200 OK"], statuses
 """
 _ASGI = """
 import sys; url, token = sys.argv[1:]
 from stackauth_middleware import StackAuthASGIMiddleware
 import asyncio
-said = []
+statuses = []
 async def inner(scope, receive, send): await send({"type": "http.response.start", "status": 200})
-async def send(message): said.append(message["status"])
+async def send(message): statuses.append(message["status"])
 app = StackAuthASGIMiddleware(inner, project_id=PROJECT, api_url=url)
 scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"x-stack-access-token", token.encode())]}
 asyncio.run(app(scope, None, send))
-assert said == [200], said
+assert statuses == [200], statuses
 """
 _SNIPPET = """
 import sys; url, token = sys.argv[1:]
@@ -48,14 +49,16 @@ OVER = "import stackauth_middleware, over import jwt"
 IMPORTS = {
     "import jwt, with its cryptography": _STACK,
     "import stackauth_middleware": _OURS,
-    OVER: f"{_STACK}{_ANEW}{_OURS}",
-    "both doors": f"{_OURS} as s; s.StackAuthASGIMiddleware, s.StackAuthWSGIMiddleware, s.Verifier, s.AsyncVerifier",
-    "the ASGI door made": (
+    OVER: f"{_STACK}{_RESTART}{_OURS}",
+    "both middlewares": (
+        f"{_OURS} as s; s.StackAuthASGIMiddleware, s.StackAuthWSGIMiddleware, s.Verifier, s.AsyncVerifier"
+    ),
+    "an ASGI middleware created": (
         f"{_OURS} as s\nasync def app(a, b, c): ...\ns.StackAuthASGIMiddleware(app, project_id={PROJECT!r})"
     ),
-    "the WSGI door made": f"{_OURS} as s\ns.StackAuthWSGIMiddleware(lambda e, s: [], project_id={PROJECT!r})",
+    "a WSGI middleware created": f"{_OURS} as s\ns.StackAuthWSGIMiddleware(lambda e, s: [], project_id={PROJECT!r})",
 }
-FIRST = {"WSGI door": _WSGI, "ASGI door": _ASGI, "the documented snippet, no app": _SNIPPET}
+FIRST = {"WSGI middleware": _WSGI, "ASGI middleware": _ASGI, "documented snippet, no app": _SNIPPET}
 
 
 def cold_start(pace: Pace) -> Row:
@@ -75,7 +78,7 @@ def cold_start(pace: Pace) -> Row:
                 if number:  # the first round writes bytecode
                     samples[case].append(seconds * 1e3)
     for (case, name), taken in samples.items():
-        row.figures.append(Figure(case, name, "ms", taken, ours="door" in name or "stackauth" in name))
+        row.figures.append(Figure(case, name, "ms", taken, ours="middleware" in name or "stackauth" in name))
     row.at_most("import at most 15 ms over PyJWT + cryptography", row.figure("import", OVER).median, 15, "ms")
     row.notes.append(
         "Processor time in fresh interpreters. The first answer includes imports and the fetch of the keys."
@@ -86,7 +89,7 @@ def cold_start(pace: Pace) -> Row:
 def _fresh(code: str, arguments: tuple[str, ...]) -> float:
     """Return the seconds that `code` prints, run in an interpreter of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling anew each time is nobody's cold start
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users have compiled files
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=os.sep,

@@ -21,11 +21,11 @@ MEMORY = 1000
 OURS = "Verifier.verify"
 NO_TOKEN = "Verifier.authenticate"
 FLOOR = "cryptography, bare ECDSA verify"
-SNIPPET = "the documented snippet"
+SNIPPET = "documented snippet"
 
 
 def first_sight(pace: Pace) -> Row:
-    row = Row("a", "First sight of a token")
+    row = Row("a", "A token that is new to the process")
     with site() as stack:
         tokens = stack.tokens(POOL)
         contenders = [_timed(peer, tokens) for peer in present(PEERS, stack, row.notes)]
@@ -35,10 +35,10 @@ def first_sight(pace: Pace) -> Row:
             verifier = Verifier(stack.config(token_cache_size=memory))
             Peer(name, verifier.verify, stack.token).prove()
             contenders.append(Contender(name, over(tokens, verifier.verify), ours=True))
-        row.figures = interleaved("first sight", contenders, pace)
-    floor, ours = row.figure("first sight", FLOOR), row.figure("first sight", OURS)
+        row.figures = interleaved("new token", contenders, pace)
+    floor, ours = row.figure("new token", FLOOR), row.figure("new token", OURS)
     row.at_most("at most 1.45x the bare ECDSA verify", ratio(ours, floor), 1.45, "x")
-    row.notes.append("RS256 beside ES256 where a peer knows nothing else; an RSA check of 2048 bits costs less.")
+    row.notes.append("RS256 where a peer supports nothing else; an RSA check of 2048 bits costs less.")
     row.notes.append(
         "PyJWT, joserfc, Authlib and python-jose check issuer, audience and expiry; the snippet no issuer."
     )
@@ -46,7 +46,7 @@ def first_sight(pace: Pace) -> Row:
 
 
 def seen_before(pace: Pace) -> Row:
-    row = Row("b", "A token seen before")
+    row = Row("b", "A cached token")
     with site() as stack:
         token = stack.token()
         verifier, averifier, snippet = Verifier(stack.config()), AsyncVerifier(stack.config()), Snippet(stack.jwks_url)
@@ -56,8 +56,8 @@ def seen_before(pace: Pace) -> Row:
             Contender("AsyncVerifier.verify", over([token], lambda each: done(averifier.verify(each))), ours=True),
             Contender(SNIPPET, over([token], snippet.required)),
         ]
-        row.figures = interleaved("seen before", contenders, pace)
-    ours, theirs = row.figure("seen before", OURS), row.figure("seen before", SNIPPET)
+        row.figures = interleaved("cached token", contenders, pace)
+    ours, theirs = row.figure("cached token", OURS), row.figure("cached token", SNIPPET)
     row.at_most("at most 3 us", ours.median, 3, "us")
     row.at_least("at least 60x faster than the snippet", ratio(theirs, ours), 60, "x")
     return row
@@ -68,19 +68,19 @@ def refusals(pace: Pace) -> Row:
     with site() as stack:
         verifier, snippet = Verifier(stack.config()), Snippet(stack.jwks_url)
         asgi, wsgi = Asgi(20), Wsgi(20)
-        asgi_door = StackAuthASGIMiddleware(asgi.app, stack.config())
-        wsgi_door = StackAuthWSGIMiddleware(wsgi.app, stack.config())
+        asgi_middleware = StackAuthASGIMiddleware(asgi.app, stack.config())
+        wsgi_middleware = StackAuthWSGIMiddleware(wsgi.app, stack.config())
         good = stack.token()
         snippet.required(good)
         floor_peer = PEERS["cryptography"](stack)
         floor = interleaved("bare", [_timed(floor_peer, [good])], pace)
         verifier.verify(good)
-        wsgi.call(wsgi_door, wsgi.environ(good))
-        asgi.fetch_keys(asgi_door, good)
+        wsgi.call(wsgi_middleware, wsgi.environ(good))
+        asgi.fetch_keys(asgi_middleware, good)
         for case, token in {"none": None, **stack.refused()}.items():
             contenders = [
-                Contender("ASGI door", over([asgi.scope(token)], _asgi(asgi, asgi_door)), ours=True),
-                Contender("WSGI door", over([wsgi.environ(token)], _wsgi(wsgi, wsgi_door)), ours=True),
+                Contender("ASGI middleware", over([asgi.scope(token)], _asgi(asgi, asgi_middleware)), ours=True),
+                Contender("WSGI middleware", over([wsgi.environ(token)], _wsgi(wsgi, wsgi_middleware)), ours=True),
             ]
             if token is None:
                 contenders.append(Contender(NO_TOKEN, over([{}], verifier.authenticate), ours=True))
@@ -94,10 +94,8 @@ def refusals(pace: Pace) -> Row:
         row.at_most(f"{case} at most {limit} us, {name}", row.figure(case, name).median, limit, "us")
     bad = row.figure("bad signature", OURS).median / floor[0].median
     row.at_most(f"bad signature at most as (a), {OURS}", bad, 1.45, "x the bare verify")
-    row.notes.append(
-        "Through a door: 20 headers, the response made and sent. Without a token the snippet does nothing."
-    )
-    row.notes.append("PyJWKClient asks for the keys again when a key id is unknown, at most every 30 s.")
+    row.notes.append("Through a middleware: 20 headers, response included. Without a token the snippet does nothing.")
+    row.notes.append("PyJWKClient fetches the keys again when a key id is unknown, at most every 30 s.")
     return row
 
 
@@ -108,7 +106,9 @@ def users(pace: Pace) -> Row:
         verifier, snippet = Verifier(stack.config(token_cache_size=MEMORY)), Snippet(stack.jwks_url)
         verifier.verify(tokens[0])
         snippet.required(tokens[0])
-        supply = itertools.cycle(tokens)  # of all cases: anew from the first, tokens would still be remembered
+        supply = itertools.cycle(
+            tokens
+        )  # shared by all cases, since the first tokens are still cached when the next case begins
         for count, each in itertools.product((1, 8, 64), (1, 10, 100)):
             case = f"{count} users, {each} requests each"
             contenders = [
@@ -120,8 +120,8 @@ def users(pace: Pace) -> Row:
                 ),
             ]
             row.figures += _per_request(interleaved(case, contenders, _slower(pace)), count * each)
-    row.notes.append("Cost per request; every user's first request is the first sight of a token.")
-    row.notes.append("The snippet remembers nothing: each further request costs it what the first did.")
+    row.notes.append("Cost per request; every user's first request is the first use of its token.")
+    row.notes.append("The snippet has no cache: every request costs it as much as the first.")
     return row
 
 
@@ -140,18 +140,18 @@ def _refusing(verify: Callable[[str], object]) -> Callable[[str], None]:
     return refuse
 
 
-def _asgi(asgi: Asgi, door: Any) -> Callable[[Any], None]:
-    return lambda scope: asgi.call(door, scope)
+def _asgi(asgi: Asgi, middleware: Any) -> Callable[[Any], None]:
+    return lambda scope: asgi.call(middleware, scope)
 
 
-def _wsgi(wsgi: Wsgi, door: Any) -> Callable[[Any], None]:
-    return lambda environ: wsgi.call(door, environ)
+def _wsgi(wsgi: Wsgi, middleware: Any) -> Callable[[Any], None]:
+    return lambda environ: wsgi.call(middleware, environ)
 
 
 def _sessions(
     supply: Iterator[str], users: int, requests: int, verify: Callable[[str], object]
 ) -> Callable[[int], float]:
-    """Return a run in which so many users, none of them known, send so many requests each, in turns."""
+    """Return a run in which `users` new users send `requests` requests each, in turns."""
 
     def run(loops: int) -> float:
         taken = [list(itertools.islice(supply, users)) for _ in range(loops)]

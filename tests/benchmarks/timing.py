@@ -125,7 +125,7 @@ def interleaved(case: str, contenders: Sequence[Contender], pace: Pace, unit: st
     loops = [_loops(each.run, pace.budget) for each in contenders]
     samples: list[list[float]] = [[] for _ in contenders]
     gc.collect()
-    gc.freeze()  # what the harness holds is nobody's rubbish
+    gc.freeze()  # the harness's own objects are not garbage
     try:
         for number in range(pace.rounds):
             for at in _rotated(len(contenders), number):

@@ -1,4 +1,4 @@
-"""A Stack Auth on the loopback, in a process of its own: canned answers, as late as it is told to give them."""
+"""A Stack Auth on the loopback in its own process: fixed replies, after a configurable delay."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Upstream:
 
     def _tell(self, order: dict[str, Any]) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        told = base64.urlsafe_b64encode(json.dumps(order).encode()).decode()
-        connection.request("GET", f"/-/{told}")
+        encoded = base64.urlsafe_b64encode(json.dumps(order).encode()).decode()
+        connection.request("GET", f"/-/{encoded}")
         try:
             return json.loads(connection.getresponse().read())
         finally:

@@ -85,18 +85,18 @@ def test_what_a_worker_may_not_end_with(end: Held, more: dict[str, int], failure
     assert [each.removeprefix("wsgi 0: ") for each in report_of(START, end, **more).failures()] == failures
 
 
-def test_what_is_to_be_broken_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    exchanged = []
+def test_every_way_to_break_the_package_replaces_an_attribute(monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced = []
 
-    def exchange(owner: object, name: str, new: object) -> None:
-        exchanged.append(name)
+    def replace(owner: object, name: str, new: object) -> None:
+        replaced.append(name)
         monkeypatch.setattr(owner, name, new)
 
-    monkeypatch.setattr(broken, "_exchange", exchange)
-    for breaking in broken.BROKEN.values():
-        before = len(exchanged)
-        breaking()
-        assert len(exchanged) > before
+    monkeypatch.setattr(broken, "_replace", replace)
+    for break_package in broken.BROKEN.values():
+        before = len(replaced)
+        break_package()
+        assert len(replaced) > before
 
 
 def test_more_calls_upstream_than_there_may_be_fail_the_run() -> None:

@@ -18,6 +18,7 @@ from stackauth_middleware._core.credentials import (
     TokenSource,
     extract,
     split_subprotocols,
+    vary_names,
 )
 from stackauth_middleware.errors import ErrorCode, RefusedError
 
@@ -266,6 +267,7 @@ MALFORMED = {
     "the sub-protocol last": {"sec-websocket-protocol": "chat, stackauth"},
     "the sub-protocol twice": {"sec-websocket-protocol": f"stackauth, {JWT}, stackauth, {JWT}"},
     "a sub-protocol over the limit": {"sec-websocket-protocol": "stackauth, " + "a" * OVER},
+    "sub-protocols over the limit": {"sec-websocket-protocol": f"stackauth, {JWT}".ljust(2 * MAX_BYTES + 1, ",")},
 }
 
 
@@ -296,6 +298,7 @@ def test_details_of_malformed_credentials() -> None:
         "an authorization header twice",
         "no base64 after the bearer prefix",
         "one header in both brands",
+        "sub-protocols over 16 KiB",
         "the sub-protocol without exactly one token",
     }
 
@@ -437,3 +440,13 @@ def test_token_sources_and_headers() -> None:
         "sec-websocket-protocol",
     } == HEADERS
     assert credentials.SUBPROTOCOL == "stackauth"
+
+
+def test_vary_names_the_headers_that_the_enabled_sources_read() -> None:
+    """Responses to WebSocket handshakes are not cached."""
+    assert vary_names(DEFAULT) == (
+        *("X-Stack-Access-Token", "X-Hexclave-Access-Token"),
+        *("Authorization", "X-Stack-Auth", "X-Hexclave-Auth"),
+    )
+    assert vary_names({"bearer"}) == vary_names({"websocket", "bearer"}) == ("Authorization",)
+    assert {name.lower() for name in vary_names(ALL)} == HEADERS - {"sec-websocket-protocol"}

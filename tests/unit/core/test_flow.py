@@ -779,6 +779,25 @@ def test_path_that_is_not_plain_is_not_public(world: World) -> None:
     assert world.refused(None, "/public/../public") is ErrorCode.MISSING_TOKEN
 
 
+@pytest.mark.parametrize(
+    ("path", "root_path", "why"),
+    [
+        ("//public", "", "its path is not plain"),
+        ("/public", None, "its root path is not the setting root_path, or its raw_path is not its path"),
+    ],
+)
+def test_log_says_why_a_request_must_meet_every_rule(
+    world: World, caplog: pytest.LogCaptureFixture, path: str, root_path: str | None, why: str
+) -> None:
+    request = RequestRecord("GET", path, root_path, {})
+    with caplog.at_level(logging.WARNING):
+        outcome = world.flow.authorize(request, world.clock.now, defer_refresh=True, in_event_loop=True)
+    assert code_of(answered(outcome)) is ErrorCode.MISSING_TOKEN
+    (record,) = caplog.records
+    line = f"a request had to meet every rule, since {why}: {path!a} (see docs/rules.md)"
+    assert record.getMessage().startswith(line)
+
+
 def test_only_configured_token_sources_are_read() -> None:
     world = World(token_sources=["bearer"]).warm()
     assert world.refused(token()) is ErrorCode.MISSING_TOKEN
@@ -821,6 +840,13 @@ def test_observers_are_notified_of_every_outcome(world: World) -> None:
         Event("PUT", "/b", ErrorCode.MISSING_TOKEN, "no token"),
         Event("GET", "/c", ErrorCode.RESTRICTED_NOT_ALLOWED, "a restricted user"),
     ]
+
+
+def test_config_without_observers_authenticates_and_refuses() -> None:
+    world = World(observers=[]).warm()
+    assert world.authenticated(token()).user
+    assert world.refused(None) is ErrorCode.MISSING_TOKEN
+    assert world.events == []
 
 
 def test_no_credential_is_in_any_log_line_or_event(caplog: pytest.LogCaptureFixture) -> None:

@@ -593,6 +593,21 @@ def test_failed_fetch_changes_neither_keys_nor_age() -> None:
     assert record.age(at(STALE_IF_ERROR)) is Age.NONE
 
 
+def test_fetch_that_started_earlier_changes_nothing() -> None:
+    """Its result may be older than the keys, and its failure says nothing about the newer fetch."""
+    record = FILLED.filled(KEYS, 60, at(1), at(2))
+    assert record.filled({}, 60, at(0.9), at(3)) is record
+    assert record.failed(Failure(ErrorCode.SERVER_ERROR, "x"), at(0.9), at(3)) is record
+    assert record.filled({}, 60, at(1), at(3)).keys == {}
+    assert record.failed(Failure(ErrorCode.SERVER_ERROR, "x"), at(1), at(3)).failure is ErrorCode.SERVER_ERROR
+
+
+@pytest.mark.parametrize("action", Action)
+def test_stale_key_is_ready_only_if_the_refresh_can_be_deferred(action: Action) -> None:
+    assert action.is_ready(defer_refresh=False) is (action is Action.USE)
+    assert action.is_ready(defer_refresh=True) is (action in (Action.USE, Action.USE_AND_REFRESH))
+
+
 def test_successful_fetch_clears_the_failure() -> None:
     assert KeySet().failed(Failure(ErrorCode.SERVER_ERROR, "x"), NOW, NOW).failure is ErrorCode.SERVER_ERROR
     assert KeySet().filled(KEYS, 60, at(-1), NOW) == KeySet(KEYS, NOW, 60, NOW, MIN_FETCH_INTERVAL, None, at(-1))

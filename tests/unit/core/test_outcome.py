@@ -13,8 +13,8 @@ import pytest
 
 from stackauth_middleware._adapters import ERROR, OUTCOME, USER
 from stackauth_middleware._core.config import StackAuthConfig
-from stackauth_middleware._core.outcome import Authenticated, Unauthenticated
-from stackauth_middleware._core.records import RequestRecord
+from stackauth_middleware._core.outcome import Authenticated, Refused, Unauthenticated
+from stackauth_middleware._core.records import RequestRecord, Response
 from stackauth_middleware._core.rules import Policy
 from stackauth_middleware._core.users import user_from_claims
 from stackauth_middleware._handler_api import get_user, load_profile, outcome_of, require_user
@@ -96,6 +96,13 @@ def test_authenticated_holds_what_a_profile_fetch_needs() -> None:
     assert (made.token, made.policy, made.in_event_loop) == (CANARY, POLICY, True)
     assert (made.user, made.error, made.refresh) == (JANE, None, None)
     assert (made.config, made.request, made.retry_after) == (CONFIG, REQUEST, None)
+
+
+def test_refused_holds_its_response_and_no_user() -> None:
+    response = Response.of(401, [], b"{}")
+    refused = Refused(CONFIG, response)
+    assert (refused.config, refused.response) == (CONFIG, response)
+    assert (refused.user, refused.error, refused.refresh) == (None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stackauth_middleware._core.paths import checked_root_path, folded, is_plain, of_environ, of_scope, stated_root_path
+from stackauth_middleware._core.paths import (
+    checked_root_path,
+    folded,
+    has_only_special_characters,
+    is_plain,
+    of_environ,
+    of_scope,
+    stated_root_path,
+)
 from stackauth_middleware.errors import ConfigError
 
 from .helpers import as_id, bounded
@@ -70,6 +78,48 @@ def test_ambiguous_path_is_not_plain(path: str) -> None:
 @pytest.mark.parametrize("path", PLAIN)
 def test_unambiguous_path_is_plain(path: str) -> None:
     assert is_plain(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/a b", "/a;v=1", "/100%", "/a%20b", "/a#b?c", "/caf\u0301", "/..a", "/a.", "/ a"]
+)
+def test_special_characters_are_no_separators(path: str) -> None:
+    assert has_only_special_characters(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "//a",
+            "/a//b",
+            "/./a",
+            "/a/..",
+            "/a/ .. /b",
+            "/a/..;x/b",
+            "/a/.?b",
+            "/a/..#",
+            "/a\\b",
+            "/a\n",
+            "/a\x85",
+        ),
+        *(
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%2e",
+            "/a%2E%2E/b",
+            "/a%5cb",
+            "/a%5Cb",
+            "/a%252Fb",
+            "/a%25252eb",
+            "/\ufffd",
+            "/\ud800",
+        ),
+    ],
+)
+def test_ambiguous_separator_or_segment_is_more_than_a_special_character(path: str) -> None:
+    """A router may split or resolve it in another way than the matcher."""
+    assert not has_only_special_characters(path)
 
 
 # -- folding ------------------------------------------------------------------------------------------

@@ -12,13 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackauth_middleware import StackAuthConfig
-from stackauth_middleware._core.profiles import MAX_BYTES, MAX_PARTS, call, read
-from stackauth_middleware._core.upstream import Failure, NoReply, Refusal, ShareEnd
-from stackauth_middleware._core.users import UserProfile
+from stackauth_middleware._core.profiles import MAX_BYTES, MAX_PARTS, ProfileLookup, call, read
+from stackauth_middleware._core.upstream import Answer, Call, Failure, NoReply, Refusal, ShareEnd
+from stackauth_middleware._core.users import UserProfile, user_from_claims
 from stackauth_middleware._version import __version__
 from stackauth_middleware.errors import ErrorCode
 
-from .helpers import API, NO_REPLIES, NOW, PROJECT, TOO_LARGE, USER_ID, bounded, reply
+from .helpers import (
+    API,
+    NO_REPLIES,
+    NORMAL,
+    NOW,
+    PROJECT,
+    TOO_LARGE,
+    USER_ID,
+    Clock,
+    Pump,
+    bounded,
+    claims,
+    reply,
+)
 
 SECRET = "ssk_canary"
 PUBLISHABLE = "pck_canary"
@@ -32,6 +45,33 @@ def known(code: str, status: int, details: Any = None, **headers: str) -> Any:
 
 def reading(answer: Any) -> Any:
     return read(answer, USER_ID, NOW)
+
+
+# -- the lookup (what all lookups do is in test_lookup.py) --------------------------------------------
+
+
+def test_profile_is_fetched_with_the_token_and_cached_by_user_for_profile_ttl() -> None:
+    config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET, profile_ttl=30)
+    lookup, clock, calls = ProfileLookup(config), Clock(), list[Call]()
+    user = user_from_claims(claims(NORMAL), NORMAL, b"{}")
+
+    def users_me(made: Call) -> Answer:
+        calls.append(made)
+        return reply({"id": USER_ID, "display_name": f"reply {len(calls)}"})
+
+    def name(token: str, *, fresh: bool = False) -> str | None:
+        script = lookup.profile(user, token, token.encode(), clock.now, fresh=fresh)
+        profile: UserProfile = Pump(clock, users_me)(script)
+        return profile.display_name
+
+    assert name("one") == name("two") == "reply 1"
+    (made,) = calls
+    expected = call(config, "one", __version__)
+    assert (made.method, made.url, made.headers) == ("GET", expected.url, expected.headers)
+    clock.pass_by(30)
+    assert name("two") == "reply 2"
+    clock.pass_by(2)
+    assert name("two", fresh=True) == "reply 3"
 
 
 # -- the call -----------------------------------------------------------------------------------------

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from stackauth_middleware._core.upstream import (
     Call,
+    Failure,
     Led,
     NoReply,
     NoReplyKind,
+    Refusal,
     Reply,
     Resume,
     Share,
     ShareEnd,
     fetch,
 )
+from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusedError
 
 from .helpers import NOW, WALL, bounded, reply
 
@@ -157,3 +160,21 @@ def test_each_kind_of_missing_reply_has_its_own_description() -> None:
     """The description is logged, where it distinguishes a dead host from a slow one."""
     assert len({each.value for each in NoReplyKind}) == len(NoReplyKind) == 5
     assert len(ShareEnd) == 3
+
+
+def test_text_of_a_missing_reply_is_its_reason() -> None:
+    assert str(DEAD) == "a dead pooled connection"
+
+
+def test_refusal_and_failures_become_the_exceptions_of_their_codes() -> None:
+    """A wrong key of ours does not get better by a retry, so only an outage has a Retry-After."""
+    refused = Refusal(ErrorCode.RESTRICTED_NOT_ALLOWED, "why", "email_not_verified").error()
+    assert isinstance(refused, RefusedError)
+    assert (refused.code, refused.detail) == (ErrorCode.RESTRICTED_NOT_ALLOWED, "why")
+    assert refused.restricted_reason == "email_not_verified"
+    outage = Failure(ErrorCode.SERVER_ERROR, "status 500").error(7)
+    misconfigured = Failure(ErrorCode.MISCONFIGURED, "wrong key").error(7)
+    assert isinstance(outage, AuthServerError)
+    assert (outage.code, outage.retry_after, outage.detail) == (ErrorCode.SERVER_ERROR, 7, "status 500")
+    assert (misconfigured.code, misconfigured.detail) == (ErrorCode.MISCONFIGURED, "wrong key")
+    assert misconfigured.retry_after is None

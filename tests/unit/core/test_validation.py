@@ -174,6 +174,14 @@ def test_cors_credentials_with_any_origin_are_a_config_error() -> None:
         final(cors_credentials=True, cors_origins=["https://app.example.com", "*"])
 
 
+@pytest.mark.parametrize("settings", [{"mode": "rest"}, {"rules": [Rule("/a"), Rule("/b", profile=True)]}], ids=as_id)
+def test_profiles_need_an_api_key(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="secret_server_key is not set, nor is publishable_client_key"):
+        final(**settings)
+    assert final(**settings, secret_server_key="ssk_x")["secret_server_key"] == "ssk_x"
+    assert final(**settings, publishable_client_key="pck_x")["publishable_client_key"] == "pck_x"
+
+
 def test_mutable_values_are_copied() -> None:
     """A list or mapping that the caller changes later does not change the config."""
     bodies: dict[Any, Any] = {401: {}}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
+import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,7 +15,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from stackauth_middleware._core.upstream import NoReply, NoReplyKind
+from stackauth_middleware._core.upstream import Call, NoReply, NoReplyKind
+from stackauth_middleware._io.attempt import FIRST_WAIT, Attempt, Stage, out_of_time
+from stackauth_middleware.errors import ConfigError
 from tests.unit.io import authority, hostile
 from tests.unit.io.either import Kind, every_runner, running
 from tests.unit.io.loopback import Exchange, Loopback, closed_port, deaf_address
@@ -189,3 +195,54 @@ def test_reason_names_the_fault_and_the_setting_to_check(
         with running(kind, url, timeout=timeout, allow_http=True, trust_env_proxies=proxied) as runner:
             answer = runner.ask("/?canary=canary")
     assert answer == NoReply(failure, reason)
+
+
+# -- without a network --------------------------------------------------------------------------------
+
+
+def tls_error(reason: str) -> ssl.SSLError:
+    """Return an error as OpenSSL raises it, which sets `reason`."""
+    error = ssl.SSLError(1, "canary")
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (tls_error("WRONG_VERSION_NUMBER"), "TLS: no handshake, WRONG_VERSION_NUMBER"),
+        (ConfigError("SSL_CERT_FILE is unusable"), "SSL_CERT_FILE is unusable"),
+        (OSError(errno.ENETUNREACH, "canary"), os.strerror(errno.ENETUNREACH).lower()),
+        (OSError(errno.EIO, "canary"), "broken off while connecting"),
+    ],
+    ids=["tls", "config", "unreachable", "other"],
+)
+def test_reason_of_an_error_while_connecting(error: Exception, reason: str) -> None:
+    attempt = Attempt(Call("GET", "https://api.example", {}), time.monotonic() + 5)
+    assert attempt.failed(error) == NoReply(NoReplyKind.UNSENT, f"{reason} (check api_url)")
+
+
+@pytest.mark.parametrize(
+    ("method", "reused", "stage", "early"),
+    [
+        ("GET", True, Stage.WAITING, True),
+        ("GET", True, Stage.READING, False),
+        ("GET", False, Stage.WAITING, False),
+        ("POST", True, Stage.WAITING, False),
+    ],
+)
+@pytest.mark.parametrize("budget", [1.0, 30.0])
+def test_idempotent_call_leaves_a_silent_pooled_connection_early(
+    method: str, reused: bool, stage: Stage, early: bool, budget: float
+) -> None:
+    """So that half of the time, or more, is left for a new connection."""
+    began = time.monotonic()
+    attempt = Attempt(Call(method, "https://api.example", {}), began + budget)
+    attempt.reused, attempt.stage = reused, stage
+    expected = min(FIRST_WAIT, budget / 2) if early else budget
+    assert attempt.due - began == pytest.approx(expected, abs=0.1)
+
+
+def test_call_without_time_left_is_inconclusive() -> None:
+    """It was never sent, and so says nothing about Stack Auth."""
+    assert out_of_time() == NoReply(NoReplyKind.TIMED_OUT, "no time was left to ask (check timeout)", inconclusive=True)

@@ -1,4 +1,4 @@
-"""Row d: what a door adds to a request, in process, over the bare app."""
+"""Row d: what a middleware adds to a request in process, compared with the bare app."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .material import Site, site
 from .timing import Contender, Pace, Row, excess, interleaved, over
 
 BARE = "bare app"
-ASGI, WSGI = "ASGI door", "WSGI door"
+ASGI, WSGI = "ASGI middleware", "WSGI middleware"
 MANY = 100
 
 
-def doors(pace: Pace) -> Row:
-    row = Row("d", "The door's whole cost per request")
+def middleware(pace: Pace) -> Row:
+    row = Row("d", "Cost of the middleware per request")
     with site() as stack:
         for headers in (5, 20, 50):
             _asgi_case(row, stack, pace, headers)
@@ -30,8 +30,10 @@ def doors(pace: Pace) -> Row:
         row.at_most(f"{kind} at most {limit} us over the bare app, 20 headers", over_bare, limit, "us")
         ruled = excess(row.figure(case, f"{name}, {MANY} rules"), plain)
         row.at_most(f"{MANY} rules add at most 5 us, {kind}", ruled, 5, "us")
-    row.notes.append("A token seen before; app and door driven by hand, without an event loop or a server.")
-    row.notes.append("The path meets none of the rules, so all of them are looked at.")
+    row.notes.append(
+        "A cached token; the app and the middleware are called directly, without an event loop or a server."
+    )
+    row.notes.append("The path matches none of the rules, so all of them are tried.")
     return row
 
 
@@ -41,7 +43,7 @@ def _asgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
     for name, config in _configs(stack, ASGI, headers):
         apps[name] = StackAuthASGIMiddleware(asgi.app, config)
     if headers == 20:
-        apps["the documented snippet, raw ASGI"] = snippet_asgi(asgi.app, Snippet(stack.jwks_url))
+        apps["documented snippet, raw ASGI"] = snippet_asgi(asgi.app, Snippet(stack.jwks_url))
         starlette = _starlette(asgi.app, stack, row.notes)
         if starlette is not None:
             apps["Starlette AuthenticationMiddleware, PyJWT"] = starlette
@@ -62,7 +64,7 @@ def _wsgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
     for name, config in _configs(stack, WSGI, headers):
         apps[name] = StackAuthWSGIMiddleware(wsgi.app, config)
     if headers == 20:
-        apps["the documented snippet, raw WSGI"] = snippet_wsgi(wsgi.app, Snippet(stack.jwks_url))
+        apps["documented snippet, raw WSGI"] = snippet_wsgi(wsgi.app, Snippet(stack.jwks_url))
     environ, bad = wsgi.environ(token), wsgi.environ("garbage")
     contenders = []
     for name, app in apps.items():
@@ -76,7 +78,7 @@ def _wsgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
 
 
 def _configs(stack: Site, name: str, headers: int) -> list[tuple[str, Any]]:
-    """Return the doors to time: with 20 headers also with rules."""
+    """Return the configs to measure by name: with 20 headers also some with rules."""
     counts = (0, 10, MANY) if headers == 20 else (0,)
     rules = [[Rule(f"/area-{number}/**", "public") for number in range(count)] for count in counts]
     return [(f"{name}, {len(each)} rules" if each else name, stack.config(rules=each)) for each in rules]
@@ -90,7 +92,7 @@ def _prove(name: str, statuses: set[Any], send_bad: Callable[[], None], expected
 
 
 def snippet_asgi(app: Any, snippet: Snippet) -> Any:
-    """Return the documented function in the least ASGI middleware that there can be."""
+    """Return the documented function in a minimal ASGI middleware."""
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:
         wanted = HEADER.encode()
@@ -143,4 +145,4 @@ def _starlette(app: Any, stack: Site, notes: list[str]) -> Any:
     return AuthenticationMiddleware(app, backend=Backend(), on_error=refuse)
 
 
-ROWS: dict[str, Callable[[Pace], Row]] = {"d": doors}
+ROWS: dict[str, Callable[[Pace], Row]] = {"d": middleware}
