@@ -425,7 +425,7 @@ def test_module_has_a_test_file_of_its_own(path: Path) -> None:
 
 def test_unit_test_file_belongs_to_a_module() -> None:
     """Where a module is renamed or deleted, so is its test file."""
-    expected = {test_file_of(path) for path in core_modules()}
+    expected = {test_file_of(path) for path in python_files()}
     found = {path for folder in ("", "core", "io") for path in (TESTS / "unit" / folder).glob("test_*.py")}
     assert found - expected == set()
 

@@ -48,7 +48,7 @@ def result_of(answer: Answer) -> Result:
     """Return the result in `answer`; a refusal must be exactly the documented response."""
     if answer.status == 200:
         return LET_IN
-    code = ErrorCode(answer.row)
+    code = ErrorCode(answer.code)
     assert answer.status == code.status
     body = answer.json
     body.pop("restricted_reason", None)

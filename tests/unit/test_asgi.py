@@ -12,7 +12,6 @@ import anyio
 import httpx
 import pytest
 from asgi_lifespan import LifespanManager
-from quart import Quart
 
 from stackauth_middleware import (
     AuthServerError,
@@ -254,11 +253,20 @@ def test_app_with_the_signature_of_a_view_is_accepted() -> None:
 
 def test_middleware_around_the_app_that_calls_it_is_a_config_error(stackauth: LocalStackAuth) -> None:
     """Each would call the other, up to a RecursionError."""
-    app = Quart("app")
-    app.asgi_app = StackAuthASGIMiddleware(app, project_id=PROJECT)  # type: ignore[method-assign]
+
+    class App:
+        """Calls its `asgi_app`, as Quart does."""
+
+        asgi_app: Any
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.asgi_app(scope, receive, send)
+
+    app = App()
+    app.asgi_app = StackAuthASGIMiddleware(app, project_id=PROJECT)
     for kind in ("http", "lifespan"):
         with pytest.raises(ConfigError, match=r"StackAuthASGIMiddleware\(app\.asgi_app\)"):
-            asyncio.run(app(http_scope(type=kind), None, None))  # type: ignore[arg-type]
+            asyncio.run(app(http_scope(type=kind), None, None))
 
 
 # -- a stale key set -------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
-from flask import Flask
 from werkzeug.local import LocalProxy
 from werkzeug.wrappers import Request, Response
 
@@ -245,8 +244,17 @@ def test_proxy_without_an_app_yet_is_accepted() -> None:
 
 def test_middleware_around_the_app_that_calls_it_is_a_config_error(stackauth: LocalStackAuth) -> None:
     """Each would call the other, up to a RecursionError."""
-    app = Flask("app")
-    app.wsgi_app = StackAuthWSGIMiddleware(app, project_id=PROJECT)  # type: ignore[method-assign]
+
+    class App:
+        """Calls its `wsgi_app`, as Flask does."""
+
+        wsgi_app: Any
+
+        def __call__(self, environ: Any, start_response: Any) -> Any:
+            return self.wsgi_app(environ, start_response)
+
+    app = App()
+    app.wsgi_app = StackAuthWSGIMiddleware(app, project_id=PROJECT)
     with pytest.raises(ConfigError, match=r"StackAuthWSGIMiddleware\(app\.wsgi_app\)"):
         app(environ_of(), lambda *_: None)
 

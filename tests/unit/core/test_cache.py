@@ -138,6 +138,7 @@ class Recorder:
 def test_registration_does_not_keep_state_alive() -> None:
     """A config that is no longer used is collected together with its caches."""
     alive = Recorder()
+    gc.collect()
     before = len(cache._registered)
     gone = Recorder()
     assert len(cache._registered) == before + 1
