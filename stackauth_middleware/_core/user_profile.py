@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
 from .frozen import FrozenDict, freeze, thaw
 from .sealed import Sealed, Sealing, conceal, pydantic_schema, rebuild, seal, sealed_of, state_of
@@ -90,11 +90,12 @@ class UserProfile(Sealing):
         seal(self, _sealed, _NO_MEMBERS, is_typed=type(self.oauth_providers) is tuple)
 
     @staticmethod
-    def from_json(body: Mapping[str, Any]) -> UserProfile:
+    def from_json(body: Annotated[Mapping[str, Any], Sealed]) -> UserProfile:
         """Return the profile of a users/me response. For tests of an app.
 
         Args:
-            body: the JSON object. Its ``id`` is a string; other members may be missing.
+            body: the JSON object. Its ``id`` is a string; other members may be missing. FastAPI refuses to read it from
+                a request.
 
         Raises:
             ValueError: ``is_anonymous`` or ``is_restricted`` is not a boolean.

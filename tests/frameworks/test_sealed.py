@@ -92,6 +92,14 @@ def test_fastapi_builds_no_route_that_reads_a_user_from_a_request(
         app.post("/")(handler)
 
 
+def test_fastapi_builds_no_route_that_makes_a_profile_of_a_body() -> None:
+    def handler(profile: Annotated[Any, Depends(UserProfile.from_json)]) -> None:
+        raise AssertionError
+
+    with pytest.raises(ConfigError, match="CurrentProfile"):
+        FastAPI().post("/")(handler)
+
+
 def test_fastapi_refuses_a_user_inside_a_model_when_it_is_sent() -> None:
     """A model is made before FastAPI sees it and may be a response, so building the route cannot fail."""
     from fastapi.testclient import TestClient
