@@ -30,7 +30,7 @@ SEEDS: dict[str, list[bytes]] = {
         request(b"", b"", b"", b"chat, stackauth, a.b.c"),
         request(b"a,b", b"bearer  x.y.z", b"[", b"stackauth"),
     ],
-    "doors": [
+    "middlewares": [
         request(b"GET", b"/", b"x-stack-access-token", b"$N"),
         request(b"GET", b"/", b"Authorization", b"Bearer $N"),
         request(b"GET", b"/", b"authorization", b"Bearer stackauth_" + WRAPPED),
@@ -41,7 +41,7 @@ SEEDS: dict[str, list[bytes]] = {
         request(b"GET", b"/optional/", b"sec-websocket-protocol", b"stackauth, $N"),
         request(b"post", b"/post", b"x-stack-access-token", b"$X", b"x-stack-access-token", b"$X"),
     ],
-    "keyset": [
+    "key_set": [
         b"public, max-age=120\n" + json.dumps(document(NORMAL)).encode(),
         b'no-store\n{"keys": [{"kty": "EC", "crv": "P-256", "kid": "a", "x": "AQ", "y": "Ag"}]}',
         b'\n{"keys": {}}',

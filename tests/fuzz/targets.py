@@ -1,4 +1,4 @@
-"""What is fuzzed: functions from octets to nothing that raise AssertionError where a promise is broken."""
+"""Fuzz targets: functions that take bytes and raise AssertionError if a promise is broken."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import jwt
 from stackauth_middleware import ErrorCode, RefusedError, Rule, StackAuthConfig, UserProfile
 from stackauth_middleware._core.credentials import MAX_BYTES, TOKEN_SOURCES, extract
 from stackauth_middleware._core.key_sets import FRESH_FOR, MIN_FRESH_FOR, Document, Failure, read
-from stackauth_middleware._core.profiles import Failure as NoVerdict
+from stackauth_middleware._core.profiles import Failure as NoReading
 from stackauth_middleware._core.profiles import Refusal
 from stackauth_middleware._core.profiles import read as read_profile
 from stackauth_middleware._core.tokens import check_signature, parse, user_of
@@ -52,7 +52,7 @@ SEPARATOR = b"\x1e"
 
 
 def token(data: bytes) -> None:
-    """Octets as a token, or, behind ``!``, a header line and a payload that are then well signed."""
+    """Bytes as a token, or, behind ``!``, a header line and a payload that are then well signed."""
     if data.startswith(b"!"):
         header, _, payload = data[1:].partition(b"\n")
         text = SIGNERS[NORMAL][0].compact(header, payload)
@@ -129,8 +129,8 @@ TOKENS = {
 """What may stand for a whole token in a request: a fuzzer cannot sign."""
 
 
-class _Doors:
-    """Both doors, each with a config of its own, so that neither learns from the other."""
+class _Middlewares:
+    """Both middlewares, each with its own config, so that they share no cache."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -164,18 +164,18 @@ class _Doors:
         return self.reached, started, body
 
 
-_doors: list[_Doors] = []
+_middlewares: list[_Middlewares] = []
 
 
-def doors(data: bytes) -> None:
-    """Method, path, then names and values of headers: no door raises, and both say the same."""
+def middlewares(data: bytes) -> None:
+    """Method, path, then names and values of headers: neither middleware raises, and both have the same outcome."""
     for placeholder, value in TOKENS.items():
         data = data.replace(placeholder, value.encode(), 1)
     method, path, *rest = [*data.split(SEPARATOR), b"", b""][:42]
     pairs = [(name.lower(), value) for name, value in zip(rest[::2], rest[1::2], strict=False)]
-    if not _doors:
-        _doors.append(_Doors())
-    door = _doors[0]
+    if not _middlewares:
+        _middlewares.append(_Middlewares())
+    middleware = _middlewares[0]
     with issuer_in_place():
         scope = {
             "type": "http",
@@ -183,7 +183,7 @@ def doors(data: bytes) -> None:
             "path": path.decode("utf-8", "replace"),
             "headers": pairs,
         }
-        users, sent = door.through_asgi(scope)
+        users, sent = middleware.through_asgi(scope)
         environ: dict[str, Any] = {"REQUEST_METHOD": method.decode("latin-1"), "PATH_INFO": path.decode("latin-1")}
         for name, value in pairs:
             if b"_" in name:
@@ -191,10 +191,10 @@ def doors(data: bytes) -> None:
             key = f"HTTP_{name.upper().replace(b'-', b'_').decode('latin-1')}"
             text = value.decode("latin-1")
             environ[key] = f"{environ[key]},{text}" if key in environ else text
-        other_users, started, body = door.through_wsgi(environ)
+        other_users, started, body = middleware.through_wsgi(environ)
         offered = dict(pairs).get(b"sec-websocket-protocol", b"").decode("latin-1")
         socket = {**scope, "type": "websocket", "subprotocols": offered.split(",") if offered else []}
-        socket_users, messages = door.through_asgi(socket)
+        socket_users, messages = middleware.through_asgi(socket)
     _hold(data, users + other_users + socket_users)
     assert users == other_users
     assert bool(users) != bool(sent)
@@ -207,13 +207,13 @@ def doors(data: bytes) -> None:
         assert sent[0]["headers"] == [(name.lower().encode(), value.encode()) for name, value in headers]
         assert sent[1]["body"] == body
         if body:
-            said = json.loads(body)
-            assert ErrorCode(said["code"]).status == status
+            document = json.loads(body)
+            assert ErrorCode(document["code"]).status == status
             assert dict(headers)["Content-Length"] == str(len(body))
 
 
 def _hold(data: bytes, users: list[Any]) -> None:
-    """Nobody is anybody without the one token that is let in, plain or in base64."""
+    """Assert that a user is present only with the one valid token, plain or in base64."""
     carried = data
     for each in re.findall(rb"(?:stackauth|hexclave)_([A-Za-z0-9+/=]+)", data):
         with contextlib.suppress(ValueError):
@@ -224,7 +224,7 @@ def _hold(data: bytes, users: list[Any]) -> None:
         assert user is None or (brought and user.user_id == USER_ID and user.user_type is NORMAL)
 
 
-def keyset(data: bytes) -> None:
+def key_set(data: bytes) -> None:
     """A ``Cache-Control`` line, then a body."""
     control, _, body = data.partition(b"\n")
     found = read(Reply(200, {"cache-control": control.decode("latin-1")}, body), NOW)
@@ -252,7 +252,7 @@ def profile(data: bytes) -> None:
     retry_after, _, body = rest.partition(b"\n")
     number = int(status) if status.isdigit() and len(status) == 3 else 200
     read_back = read_profile(Reply(number, {"retry-after": retry_after.decode("latin-1")}, body), USER_ID, NOW)
-    if isinstance(read_back, NoVerdict):
+    if isinstance(read_back, NoReading):
         assert read_back.code in (ErrorCode.SERVER_ERROR, ErrorCode.MISCONFIGURED)
         assert read_back.retry_after is None or 1 <= read_back.retry_after <= 60
     elif isinstance(read_back, Refusal):
@@ -272,4 +272,4 @@ def _never(name: str) -> Any:
     raise ValueError(name)
 
 
-TARGETS = {each.__name__: each for each in (token, extra_claims, token_sources, doors, keyset, profile)}
+TARGETS = {each.__name__: each for each in (token, extra_claims, token_sources, middlewares, key_set, profile)}

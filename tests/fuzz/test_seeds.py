@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from . import seeds
-from .targets import TARGETS, _doors
+from .targets import TARGETS, _middlewares
 
 INPUTS = [data for name in TARGETS for data in seeds.of(name)]
 
@@ -15,8 +15,8 @@ INPUTS = [data for name in TARGETS for data in seeds.of(name)]
 @pytest.fixture(scope="module", autouse=True)
 def _loop_is_closed() -> Iterator[None]:
     yield
-    while _doors:
-        _doors.pop().loop.close()
+    while _middlewares:
+        _middlewares.pop().loop.close()
 
 
 @pytest.mark.parametrize("target", TARGETS)

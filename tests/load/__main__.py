@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=0, help="through one verifier, in place of the traffic")
     parser.add_argument("--rate", type=float, default=160.0, help="requests a second (160)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of what is drawn")
-    parser.add_argument("--doors", nargs="+", default=["asgi", "wsgi"], choices=["asgi", "wsgi"])
+    parser.add_argument("--middlewares", nargs="+", default=["asgi", "wsgi"], choices=["asgi", "wsgi"])
     parser.add_argument(
         "--broken", nargs="+", choices=[*BROKEN, "all"], metavar="HOW", help=f"{', '.join(BROKEN)}, or all: has to show"
     )
@@ -57,7 +57,7 @@ def _made(chosen: argparse.Namespace, broken: str | None = None) -> Soak:
     pace = Pace() if chosen.minutes >= 5 else Pace(quiet=12.0)
     calm = min(30.0, seconds / 5)
     more = {"rate": chosen.rate, "seed": chosen.seed, "broken": broken, "say": _say}
-    return Soak(chosen.doors, seconds, calm=calm, pace=pace, **more)
+    return Soak(chosen.middlewares, seconds, calm=calm, pace=pace, **more)
 
 
 def _soak(chosen: argparse.Namespace) -> int:
@@ -68,8 +68,8 @@ def _soak(chosen: argparse.Namespace) -> int:
     print(report.markdown())
     failures = report.failures()
     if failures:
-        for door, log in report.logs.items():
-            _say(f"--- what {door} said at the end\n{log[-3000:]}")
+        for middleware, log in report.logs.items():
+            _say(f"--- the end of the log of {middleware}\n{log[-3000:]}")
     return 1 if failures else 0
 
 

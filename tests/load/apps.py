@@ -1,7 +1,7 @@
-"""The apps under load: one ASGI, one WSGI, each behind two doors, and what tells which process answered.
+"""The apps under load: one ASGI, one WSGI, each behind two middlewares.
 
-What is outside the doors adds ``x-pid``, ``x-detail`` and ``x-stall`` to every answer, and tells at
-``/debug`` what the process holds.
+The code outside the middlewares adds ``x-pid``, ``x-detail`` and ``x-stall`` to every response, and reports the
+resources of the process at ``/debug``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from stackauth_middleware._core import cache
 from stackauth_middleware.errors import Event
 
 from .broken import BROKEN
-from .settings import MEMORY, PROFILE_TTL, SECRET, STALL
+from .settings import CACHE_SIZE, PROFILE_TTL, SECRET, STALL
 
 if "SOAK_BROKEN" in os.environ:
     BROKEN[os.environ["SOAK_BROKEN"]]()
 
 _detail: ContextVar[str] = ContextVar("detail", default="")
-"""Why the door refused this request, by its own account."""
+"""Why the middleware refused this request, from its event."""
 
 
 def _report(event: Event) -> None:
@@ -40,8 +40,8 @@ def _report(event: Event) -> None:
 _settings: dict[str, Any] = {
     "observers": [_report],
     "secret_server_key": SECRET,
-    "token_cache_size": MEMORY,
-    "profile_cache_size": MEMORY,
+    "token_cache_size": CACHE_SIZE,
+    "profile_cache_size": CACHE_SIZE,
     "profile_ttl": PROFILE_TTL,
 }
 _local = StackAuthConfig(
@@ -57,14 +57,14 @@ _remote = StackAuthConfig(mode="rest", rules=[Rule("/rest/open", "optional")], *
 
 
 class _Turns:
-    """Notes when this process last got no turn for a while: what it does not do then is no fault of the package."""
+    """Notes when this process last was not scheduled for a while, since a delay then is no fault of the package."""
 
     def __init__(self) -> None:
         self.pid = 0
         self.last = (0.0, 0.0)
 
     def watch(self) -> None:
-        """Begin, once in each process."""
+        """Start the thread, once in each process."""
         if self.pid != os.getpid():
             self.pid = os.getpid()
             threading.Thread(target=self._watch, name="turns", daemon=True).start()
@@ -87,7 +87,7 @@ def _more() -> list[tuple[str, str]]:
     return [("X-Pid", str(os.getpid())), ("X-Detail", _detail.get()), ("X-Stall", f"{began} {ended}")]
 
 
-def _told(obj: Any) -> bytes:
+def _user_as_json(obj: Any) -> bytes:
     user = get_user(obj)
     return json.dumps({"id": user.id if user else None, "name": user.display_name if user else None}).encode()
 
@@ -95,20 +95,20 @@ def _told(obj: Any) -> bytes:
 def _debug(tasks: int) -> bytes:
     gc.collect()
     objects = gc.get_objects()
-    memories = [len(each) for each in objects if isinstance(each, cache.LRUCache)]
+    sizes = [len(each) for each in objects if isinstance(each, cache.LRUCache)]
     held = {
         "pid": os.getpid(),
         "tasks": tasks,
         "threads": sum(not each.name.startswith("ThreadPoolExecutor") for each in threading.enumerate()),
         "objects": len(objects),
-        "memories": sorted(memories),
+        "cache_sizes": sorted(sizes),
         "pooled": [os.fstat(each.fileno()).st_ino for each in _pooled(objects) if each.fileno() >= 0],
     }
     return json.dumps(held).encode()
 
 
 def _pooled(objects: list[Any]) -> list[Any]:
-    """Return the sockets that wait in the pools of both edges for their next call."""
+    """Return the sockets that wait in the pools of both HTTP clients."""
     queues = [each.pool.queue for each in objects if isinstance(each, urllib3.HTTPConnectionPool) and each.pool]
     threaded = [each.sock for queue in queues for each in queue if each is not None and each.sock is not None]
     pools = [each for each in objects if isinstance(each, httpcore.AsyncConnectionPool)]
@@ -123,7 +123,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 return
-    await _answer(send, _told(scope), (b"x-app", b"asgi"))
+    await _answer(send, _user_as_json(scope), (b"x-app", b"asgi"))
 
 
 async def _answer(send: Any, body: bytes, *more: tuple[bytes, bytes]) -> None:
@@ -137,7 +137,7 @@ _async_remote = StackAuthASGIMiddleware(_app, _remote)
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
-    """Serve the app behind the door that the path names."""
+    """Serve the app behind the middleware of the path."""
     path = scope.get("path", "")
 
     _detail.set("")
@@ -157,7 +157,7 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
 
 
 def _wsgi_app(environ: Any, start_response: Any) -> Iterable[bytes]:
-    return _wsgi_answer(start_response, _told(environ), ("X-App", "wsgi"))
+    return _wsgi_answer(start_response, _user_as_json(environ), ("X-App", "wsgi"))
 
 
 def _wsgi_answer(start_response: Any, body: bytes, *more: tuple[str, str]) -> Iterable[bytes]:
@@ -170,7 +170,7 @@ _wsgi_remote = StackAuthWSGIMiddleware(_wsgi_app, _remote)
 
 
 def wsgi(environ: Any, start_response: Any) -> Iterable[bytes]:
-    """Serve the app behind the door that the path names."""
+    """Serve the app behind the middleware of the path."""
     path = environ.get("PATH_INFO", "")
 
     _detail.set("")

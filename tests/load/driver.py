@@ -89,7 +89,7 @@ class Tally:
     left: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
-    doors: Counter[str] = field(default_factory=Counter)
+    middlewares: Counter[str] = field(default_factory=Counter)
     worst: dict[str, float] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -101,22 +101,22 @@ class Tally:
         self.answered += 1
         self.outcomes[answer.outcome] += 1
         self.labels[shot.label] += 1
-        self.doors[shot.door] += 1
+        self.middlewares[shot.middleware] += 1
         keys_only = shot.path.startswith("/jwt/") and shot.path != "/jwt/profile"
         times = "while failing" if failing else "while well"
-        name = f"{shot.door}, {'local' if keys_only else 'asks users/me'}, {times}"
+        name = f"{shot.middleware}, {'local' if keys_only else 'asks users/me'}, {times}"
         self.worst[name] = max(self.worst.get(name, 0.0), answer.ended - answer.began)
 
 
 class Driver:
-    """Keeps some connections to each door busy.
+    """Keeps some connections to each middleware busy.
 
     Args:
-        ports: of the servers, by door.
+        ports: of the servers, by middleware.
         traffic: makes the requests.
         model: judges the answers.
-        rate: requests a second, all doors together.
-        connections: to each door.
+        rate: requests a second, all middlewares together.
+        connections: to each middleware.
     """
 
     def __init__(
@@ -135,21 +135,23 @@ class Driver:
         """Ask until a moment of the wall clock, and then for every answer that is still to come."""
         watching = asyncio.create_task(self._watch_stalls())
         try:
-            await asyncio.gather(*(self._client(door, until) for door in self._ports for _ in range(self._connections)))
+            await asyncio.gather(
+                *(self._client(middleware, until) for middleware in self._ports for _ in range(self._connections))
+            )
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
-    async def _client(self, door: str, until: float) -> None:
+    async def _client(self, middleware: str, until: float) -> None:
         connection: Connection | None = None
         await asyncio.sleep(self._period * self._draw.random())
         due = time.monotonic()
         while time.time() < until:
-            shot = self.traffic.next(door)
+            shot = self.traffic.next(middleware)
             if connection is None or connection.left <= 0:
                 if connection is not None:
                     connection.close()
-                connection = await Connection.open(self._ports[door])
+                connection = await Connection.open(self._ports[middleware])
                 connection.left = self._draw.randrange(30, 150)
             if self._draw.random() < 0.01:
                 await self._abandon(connection, shot)
@@ -178,27 +180,29 @@ class Driver:
             status, headers, body = await connection.ask(shot.path, shot.headers)
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, asyncio.TimeoutError) as error:
             connection.reset()
-            self.tally.lost.append(f"{shot.door} {shot.path} {shot.label}: {error!r} after {time.time() - began:.2f} s")
+            self.tally.lost.append(
+                f"{shot.middleware} {shot.path} {shot.label}: {error!r} after {time.time() - began:.2f} s"
+            )
             return False
         try:
             answer = read(began, time.time(), status, headers, body)
         except (MalformedAnswer, ValueError, KeyError) as error:
             self.tally.wrong.append(
-                f"{shot.door} {shot.path} {shot.label}: {error!r}, {status} {headers} {body[:200]!r}"
+                f"{shot.middleware} {shot.path} {shot.label}: {error!r}, {status} {headers} {body[:200]!r}"
             )
             return True
-        self._note_stall(f"{shot.door} {answer.pid}", *map(float, headers["x-stall"].split()))
+        self._note_stall(f"{shot.middleware} {answer.pid}", *map(float, headers["x-stall"].split()))
         complaint = self._model.complaint(shot, answer)
         if complaint is not None:
             took = f"{answer.ended - began:.3f} s, process {answer.pid}, {headers.get('x-detail', '')!r}"
             why = "; ".join(self._model.circumstances(shot, answer))
-            self.tally.wrong.append(f"{shot.door} {shot.path} {shot.label}: {complaint} ({took}; {why})")
+            self.tally.wrong.append(f"{shot.middleware} {shot.path} {shot.label}: {complaint} ({took}; {why})")
         failing = any(each.kinds and each.began <= answer.ended and began <= each.ended for each in self._model.windows)
         self.tally.note(shot, answer, failing=failing)
         return True
 
     async def _watch_stalls(self) -> None:
-        """Note when this process itself, which is Stack Auth too, gets no turn; the workers tell of their own."""
+        """Note when this process itself, which is Stack Auth too, is not scheduled; the workers report their own."""
         while True:
             before = time.time()
             await asyncio.sleep(0.05)
@@ -218,12 +222,14 @@ def read(began: float, ended: float, status: int, headers: Mapping[str, str], bo
     Raises:
         MalformedAnswer: it is neither the app's nor a refusal in the form that is promised.
     """
-    pid, told = int(headers["x-pid"]), json.loads(body)
+    pid, document = int(headers["x-pid"]), json.loads(body)
     if "x-app" in headers:
         if status != 200 or "www-authenticate" in headers:
             raise MalformedAnswer("an answer of the app that was meddled with")
-        return Answer(began, ended, pid, UNAUTHENTICATED if told["id"] is None else OK, told["id"], told["name"])
-    code = told["code"]
+        return Answer(
+            began, ended, pid, UNAUTHENTICATED if document["id"] is None else OK, document["id"], document["name"]
+        )
+    code = document["code"]
     if headers.get("www-authenticate") != CHALLENGES[code]:
         raise MalformedAnswer("a refusal with the wrong challenge")
     if headers.get("cache-control") != "no-store" or headers.get("content-type") != "application/json":
@@ -231,6 +237,6 @@ def read(began: float, ended: float, status: int, headers: Mapping[str, str], bo
     retry_after = headers.get("retry-after")
     if (status == 503) != (retry_after is not None) or (retry_after and not 1 <= int(retry_after) <= 60):
         raise MalformedAnswer("a refusal with the wrong Retry-After")
-    if ("restricted_reason" in told) != (code == "restricted_not_allowed"):
+    if ("restricted_reason" in document) != (code == "restricted_not_allowed"):
         raise MalformedAnswer("a refusal with the wrong members")
     return Answer(began, ended, pid, f"{status} {code}")

@@ -1,4 +1,4 @@
-"""What goes wrong with Stack Auth during the run, and what the model is told of it."""
+"""Faults of Stack Auth during the run, each reported to the model."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Keys:
         """Return whether, at a moment between these, the holder may know the key, and whether it may not.
 
         Args:
-            excused: whether fetches were failing of late.
+            excused: whether recent fetches failed.
         """
         first = self._first.get(kid)
         if first is None:

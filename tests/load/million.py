@@ -1,4 +1,4 @@
-"""Very many distinct tokens through one Verifier, each seen once: what is remembered must stop growing."""
+"""Very many distinct tokens through one Verifier, each verified once: the cache must stop growing."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from .settings import PROJECT
 from .watch import rss_of
 
 API_URL = "http://127.0.0.1:1"
-"""Nobody is asked there: the local Stack Auth stands in for the network."""
+"""No call is made there: the local Stack Auth replaces the network."""
 FRESH = 600.0
 """Seconds after which keys are asked for again."""
 TRACED_GROWTH = 128 * 1024, 100
-"""Octets, in all and for each remembered token, that what Python allocated may grow by while tokens only take each
-other's place: a tenth of what one token's text would take."""
+"""Bytes, in total and per cached token, by which Python's allocations may grow while tokens replace each other: a
+tenth of the text of one token."""
 RSS_GROWTH = 32 * 1024
-"""KiB that the process may grow by once the bound is reached: allocators keep some of what they were given back."""
+"""KiB by which the process may grow once the bound is reached: allocators keep some of the freed memory."""
 
 
 @dataclass
 class Figures:
-    """What the run measured. KiB where nothing else is said; `rss` by how many tokens there had been."""
+    """The measurements of a run; `rss` in KiB by the number of tokens so far."""
 
     tokens: int
     bound: int
     seconds: float = 0.0
     signing_seconds: float = 0.0
-    remembered: int = 0
-    largest_memory: int = 0
-    octets_per_token: float = 0.0
+    cached: int = 0
+    largest_cache: int = 0
+    bytes_per_token: float = 0.0
     traced_growth: list[int] = field(default_factory=list)
     objects: list[int] = field(default_factory=list)
     rss: dict[int, int] = field(default_factory=dict)
@@ -53,11 +53,11 @@ class Figures:
         rss = ", ".join(f"{count:,}: {kib:,}" for count, kib in self.rss.items())
         rows = {
             "distinct tokens, each verified once": f"{self.tokens:,}",
-            "of them taken for somebody else's": f"{self.wrong_users:,}",
+            "of them verified as another user": f"{self.wrong_users:,}",
             "seconds, of them signing": f"{self.seconds:.0f}, {self.signing_seconds:.0f}",
-            "remembered at the end, bound": f"{self.remembered:,}, {self.bound:,}",
-            "octets for each remembered token (tracemalloc)": f"{self.octets_per_token:,.0f}",
-            "growth past the bound, octets (tracemalloc)": ", ".join(f"{each:,}" for each in self.traced_growth),
+            "cached at the end, bound": f"{self.cached:,}, {self.bound:,}",
+            "bytes for each cached token (tracemalloc)": f"{self.bytes_per_token:,.0f}",
+            "growth past the bound, bytes (tracemalloc)": ", ".join(f"{each:,}" for each in self.traced_growth),
             "objects that gc knows, just past the bound and at the end": ", ".join(
                 f"{each:,}" for each in self.objects
             ),
@@ -65,7 +65,9 @@ class Figures:
             "key sets fetched": str(self.upstream_calls),
             "failures": "; ".join(self.failures) or "none",
         }
-        return "\n".join(["| what | figure |", "|---|---|", *(f"| {name} | {told} |" for name, told in rows.items())])
+        return "\n".join(
+            ["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in rows.items())]
+        )
 
 
 def run(count: int, bound: int = 10_000, say: Any = lambda _: None) -> Figures:
@@ -73,8 +75,8 @@ def run(count: int, bound: int = 10_000, say: Any = lambda _: None) -> Figures:
 
     Args:
         count: at least four times the bound.
-        bound: of what is remembered.
-        say: told of progress.
+        bound: the size of the token cache.
+        say: called with messages about the progress.
     """
     if count < 4 * bound:
         raise ValueError("too few tokens to see what happens past the bound")
@@ -105,7 +107,7 @@ class _Run:
         empty = _traced(start=True)
         self._verify(bound - 1)
         full = _traced()
-        figures.octets_per_token = (full - empty) / (bound - 1)
+        figures.bytes_per_token = (full - empty) / (bound - 1)
         self._verify(bound)
         figures.traced_growth.append(_traced(stop=True) - full)
         figures.objects.append(_objects())
@@ -113,13 +115,13 @@ class _Run:
         figures.objects.append(_objects())
         self._verify(bound)
         before = _traced(start=True)
-        # What was there before tracing began is not counted when it goes, so a full turn of the memory is waited for.
+        # Freed memory is not counted if it was allocated before tracing began, so all cached tokens are replaced first.
         self._verify(bound - 1)
         turned = _traced(stop=True) - before
-        figures.traced_growth.append(turned - round(figures.octets_per_token * (bound - 1)))
+        figures.traced_growth.append(turned - round(figures.bytes_per_token * (bound - 1)))
         self._check(*next(self._tokens))
         self._check(first_id, first)
-        figures.remembered = max(_memories())
+        figures.cached = max(_cache_sizes())
 
     def _verify(self, count: int) -> None:
         for _ in range(count):
@@ -131,16 +133,16 @@ class _Run:
         self._verified += 1
         self.figures.wrong_users += self._verifier.verify(token).user_id != user_id
         if self._verified in self._looks:
-            self.figures.largest_memory = max(self.figures.largest_memory, *_memories())
+            self.figures.largest_cache = max(self.figures.largest_cache, *_cache_sizes())
             self.figures.rss[self._verified] = rss_of()
             self._say(f"{self._verified:,} tokens, RSS {rss_of():,} KiB")
 
     def _verify_locally(self) -> None:
         figures = self.figures
         if figures.wrong_users:
-            figures.failures.append("tokens were taken for somebody else's")
-        if figures.remembered != figures.bound or figures.largest_memory > figures.bound:
-            figures.failures.append("what is remembered is not what the bound says")
+            figures.failures.append("tokens were verified as another user")
+        if figures.cached != figures.bound or figures.largest_cache > figures.bound:
+            figures.failures.append("the size of the cache is not its bound")
         fixed, each = TRACED_GROWTH
         if any(grown > fixed + each * figures.bound for grown in figures.traced_growth):
             figures.failures.append("Python's memory grows past the bound")
@@ -181,10 +183,10 @@ def _traced(*, start: bool = False, stop: bool = False) -> int:
     gc.collect()
     if start:
         tracemalloc.start()
-    octets = tracemalloc.get_traced_memory()[0]
+    allocated = tracemalloc.get_traced_memory()[0]
     if stop:
         tracemalloc.stop()
-    return octets
+    return allocated
 
 
 def _objects() -> int:
@@ -192,5 +194,5 @@ def _objects() -> int:
     return len(gc.get_objects())
 
 
-def _memories() -> list[int]:
+def _cache_sizes() -> list[int]:
     return [len(each) for each in gc.get_objects() if isinstance(each, cache.LRUCache)] or [0]

@@ -1,7 +1,7 @@
 """What each answer may be: the driver's own account of keys, users and faults, written from the design alone.
 
 A request is answered at some moment between its sending and the end of its answer. The model says
-which outcomes were right at any such moment; an answer that is none of them is a wrong verdict.
+which outcomes were right at any such moment; an answer that is none of them is a wrong outcome.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ TIMEOUT = 5.0
 SLACK = 5.0
 """Seconds on top of what the design says of recovery: both sides share a busy machine."""
 
-OK, UNAUTHENTICATED = "200", "200 as nobody"
+OK, UNAUTHENTICATED = "200", "200 without a user"
 MISSING, AMBIGUOUS, INVALID = "401 missing_token", "400 invalid_request", "401 invalid_token"
 EXPIRED, ANONYMOUS = "401 expired_token", "401 anonymous_not_allowed"
 RESTRICTED, DELETED = "403 restricted_not_allowed", "401 invalid_token"
 UNAVAILABLE, MISCONFIGURED = "503 auth_server_error", "500 auth_misconfigured"
 CANNOT_TELL = frozenset({UNAVAILABLE, MISCONFIGURED})
 SIGNED = frozenset({OK, EXPIRED, ANONYMOUS, RESTRICTED})
-"""Outcomes that nobody can come to without the key."""
+"""Outcomes that need the key."""
 
 
 class Route(NamedTuple):
@@ -69,7 +69,7 @@ class Credential:
 class Shot(NamedTuple):
     """A request. `label` is for the figures."""
 
-    door: str
+    middleware: str
     path: str
     headers: tuple[tuple[str, str], ...]
     credential: Credential
@@ -119,7 +119,7 @@ class Model:
     users: dict[str, list[State]] = field(default_factory=dict)
 
     def changed(self, user_id: str, now: float, what: str, name: str | None) -> None:
-        """Note that a user is from `now` on as told."""
+        """Note the state of a user from `now` on."""
         self.users.setdefault(user_id, []).append(State(now, what, name))
 
     def stalled(self, began: float, ended: float) -> None:
@@ -145,14 +145,14 @@ class Model:
             if answer.user_id != shot.credential.user_id:
                 return f"a token of {shot.credential.user_id} let in {answer.user_id}"
             if answer.name not in self._names(shot, answer):
-                return f"{answer.name!r} was nobody's name"
+                return f"{answer.name!r} is the name of no user"
         if answer.outcome in SIGNED:
             config = ROUTES[shot.path].config
             self.keys.learnt((answer.pid, config, shot.credential.user_type), shot.credential.kid, answer.ended)
         return None
 
     def circumstances(self, shot: Shot, answer: Answer) -> Iterator[str]:
-        """Tell, for whoever looks into a complaint, what had happened to keys, user and Stack Auth before."""
+        """Return the history of the keys, the user and Stack Auth before a complaint."""
         credential = shot.credential
         yield f"the token ends in {credential.expires_at - answer.began:.2f} s"
         yield f"its key {credential.kid!r} is published: {self.keys.published(credential.kid, answer.began)}"
@@ -200,13 +200,13 @@ class Model:
 
     def _profiled(self, credential: Credential, began: float, ended: float) -> set[str]:
         since = began - self.profile_ttl - TIMEOUT - 1
-        told = {"normal": OK, "restricted": RESTRICTED, "deleted": DELETED}
-        outcomes = {told[state.what] for state in self._states(credential.user_id, since, ended)}
+        by_state = {"normal": OK, "restricted": RESTRICTED, "deleted": DELETED}
+        outcomes = {by_state[state.what] for state in self._states(credential.user_id, since, ended)}
         if any(
             each.whole and "users/me" in each.kinds and each.began < since and ended <= each.ended
             for each in self.windows
         ):
-            outcomes.clear()  # nobody can have been asked for so long that nothing remembered is good any more
+            outcomes.clear()  # no call has succeeded for so long that every cached profile has expired
         # Stack Auth grants no leeway, and knows of its own rotations at once.
         if ended >= credential.expires_at:
             outcomes.add(EXPIRED)
@@ -215,7 +215,7 @@ class Model:
         return outcomes | self._failing({"users/me"}, began, ended) - {MISCONFIGURED}
 
     def _failing(self, kinds: set[str], began: float, ended: float) -> set[str]:
-        """Return the ways not to tell that faults of these kinds of calls excuse."""
+        """Return the 5xx outcomes that faults of these kinds of calls excuse."""
         met = [each for each in self.windows if each.kinds & kinds and each.began <= ended]
         return {outcome for each in met if began <= each.ended + each.settle for outcome in each.outcomes}
 

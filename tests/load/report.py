@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .driver import Tally
-from .settings import MEMORY, STALL
+from .settings import CACHE_SIZE, STALL
 from .watch import Held
 
 RSS_GROWTH = 16 * 1024
 """KiB that a worker may grow by between the first quarter of the run and its end."""
 OBJECTS_GROWTH = 20_000
-"""Objects known to gc: full memories are worth some ten thousand, a leak at each request far more."""
+"""Objects known to gc: full caches account for about ten thousand, a leak at each request for far more."""
 POOLED = {"asgi": 2 * 32, "wsgi": 2 * 4}
 """Idle connections to Stack Auth that a worker may keep: of each of its two configs what `_async` lets httpx keep,
 and one for each of gunicorn's threads, since a thread has one call at a time.
 
-Those that Stack Auth has reset are among them. Nobody is told of it: urllib3 looks when it is that connection's turn,
+Those that Stack Auth has reset are among them. No callback reports it: urllib3 checks when it takes the connection,
 the last given back first, and httpx at the next call of that config. The first red run were four of these."""
 TROUBLE = ("Traceback", "never retrieved", "was destroyed", "never awaited", "CRITICAL", "the verif")
 """What no log may hold."""
@@ -27,14 +27,14 @@ TROUBLE = ("Traceback", "never retrieved", "was destroyed", "never awaited", "CR
 
 @dataclass
 class Snapshot:
-    """What a worker held at a time; all but `held` by its own account, `threads` without those of gunicorn's pool."""
+    """What a worker held at a time; all but `held` as it reports, `threads` without those of gunicorn's pool."""
 
     pid: int
     held: Held
     tasks: int
     threads: int
     objects: int
-    memories: list[int]
+    cache_sizes: list[int]
 
 
 @dataclass
@@ -61,14 +61,14 @@ class Report:
         failures = [f"wrong: {each}" for each in tally.wrong] + [f"lost: {each}" for each in tally.lost]
         failures += self.silent
         if tally.sent != tally.answered + len(tally.lost) + self._malformed():
-            failures.append("requests that nobody accounts for")
+            failures.append("requests without an outcome")
         if self.forbidden_sent:
             failures.append(f"{self.forbidden_sent} calls upstream with a token that fails the local check")
         for kind, bound in self.upstream_bounds.items():
             if self.called(kind) > bound:
                 failures.append(f"{self.called(kind)} calls of {kind} where {bound} are the most")
-        for door, log in self.logs.items():
-            failures += [f"the log of {door} says {each!r}" for each in TROUBLE if each in log]
+        for middleware, log in self.logs.items():
+            failures += [f"the log of {middleware} says {each!r}" for each in TROUBLE if each in log]
         for name, end in self.snapshots["end"].items():
             failures += self._grown(name, self.snapshots["start"].get(name), end)
         return failures
@@ -89,16 +89,16 @@ class Report:
     def _grown(self, name: str, start: Snapshot | None, end: Snapshot) -> list[str]:
         if start is None or start.pid != end.pid:
             return [f"{name} is not the process that it was"]
-        door, failures = name.split(maxsplit=1)[0], []
+        middleware, failures = name.split(maxsplit=1)[0], []
         own = [each.held.fds - sum(each.held.pooled.values()) for each in (start, end)]
         grown = {
-            "idle connections to Stack Auth": sum(end.held.pooled.values()) - POOLED[door],
+            "idle connections to Stack Auth": sum(end.held.pooled.values()) - POOLED[middleware],
             "sockets that are in no pool": sum(start.held.stray.values()) + sum(end.held.stray.values()),
             "file descriptors": own[1] - own[0],
             "threads": end.threads - start.threads,
             "tasks": end.tasks - start.tasks,
             "objects": end.objects - start.objects - OBJECTS_GROWTH,
-            "values in a memory": max(end.memories, default=0) - MEMORY,
+            "entries in a cache": max(end.cache_sizes, default=0) - CACHE_SIZE,
         }
         failures += [f"{name}: {what} by {count} too many" for what, count in grown.items() if count > 0]
         quarter = self.rss.get(name, [])[len(self.rss.get(name, [])) // 4 :]
@@ -112,17 +112,17 @@ class Report:
             when: {name: {**vars(each), "held": each.held._asdict()} for name, each in workers.items()}
             for when, workers in self.snapshots.items()
         }
-        told: dict[str, Any] = {**vars(self), "tally": vars(self.tally), "snapshots": snapshots}
-        del told["logs"]
-        return json.dumps({**told, "failures": self.failures()}, indent=1)
+        document: dict[str, Any] = {**vars(self), "tally": vars(self.tally), "snapshots": snapshots}
+        del document["logs"]
+        return json.dumps({**document, "failures": self.failures()}, indent=1)
 
     def markdown(self) -> str:
         """Return a short account of the run."""
         tally = self.tally
         rows = {
             "seconds": f"{self.seconds:.0f}",
-            "requests, answers": f"{tally.sent:,}, {tally.answered:,} ({_counts(tally.doors)})",
-            "wrong verdicts, lost requests": f"{len(tally.wrong)}, {len(tally.lost)}",
+            "requests, answers": f"{tally.sent:,}, {tally.answered:,} ({_counts(tally.middlewares)})",
+            "wrong outcomes, lost requests": f"{len(tally.wrong)}, {len(tally.lost)}",
             "clients that left before the answer": f"{tally.left:,}",
             "by outcome": _counts(tally.outcomes),
             "by what was sent": _counts(tally.labels),
@@ -150,13 +150,13 @@ class Report:
                 f"{start.held.fds}→{end.held.fds}, {start.held.threads}→{end.held.threads},"
                 f" {start.tasks}→{end.tasks}, {start.objects:,}→{end.objects:,}"
             )
-            rows[f"{name}: idle connections to Stack Auth; other sockets; memories"] = (
+            rows[f"{name}: idle connections to Stack Auth; other sockets; cache sizes"] = (
                 f"{_counts(end.held.pooled)}; {_counts(end.held.stray)};"
-                f" {', '.join(str(each) for each in end.memories)}"
+                f" {', '.join(str(each) for each in end.cache_sizes)}"
             )
         failures = self.failures()
         rows["broken promises"] = str(len(failures))
-        lines = ["| what | figure |", "|---|---|", *(f"| {name} | {told} |" for name, told in rows.items())]
+        lines = ["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in rows.items())]
         return "\n".join([*lines, *(f"- {each}" for each in failures[:50])])
 
 

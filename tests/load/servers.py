@@ -40,29 +40,29 @@ class Served(NamedTuple):
         log: returns what it has written so far.
     """
 
-    door: str
+    middleware: str
     port: int
     pid: int
     log: Callable[[], str]
 
     def workers(self) -> list[int]:
         """Return the processes that answer."""
-        return children_of(self.pid) if self.door == "wsgi" else [self.pid]
+        return children_of(self.pid) if self.middleware == "wsgi" else [self.pid]
 
 
 @contextmanager
-def serving(door: str, environ: Mapping[str, str]) -> Iterator[Served]:
-    """Run the server of a door for the length of the context.
+def serving(middleware: str, environ: Mapping[str, str]) -> Iterator[Served]:
+    """Run the server of a middleware for the length of the context.
 
     Args:
-        door: a key of `COMMANDS`.
+        middleware: a key of `COMMANDS`.
         environ: added to the environment, which is otherwise without Stack Auth's names.
     """
     kept = {name: value for name, value in os.environ.items() if not _is_ours(name)}
     with tempfile.TemporaryFile("w+b") as log, socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         port, fd = listener.getsockname()[1], listener.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-m", *(each.format(fd=fd) for each in COMMANDS[door])],
+            [sys.executable, "-m", *(each.format(fd=fd) for each in COMMANDS[middleware])],
             pass_fds=[fd],
             cwd=ROOT,
             env={**kept, **ALLOCATOR, "PYTHONUNBUFFERED": "1", **environ},
@@ -73,16 +73,16 @@ def serving(door: str, environ: Mapping[str, str]) -> Iterator[Served]:
         )
         listener.close()  # or a server that died would leave its clients waiting
 
-        said = ""
+        output = ""
 
         def so_far() -> str:
-            return said if log.closed else os.pread(log.fileno(), 1 << 24, 0).decode(errors="replace")
+            return output if log.closed else os.pread(log.fileno(), 1 << 24, 0).decode(errors="replace")
 
         try:
-            yield Served(door, port, process.pid, so_far)
+            yield Served(middleware, port, process.pid, so_far)
         finally:
             _end(process)
-            said = so_far()
+            output = so_far()
 
 
 def _is_ours(name: str) -> bool:

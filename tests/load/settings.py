@@ -8,5 +8,5 @@ PROFILE_TTL = 2.0
 """Seconds, so few that users/me is asked all the time."""
 STALL = 0.25
 """Seconds without a turn that are noted: four of them take the one second that a request waits for an unknown key."""
-MEMORY = 1000
-"""Bound of each memory: small, so that it is full early and what grows after that shows."""
+CACHE_SIZE = 1000
+"""Bound of each cache: small, so that it is full early and later growth is visible."""

@@ -29,20 +29,20 @@ _SETTLES = 10.0
 
 
 class Soak:
-    """A run over some doors.
+    """A run over some middlewares.
 
     Args:
-        doors: keys of `servers.COMMANDS`.
+        middlewares: keys of `servers.COMMANDS`.
         seconds: for which requests are sent.
         calm: the last of them, in which nothing new goes wrong.
-        rate: requests a second, all doors together.
+        rate: requests a second, all middlewares together.
         broken: a key of `broken.BROKEN`, to see the run fail.
-        say: told of progress.
+        say: called with messages about the progress.
     """
 
     def __init__(
         self,
-        doors: Sequence[str],
+        middlewares: Sequence[str],
         seconds: float,
         *,
         calm: float,
@@ -53,7 +53,7 @@ class Soak:
         broken: str | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._doors = doors
+        self._middlewares = middlewares
         self._seconds = seconds
         self._calm = calm
         self._pace = pace
@@ -81,9 +81,9 @@ class Soak:
             traffic = Traffic(upstream, model, self._seed)
             traffic.publish()
             self._began = time.monotonic()
-            for door in self._doors:
-                self._servers[door] = stack.enter_context(serving(door, environ))
-            ports = {door: each.port for door, each in self._servers.items()}
+            for middleware in self._middlewares:
+                self._servers[middleware] = stack.enter_context(serving(middleware, environ))
+            ports = {middleware: each.port for middleware, each in self._servers.items()}
             driver = Driver(ports, traffic, model, rate=self._rate, connections=self._connections, seed=self._seed)
             faults = Faults(upstream, traffic, model.windows, self._pace, self._seed)
             report = Report(self._seconds, driver.tally, faults.injected, upstream.calls)
@@ -95,7 +95,7 @@ class Soak:
                 kind: model.unexcused(kind, self._until - self._seconds, self._until) for kind in ("jwks", "users/me")
             }
         # Ended by now: what a server says while it goes is in its log too.
-        report.logs.update({door: each.log() for door, each in self._servers.items()})
+        report.logs.update({middleware: each.log() for middleware, each in self._servers.items()})
         return report
 
     async def _soak(self, driver: Driver, faults: Faults, upstream: Upstream, report: Report) -> None:
@@ -118,55 +118,55 @@ class Soak:
 
     async def _first_answers(self, driver: Driver) -> None:
         """Wait for each server, and have everything imported and both pools opened."""
-        for door, served in self._servers.items():
+        for middleware, served in self._servers.items():
             connection = await Connection.open(served.port)
             await connection.ask("/jwt/public")
             connection.close()
-            await self._everywhere(driver, door)
+            await self._everywhere(driver, middleware)
 
-    async def _everywhere(self, driver: Driver, door: str) -> dict[int, dict[str, Any]]:
-        """Ask each worker of a door, by both configs, for a profile that it must fetch; return what each says."""
-        told: dict[int, dict[str, Any]] = {}
-        served = self._servers[door]
+    async def _everywhere(self, driver: Driver, middleware: str) -> dict[int, dict[str, Any]]:
+        """Have each worker fetch a profile with both configs, and return what each reports."""
+        reported: dict[int, dict[str, Any]] = {}
+        served = self._servers[middleware]
         for number in range(_TRIES):
-            if set(told) >= set(served.workers()) and number >= 4:
+            if set(reported) >= set(served.workers()) and number >= 4:
                 break
             connection = await Connection.open(served.port)
             user = driver.traffic.users[number % len(driver.traffic.users)]
             good = True
             for path in ("/jwt/profile", "/rest/me"):
-                good = good and await driver.fire(connection, driver.traffic.shot(door, path, user))
+                good = good and await driver.fire(connection, driver.traffic.shot(middleware, path, user))
             if good:
                 debug = json.loads((await connection.ask("/debug"))[2])
-                told[debug["pid"]] = debug
+                reported[debug["pid"]] = debug
             connection.close()
-        return told
+        return reported
 
     async def _snapshot(self, driver: Driver, report: Report) -> dict[str, Snapshot]:
-        """Return what each worker holds while nobody is connected."""
+        """Return what each worker holds while no client is connected."""
         snapshots: dict[str, Snapshot] = {}
-        for door, served in self._servers.items():
-            told = await self._everywhere(driver, door)
+        for middleware, served in self._servers.items():
+            reported = await self._everywhere(driver, middleware)
             for number, pid in enumerate(sorted(served.workers())):
-                if pid not in told:
-                    report.silent.append(f"{door}: process {pid} answers nobody")
+                if pid not in reported:
+                    report.silent.append(f"{middleware}: process {pid} does not answer")
                     continue
-                held = await _settled(pid, told[pid].pop("pooled"))
-                snapshots[f"{door} {number}"] = Snapshot(held=held, **told[pid])
+                held = await _settled(pid, reported[pid].pop("pooled"))
+                snapshots[f"{middleware} {number}"] = Snapshot(held=held, **reported[pid])
         return snapshots
 
     async def _watch(self, report: Report, driver: Driver, faults: Faults, until: float) -> None:
-        """Note the memory of the workers forty times, more or less, and say how it goes."""
+        """Record the memory of the workers about forty times, and report the progress."""
         step = max(1.0, self._seconds / 40)
-        told = 0
+        reported = 0
         while time.time() < until - step:
             await asyncio.sleep(step)
-            for door, served in self._servers.items():
+            for middleware, served in self._servers.items():
                 for number, pid in enumerate(sorted(served.workers())):
-                    report.rss.setdefault(f"{door} {number}", []).append(rss_of(pid))
+                    report.rss.setdefault(f"{middleware} {number}", []).append(rss_of(pid))
             tally = driver.tally
             wrong, lost = len(tally.wrong), len(tally.lost)
-            told, news = wrong, tally.wrong[told : told + 10]
+            reported, news = wrong, tally.wrong[reported : reported + 10]
             for each in news:
                 self._say(f"wrong: {each}")
             self._say(f"{tally.answered} answers, {wrong} wrong, {lost} lost; now: {faults.now or 'nothing wrong'}")

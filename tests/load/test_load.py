@@ -41,7 +41,7 @@ def test_a_refusal_has_the_promised_headers(bent: dict[str, str]) -> None:
         read(0.0, 1.0, 401, headers | bent, body)
 
 
-def test_a_wrong_verdict_or_a_lost_request_fails_the_run() -> None:
+def test_wrong_outcome_or_lost_request_fails_the_run() -> None:
     report = Report(1.0, Tally(), Counter(), Counter(), snapshots={"start": {}, "end": {}})
     assert report.failures() == []
     report.tally.wrong.append("x")
@@ -54,10 +54,14 @@ def test_a_wrong_verdict_or_a_lost_request_fails_the_run() -> None:
 
 def report_of(start: Held, end: Held, **more: int) -> Report:
     """Return the report of a run over one gunicorn worker."""
-    told = [Snapshot(1, held, 0, 1, 100, []) for held in (start, end)]
-    told[1] = replace(told[1], **more)
+    snapshots = [Snapshot(1, held, 0, 1, 100, []) for held in (start, end)]
+    snapshots[1] = replace(snapshots[1], **more)
     return Report(
-        1.0, Tally(), Counter(), Counter(), snapshots={"start": {"wsgi 0": told[0]}, "end": {"wsgi 0": told[1]}}
+        1.0,
+        Tally(),
+        Counter(),
+        Counter(),
+        snapshots={"start": {"wsgi 0": snapshots[0]}, "end": {"wsgi 0": snapshots[1]}},
     )
 
 
@@ -81,7 +85,7 @@ START = Held(60_000, 12, 3, Counter({"ESTABLISHED": 2}), Counter())
         (START, {"pid": 2}, ["wsgi 0 is not the process that it was"]),
     ],
 )
-def test_what_a_worker_may_not_end_with(end: Held, more: dict[str, int], failures: list[str]) -> None:
+def test_leak_in_a_worker_fails_the_run(end: Held, more: dict[str, int], failures: list[str]) -> None:
     assert [each.removeprefix("wsgi 0: ") for each in report_of(START, end, **more).failures()] == failures
 
 
@@ -109,7 +113,7 @@ def test_more_calls_upstream_than_there_may_be_fail_the_run() -> None:
 
 
 @LINUX
-def test_a_socket_that_was_reset_is_told_from_one_that_is_open_and_from_one_in_a_pool() -> None:
+def test_reset_open_and_pooled_sockets_are_distinguished() -> None:
     before = held_by(os.getpid(), ()).stray
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as mine:
         there = server.accept()[0]

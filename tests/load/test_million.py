@@ -14,21 +14,21 @@ from . import million
 
 def test_few_tokens_show_what_many_do() -> None:
     figures = million.run(500, 100)
-    assert (figures.failures, figures.remembered, figures.upstream_calls) == ([], 100, 1)
-    assert math.isfinite(figures.octets_per_token)
+    assert (figures.failures, figures.cached, figures.upstream_calls) == ([], 100, 1)
+    assert math.isfinite(figures.bytes_per_token)
 
 
-def _everybody_stays(memory: Any, key: Any, value: Any) -> None:
-    memory._values[key] = value
+def _nothing_is_evicted(self: Any, key: Any, value: Any) -> None:
+    self._values[key] = value
 
 
-def _the_last_is_everybody(memory: Any, _: Any) -> Any:
-    return next(reversed(memory._values.values()), None)
+def _last_user_for_every_token(self: Any, _: Any) -> Any:
+    return next(reversed(self._values.values()), None)
 
 
-def _every_look_is_kept(memory: Any, key: Any) -> Any:
+def _every_lookup_is_kept(self: Any, key: Any) -> Any:
     kept.append([key])
-    return memory._values.get(key)
+    return self._values.get(key)
 
 
 kept: list[Any] = []
@@ -37,9 +37,9 @@ kept: list[Any] = []
 @pytest.mark.parametrize(
     ("name", "broken", "failure"),
     [
-        ("put", _everybody_stays, "what is remembered is not what the bound says"),
-        ("get", _the_last_is_everybody, "tokens were taken for somebody else's"),
-        ("get", _every_look_is_kept, "objects pile up past the bound"),
+        ("put", _nothing_is_evicted, "the size of the cache is not its bound"),
+        ("get", _last_user_for_every_token, "tokens were verified as another user"),
+        ("get", _every_lookup_is_kept, "objects pile up past the bound"),
     ],
 )
 def test_few_tokens_show_what_is_broken(monkeypatch: pytest.MonkeyPatch, name: str, broken: Any, failure: str) -> None:

@@ -38,8 +38,8 @@ def shot(path: str = "/jwt/me", **more: object) -> Shot:
 
 
 def answer(outcome: str = OK, at: float = 100.0, **more: object) -> Answer:
-    told = {"user_id": "u", "name": "Jane"} if outcome == OK else {}
-    return Answer(at, at + 0.01, 1, outcome, **{**told, **more})  # type: ignore[arg-type]
+    user = {"user_id": "u", "name": "Jane"} if outcome == OK else {}
+    return Answer(at, at + 0.01, 1, outcome, **{**user, **more})  # type: ignore[arg-type]
 
 
 def test_only_the_users_own_identity_is_right() -> None:
@@ -93,14 +93,14 @@ def test_a_short_stall_excuses_only_those_who_wait_for_a_key() -> None:
     assert made.allowed(shot("/jwt/profile"), answer()) == {OK, UNAVAILABLE}
 
 
-def test_a_long_outage_leaves_nothing_remembered() -> None:
+def test_profiles_expire_in_a_long_outage() -> None:
     made = model()
     made.keys.learnt((1, "rest", "normal"), "k", 50.0)
     made.windows.append(Window(60.0, frozenset({"users/me"})))
     assert made.allowed(shot("/rest/me"), answer()) == {UNAVAILABLE}
 
 
-def test_a_change_of_a_user_shows_within_the_time_for_which_profiles_are_remembered() -> None:
+def test_changed_profile_is_visible_after_profile_ttl() -> None:
     made = model()
     made.changed("u", 90.0, "restricted", "Jane")
     assert made.allowed(shot("/rest/me"), answer(at=91.0)) == {OK, RESTRICTED}

@@ -37,7 +37,7 @@ class Traffic:
     """Makes requests: users with tokens of any age, and those who try their luck.
 
     Args:
-        upstream: whose local Stack Auth signs; told which tokens it may never see.
+        upstream: whose local Stack Auth signs; records which tokens it must never receive.
         model: knows the users.
         seed: of what is drawn.
     """
@@ -73,18 +73,18 @@ class Traffic:
         ]
         self._weights, self._kinds = [weight for weight, _ in kinds], [kind for _, kind in kinds]
 
-    def next(self, door: str) -> Shot:
-        """Return the next request for a door."""
+    def next(self, middleware: str) -> Shot:
+        """Return the next request for a middleware."""
         headers, (token, credential), label = self._draw.choices(self._kinds, self._weights)[0]()
         paths = _CHANGED if credential.kind != "token" or credential.user_type == "normal" else _UNPROFILED
         if headers is None:
             headers = self._carried(token)
-        return Shot(door, self._draw.choice(paths), headers, credential, label)
+        return Shot(middleware, self._draw.choice(paths), headers, credential, label)
 
-    def shot(self, door: str, path: str, user: Account) -> Shot:
+    def shot(self, middleware: str, path: str, user: Account) -> Shot:
         """Return a good request of one's choosing, with a new token."""
         token, credential = self._signed(user)
-        return Shot(door, path, (("x-stack-access-token", token),), credential, "chosen")
+        return Shot(middleware, path, (("x-stack-access-token", token),), credential, "chosen")
 
     def rotated(self) -> None:
         """Let most users have a new token after the keys have changed."""
@@ -92,7 +92,7 @@ class Traffic:
             self._old.append(self._fresh.popleft())
 
     def publish(self) -> None:
-        """Tell the model which keys are published from now on."""
+        """Report to the model which keys are published from now on."""
         issuer = self._local.issuer
         kids = frozenset(key.kid for each in UserType for key in issuer.keys(PROJECT, each))
         self._model.keys.publish(kids, time.time())
@@ -193,7 +193,7 @@ class Traffic:
         return (("x-stack-access-token", bent),), ("", Credential("unreadable")), "garbage"
 
     def _forged(self) -> tuple[Any, _Made, str]:
-        """A token of somebody whose payload, or whose key, was exchanged; the id of the key stands."""
+        """A token whose payload or key was replaced, with the id of the right key."""
         user = self._draw.choice(self.users)
         if self._draw.random() < 0.5:
             token, credential = self._signed(user, key="foreign")

@@ -53,7 +53,7 @@ class Upstream:
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        # Bound and never listening: nobody else is given the port while connections are refused.
+        # Bound and never listening: no other process gets the port while connections are refused.
         self._holder = _reusable(0)
         self.port = self._holder.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -207,7 +207,7 @@ def _reusable(port: int) -> socket.socket:
 
 
 def _on_its_way(writer: asyncio.StreamWriter) -> int:
-    """Return how many octets the other side has not acknowledged: they may not be sent yet, for TCP keeps a pace."""
+    """Return how many bytes the other side has not acknowledged: they may not be sent yet, for TCP keeps a pace."""
     if writer.transport.is_closing():
         return 0
     queued = array.array("i", [0])

@@ -29,7 +29,7 @@ class Held(NamedTuple):
 
 
 def rss_of(pid: int | None = None) -> int:
-    """Return the resident memory of a process in KiB; of this one, where none is named."""
+    """Return the resident memory of a process in KiB; of this one, by default."""
     return _status(pid or os.getpid(), "VmRSS")
 
 
@@ -39,13 +39,15 @@ def held_by(pid: int, pooled: Collection[int]) -> Held:
     inodes = {int(each[len("socket:[") : -1]) for each in fds if each.startswith("socket:[")}
     states = _states(pid)
     aside = {inode for inode, state in states.items() if state == _LISTEN} | _of_no_network(pid)
-    told = {inode: _STATES.get(states.get(inode, ""), states.get(inode, "RESET")) for inode in inodes - aside}
+    states_by_inode = {
+        inode: _STATES.get(states.get(inode, ""), states.get(inode, "RESET")) for inode in inodes - aside
+    }
     return Held(
         rss_of(pid),
         len(fds),
         _status(pid, "Threads"),
-        Counter(state for inode, state in told.items() if inode in pooled),
-        Counter(state for inode, state in told.items() if inode not in pooled),
+        Counter(state for inode, state in states_by_inode.items() if inode in pooled),
+        Counter(state for inode, state in states_by_inode.items() if inode not in pooled),
     )
 
 

@@ -251,17 +251,17 @@ def test_unsupported_proxy_set_later_fails_the_call(monkeypatch: pytest.MonkeyPa
 @both
 def test_concurrent_calls_reuse_connections(backend: Backend) -> None:
     async def main() -> None:
-        async def fifty() -> None:
-            for _ in range(50):
+        async def thirty() -> None:
+            for _ in range(30):
                 assert brief(await ask_async(runner, server.url)) == hostile.WHOLE
 
         async with opened(server.url) as runner:
-            await gathered(*[fifty] * 20)
+            await gathered(*[thirty] * 8)
 
     with Loopback(hostile.whole) as server:
         anyio.run(main, backend=backend)
-    assert len(server.requests) == 1000
-    assert server.connections <= 40
+    assert len(server.requests) == 240
+    assert server.connections <= 16
 
 
 @both
