@@ -291,7 +291,7 @@ def test_in_an_event_loop_nothing_is_refreshed(clock: SimpleNamespace, stackauth
         assert stackauth.requests.count("jwks") == 2
 
 
-@pytest.mark.parametrize("name", ["WSGI", "WSGI above an async-only middleware", "ASGI above a sync-only middleware"])
+@pytest.mark.parametrize("name", ["WSGI", "WSGI, above an async-only middleware", "ASGI, above a sync-only middleware"])
 def test_in_a_thread_a_request_carries_it(name: str, clock: SimpleNamespace, stackauth: LocalStackAuth) -> None:
     from .conftest import CHAINS
 
