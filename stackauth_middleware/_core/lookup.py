@@ -307,4 +307,4 @@ def size_of(body: bytes) -> int:
     can make every character of its string take four bytes.
     """
     width = 1 if body.isascii() and b"\\u" not in body else 4
-    return 1024 + width * len(body) + 192 * parts_of(body)
+    return 2048 + width * len(body) + 192 * parts_of(body)

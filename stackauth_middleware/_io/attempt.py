@@ -132,7 +132,7 @@ def _reason_of(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _CERTIFICATE_FAULTS.get(error.verify_code, f"TLS: bad certificate, {error.verify_message}")
     if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, TimeoutError)):
-        return f"TLS: no handshake, {error.reason or type(error).__name__}"
+        return f"TLS: no handshake, {getattr(error, 'reason', None) or type(error).__name__}"
     if isinstance(error, (socket.gaierror, UnicodeError)):
         return "name not found"
     if isinstance(error, ConfigError):

@@ -783,7 +783,11 @@ def test_path_that_is_not_plain_is_not_public(world: World) -> None:
     ("path", "root_path", "why"),
     [
         ("//public", "", "its path is not plain"),
-        ("/public", None, "its root path is not the setting root_path, or its raw_path is not its path"),
+        (
+            "/public",
+            None,
+            "its root path is not the setting root_path, or its raw_path is not the usual form of its path",
+        ),
     ],
 )
 def test_log_says_why_a_request_must_meet_every_rule(
