@@ -85,7 +85,8 @@ def scope_of(attack: Attack, site: Site, tokens: Tokens) -> dict[str, Any]:
         scope["extensions"] = {"websocket.http.response": {}}
     if attack.raw_path == "absent":
         del scope["raw_path"]
-    elif attack.raw_path == "other":
+    elif attack.raw_path == "other" and not (site.name.startswith("litestar/") and site.name.endswith("/inside")):
+        # Inside Litestar, which has cut the path, raw_path is all that is left of it: docs/rules.md asks for both.
         scope["raw_path"] = b"/public/a"
     return scope
 

@@ -162,10 +162,12 @@ def test_no_target_reaches_the_app_without_a_token(served: Served, target: str |
 
 
 def test_public_path(served: Served) -> None:
-    """The percent-encoding of a letter is that letter to every server."""
-    for target in ("/healthz", "/healthz?x=/me", "/%68ealthz"):
+    """An escaped letter is not plain where the middleware sees it, which is under ASGI."""
+    for target in ("/healthz", "/healthz?x=/me"):
         answer = ask(served.port, target)
         assert (answer.status, answer.json["path"]) == (200, "/healthz")
+    is_asgi = served.name.startswith(("uvicorn", "hypercorn", "granian", "daphne"))
+    assert ask(served.port, "/%68ealthz").status == (401 if is_asgi else 200)
     assert ask(served.port, "/healthz", method="HEAD").status == 200
     assert ask(served.port, "/me", method="HEAD")[::2] == (401, b"")
     preflight = [("Origin", "https://app.example.com"), ("Access-Control-Request-Method", "GET")]
