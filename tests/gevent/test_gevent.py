@@ -120,7 +120,7 @@ def played(whose, at):
     if not all(isinstance(job.value, User) for job in alive):
         wrong.append([whose, at, [repr(job.value or job.exception) for job in jobs]])
     calls = local.requests.count(counted) - asked
-    waiting = [each.waiters for each in verifier._runner._flights.values()]
+    waiting = [each.waiters for each in verifier._runner._in_flight.values()]
     gevent.spawn(verifier.verify, tokens[0]).get(timeout=20)
     if calls > 1 + left or waiting or local.requests.count(counted) - asked != calls:
         wrong.append([whose, at, calls, left, waiting])
