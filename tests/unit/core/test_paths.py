@@ -19,6 +19,7 @@ from stackauth_middleware._core.paths import (
     is_plain,
     of_environ,
     of_scope,
+    routes_on_script_name,
     stated_root_path,
 )
 from stackauth_middleware.errors import ConfigError
@@ -294,3 +295,8 @@ def test_script_name_has_to_be_the_setting_where_one_is_given(
     assert of_environ(script_name, setting) == root_path
     strict = None if (script_name, setting) == ("/api", "") else root_path
     assert of_environ(script_name, setting, is_routed=True) == strict
+
+
+@pytest.mark.parametrize(("module", "routes"), [("cherrypy._cptree", True), ("cherrypyx", False), ("flask.app", False)])
+def test_only_cherrypy_routes_on_script_name(module: str, routes: bool) -> None:
+    assert routes_on_script_name(type("App", (), {"__module__": module})()) is routes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
@@ -53,3 +54,8 @@ def test_response_is_in_the_forms_of_asgi_and_wsgi() -> None:
 def test_responses_compare_by_value() -> None:
     """Tests of both middlewares compare whole responses."""
     assert Response.of(401, [("A", "b")], b"x") == Response.of(401, (("A", "b"),), b"x")
+
+
+def test_pickled_request_record_has_no_headers() -> None:
+    copied = pickle.loads(pickle.dumps(RequestRecord("GET", "/a", "/r", {"authorization": CANARY})))
+    assert (copied.method, copied.path, copied.root_path, copied.headers) == ("GET", "/a", "/r", {})

@@ -18,7 +18,7 @@ from stackauth_middleware._io import deadline_adapter, network
 from stackauth_middleware._io.attempt import Attempt
 from stackauth_middleware._io.sync_runner import SyncRunner
 from tests.unit.io import authority, hostile
-from tests.unit.io.helpers import ask, brief
+from tests.unit.io.helpers import ask, brief, send_all
 from tests.unit.io.loopback import Exchange, Loopback, closed_port, deaf_address
 
 # -- time ------------------------------------------------------------------------------------------
@@ -279,3 +279,25 @@ def test_endless_response_is_cut_off(case: hostile.Case, make_runner: Callable[.
     """The header, chunk sizes and trailer are bounded too."""
     with Loopback(case.conduct) as server:
         assert brief(ask(make_runner(server.url, timeout=30), server.url)) == case.outcome
+
+
+# -- pooled connections ----------------------------------------------------------------------------
+
+
+def test_fresh_call_closes_the_pooled_connection(make_runner: Callable[..., SyncRunner]) -> None:
+    with Loopback(hostile.whole) as server:
+        runner = make_runner(server.url)
+        for call in (Call("GET", server.url), Call("GET", server.url, fresh=True)):
+            runner.run(send_all(call))
+        assert server.connections == 2
+
+
+def test_connection_idle_for_too_long_is_not_reused(
+    make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Loopback(hostile.whole) as server:
+        runner = make_runner(server.url)
+        ask(runner, server.url)
+        monkeypatch.setattr(deadline_adapter, "MAX_IDLE", -1.0)
+        ask(runner, server.url)
+        assert server.connections == 2
