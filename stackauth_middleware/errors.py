@@ -83,6 +83,11 @@ class RefusalInfo:
         path: the path that was matched against the rules, percent-decoded. A client chose it: escape it in HTML.
         restricted_reason: why the account is restricted; None unless the code is RESTRICTED_NOT_ALLOWED.
         retry_after: seconds after which the client may retry; None unless the code is SERVER_ERROR.
+
+    Example::
+
+        def body(code: ErrorCode, info: RefusalInfo) -> dict[str, object]:
+            return {"code": code.value, "retry_after": info.retry_after}
     """
 
     method: str
@@ -119,7 +124,15 @@ class Event:
 
 
 class StackAuthError(Exception):
-    """Base class of the exceptions of this package."""
+    """Base class of the exceptions of this package.
+
+    Example::
+
+        try:
+            user = verifier.verify(token)
+        except StackAuthError as error:
+            logger.warning("no user: %s", error)
+    """
 
 
 _SECRET = re.compile(

@@ -65,6 +65,13 @@ def test_a_public_name_without_a_place_is_found() -> None:
         assert from_code.undocumented((names | members) - {lost}) == [lost]
 
 
+def test_a_public_name_without_an_example_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert from_code.without_example() == []
+    fake = type("Fake", (), {"__doc__": "Do nothing.", "__module__": "stackauth_middleware.fake"})
+    monkeypatch.setattr(from_code, "public_names", lambda: [("stackauth_middleware.fake", "Fake", fake)])
+    assert from_code.without_example() == ["stackauth_middleware.fake.Fake"]
+
+
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [

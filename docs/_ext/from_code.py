@@ -294,9 +294,25 @@ def undocumented(documented: set[str]) -> list[str]:
     return missing
 
 
+def without_example() -> list[str]:
+    """Return the public classes and functions of the package whose docstring has no example that compiles."""
+    found = []
+    for module, name, value in public_names():
+        ours = getattr(value, "__module__", "").startswith(stackauth_middleware.__name__)
+        if ours and (inspect.isclass(value) or inspect.isfunction(value)):
+            block = re.search(r"::\n\n((?:    .*\n|\n)+)", f"{inspect.getdoc(value)}\n")
+            if block is None:
+                found.append(f"{module}.{name}")
+            else:
+                compile(f"async def example():\n{block[1]}", f"{module}.{name}", "exec")
+    return found
+
+
 def check_public_names(_app: Sphinx, env: BuildEnvironment) -> None:
     for name in undocumented(set(env.domains.python_domain.objects)):
         logger.warning("public name without documentation: %s", name)
+    for name in without_example():
+        logger.warning("public name without an example: %s", name)
 
 
 def set_up_django(app: Sphinx) -> None:

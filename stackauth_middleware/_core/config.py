@@ -86,6 +86,12 @@ class StackAuthConfig:
 
     Raises:
         ConfigError: a setting is missing or wrong.
+
+    Example::
+
+        config = StackAuthConfig(project_id="6fbbf22e-f4b2-4c6e-95a1-beab6fa41063", rules=[Rule("/health", "public")])
+        app = StackAuthWSGIMiddleware(app, config)
+        verifier = Verifier(config)  # shares the caches of the middleware
     """
 
     project_id: str = setting(validation.project_id, default="", from_env=True)

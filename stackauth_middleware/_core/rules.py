@@ -36,6 +36,16 @@ class Rule:
 
     Raises:
         ConfigError: a path, access, method or check that cannot work.
+
+    Example::
+
+        config = StackAuthConfig(
+            rules=[
+                Rule("/health", "public"),
+                Rule("/posts/**", "optional", methods={"GET"}),
+                Rule("/staff/**", check=lambda user: user.email_verified),
+            ]
+        )
     """
 
     path: str = field(metadata={"check": rule_checks.path})

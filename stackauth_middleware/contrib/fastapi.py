@@ -62,6 +62,12 @@ async def current_user(request: HTTPConnection, _signed: _Signed = None) -> User
             middleware would send.
         WebSocketException: the same on a WebSocket whose server cannot send a response.
         ConfigError: no Stack Auth middleware saw this request.
+
+    Example::
+
+        @app.get("/me")
+        async def me(user: CurrentUser) -> dict[str, str]:
+            return {"id": user.id}
     """
     try:
         return _handler_api.require_user(request)
@@ -73,6 +79,12 @@ async def optional_user(request: HTTPConnection, _signed: _Signed = None) -> Use
     """Return the user, or None for an unauthenticated request; usually by the annotation `OptionalUser`.
 
     None is possible only on paths whose rule is ``optional`` or ``public``: elsewhere the middleware refuses.
+
+    Example::
+
+        @app.get("/posts")
+        async def posts(user: OptionalUser) -> list[Post]:
+            return find_posts(drafts_of=None if user is None else user.id)
     """
     return _handler_api.get_user(request)
 
@@ -86,6 +98,12 @@ async def current_profile(request: HTTPConnection, _signed: _Signed = None) -> U
         HTTPException: as `current_user`, and if Stack Auth rejects the token or the user or could not be reached.
         WebSocketException: the same on a WebSocket whose server cannot send a response.
         ConfigError: no API key is configured, or no Stack Auth middleware saw this request.
+
+    Example::
+
+        @app.get("/plan")
+        async def plan(profile: CurrentProfile) -> dict[str, object]:
+            return {"plan": (profile.client_read_only_metadata or {}).get("plan")}
     """
     try:
         return await _handler_api.aload_profile(request)

@@ -31,6 +31,15 @@ class AuthState(TypedDict):
     """Type of ``request.state`` behind the middleware, with the default ``state_key``.
 
     Inherit from it to type what the lifespan of the app adds to the state.
+
+    Example::
+
+        class State(AuthState):
+            database: Database
+
+
+        async def me(request: Request[State]) -> Response:
+            user = request.state["user"]
     """
 
     user: User | None

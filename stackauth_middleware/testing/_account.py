@@ -82,6 +82,11 @@ class Account:
         id: a UUID in lower case.
         must_verify_email: whether the user is restricted until the address is verified.
         selected_team: the team as a server reads it, or None.
+
+    Example::
+
+        account = local.users.create(primary_email="ada@example.com", primary_email_verified=True)
+        token = local.token(account)
     """
 
     id: str
@@ -172,7 +177,12 @@ class AccountFields(TypedDict, total=False):
 
 
 def team(team_id: str, display_name: str = "Team") -> dict[str, Any]:
-    """Return a team as a server reads it, for `Account.selected_team`."""
+    """Return a team as a server reads it, for `Account.selected_team`.
+
+    Example::
+
+        local.users.create(selected_team=team("3d0a6c55-25a8-4b2e-9d4f-4f7d3a0c8f11", "Staff"))
+    """
     return {
         "id": team_id,
         "display_name": display_name,

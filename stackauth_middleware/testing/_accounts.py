@@ -32,7 +32,13 @@ def opaque(length: int) -> str:
 
 
 class Accounts:
-    """Accounts and sessions. Thread-safe. An account exists in every project."""
+    """Accounts and sessions. Thread-safe. An account exists in every project.
+
+    Example::
+
+        account = local.users.create(display_name="Ada")
+        local.users.update(account.id, display_name="Ada Lovelace")
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

@@ -30,7 +30,13 @@ _HOSTED = ("https://api.stack-auth.com", "https://api.hexclave.com")
 
 
 class SignedIn(NamedTuple):
-    """A session, as a client has it."""
+    """A session, as a client has it.
+
+    Example::
+
+        session = local.sign_in()
+        headers = {"x-stack-access-token": session.access_token}
+    """
 
     access_token: str
     refresh_token: str
@@ -67,6 +73,11 @@ class LocalStackAuth(FaultInjection):
         issuer: the keys.
 
     Not promised: other endpoints than the key set, users/me, a user by id, refresh and sign-out.
+
+    Example::
+
+        with LocalStackAuth().in_process() as local:
+            response = client.get("/me", headers=local.headers())
     """
 
     def __init__(

@@ -38,13 +38,26 @@ _made: tuple[object, StackAuthConfig] | None = None
 
 
 class StackAuthRequest(HttpRequest):
-    """Type of any request behind the middleware. For annotations only: Django makes no instances of it."""
+    """Type of any request behind the middleware. For annotations only: Django makes no instances of it.
+
+    Example::
+
+        def home(request: StackAuthRequest) -> HttpResponse:
+            return HttpResponse("welcome" if request.stack_user is None else request.stack_user.id)
+    """
 
     stack_user: User | None
 
 
 class SignedInRequest(HttpRequest):
-    """Type of a request in a view decorated with `require_auth`. For annotations only."""
+    """Type of a request in a view decorated with `require_auth`. For annotations only.
+
+    Example::
+
+        @require_auth
+        def me(request: SignedInRequest) -> JsonResponse:
+            return JsonResponse(request.stack_user.to_dict())
+    """
 
     stack_user: User
 
@@ -56,6 +69,10 @@ def stack_auth_config() -> StackAuthConfig:
 
     Raises:
         ConfigError: the setting is wrong.
+
+    Example::
+
+        websockets = StackAuthASGIMiddleware(URLRouter(websocket_urlpatterns), stack_auth_config())
     """
     global _made  # noqa: PLW0603
     given = getattr(settings, "STACK_AUTH", _FROM_ENVIRONMENT)
@@ -90,6 +107,13 @@ class StackAuthMiddleware:
         ConfigError: ``settings.STACK_AUTH`` is invalid; when the server starts.
 
     Not promised: that keys are fetched before the first request. Django has no lifespan.
+
+    Example::
+
+        MIDDLEWARE = [
+            "django.middleware.security.SecurityMiddleware",
+            "stackauth_middleware.contrib.django.StackAuthMiddleware",
+        ]
     """
 
     sync_capable = True
