@@ -72,7 +72,7 @@ def test_sums_up_all_sessions(tmp_path: Path) -> None:
     ],
 )
 def test_fails_where_anything_fails(tmp_path: Path, command: str, status: int, last: str) -> None:
-    """Also where nothing was tested, and where a failure was counted that nobody reported."""
+    """Also where nothing was tested, and where a failure was counted but not reported."""
     done = ran(tmp_path, command)
     assert (done.status, done.lines[-1]) == (status, last)
 

@@ -113,7 +113,7 @@ METHODS = (
 OVERRIDES = ("x-http-method-override", "x-method-override", "x-http-method", "x-original-url", "x-rewrite-url")
 PREFIX_HEADERS = ("daphne-root-path", "script-name", "x-forwarded-prefix", "x-script-name", "script_name", "path_info")
 NOT_OURS = ("Basic YTpi", "Bearer abc", "Bearer", "Digest x", "bearer stack_api_key_1")
-"""Values of ``Authorization`` that are no token of Stack Auth: the app's own business, so nobody's."""
+"""Values of ``Authorization`` that are no token of Stack Auth: the app's own business, so unauthenticated."""
 
 
 class Attack(NamedTuple):

@@ -25,7 +25,7 @@ BATCH = 50
 SHOWN = 3
 """Findings of a site that are printed."""
 KEY_FETCHES_PER_SECOND = 3 / 10
-"""For each of the three key sets, one fetch in ten seconds may be for a key id that nobody knows."""
+"""For each of the three key sets, one fetch in ten seconds may be for an unknown key id."""
 
 
 class Plan(NamedTuple):

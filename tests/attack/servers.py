@@ -135,7 +135,7 @@ class Client:
         return [table.Run(*json.loads(line)) for line in octets.splitlines()]
 
     def _verify_locally(self, run: table.Run) -> None:
-        """Judge a handler by the caller of the request that it names; of no known request it is nobody's."""
+        """Judge a handler by the caller of the request that it names; an unknown request has no caller."""
         site, attack = self._attacks.get(run.request, ("?", Attack("?")))
         problem = table.trespass(run, attack.caller)
         if problem is not None:

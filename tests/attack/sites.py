@@ -31,7 +31,7 @@ class Site(NamedTuple):
         below: what the paths of the site begin with where they hold a root path.
         wraps: whether the middleware is outermost and notes in `reached` what it lets through.
         at: where the site is mounted in a larger app.
-        limits: the documentation promises less here: that nobody gets in without a user whom the default lets in.
+        limits: the documentation promises less here: that each request needs a user whom the default lets in.
         active: the context in which requests have to be sent.
     """
 

@@ -19,7 +19,7 @@ LOG = "ATTACK_LOG"
 """The name in the environment of the file that served handlers write to."""
 
 Caller: TypeAlias = Literal["none", "junk", "member", "admin", "restricted", "anonymous"]
-"""Who sends a request: nobody, somebody with a bad token, or the user of a good token."""
+"""Who sends a request: no user, a client with a bad token, or the user of a good token."""
 
 CALLERS: tuple[Caller, ...] = ("none", "junk", "member", "admin", "restricted", "anonymous")
 

@@ -127,17 +127,17 @@ def test_h4_concurrent_requests_share_one_timeout(way: Way, keys: Published, clo
 
 def test_h5_event_loop_runs_during_a_fetch(network: None) -> None:
     """The server replies only after the loop has run a counter: a blocking call would wait for itself."""
-    ticks = 0
+    turns = 0
     issuer = Issuer()
 
     def conduct(exchange: Exchange) -> None:
-        seen, end = ticks, time.monotonic() + 20
-        while ticks < seen + 20:
+        seen, end = turns, time.monotonic() + 20
+        while turns < seen + 20:
             assert time.monotonic() < end, "the event loop is blocked"
             exchange.hold(0.002)
         exchange.send(hostile.OK, f"Content-Length: {len(body)}\r\n\r\n", body[:50])
-        seen = ticks
-        while ticks < seen + 20:
+        seen = turns
+        while turns < seen + 20:
             assert time.monotonic() < end, "the event loop is blocked while the body is read"
             exchange.hold(0.002)
         exchange.send(body[50:])
@@ -148,10 +148,10 @@ def test_h5_event_loop_runs_during_a_fetch(network: None) -> None:
         middleware = StackAuthASGIMiddleware(ok, config)
 
         async def count() -> None:
-            nonlocal ticks
+            nonlocal turns
             while True:
                 await asyncio.sleep(0.001)
-                ticks += 1
+                turns += 1
 
         async def main() -> int:
             counter = asyncio.create_task(count())
@@ -161,7 +161,7 @@ def test_h5_event_loop_runs_during_a_fetch(network: None) -> None:
             return status
 
         assert asyncio.run(main()) == 200
-        assert ticks >= 40
+        assert turns >= 40
         assert len(server.requests) == 1
 
 

@@ -121,7 +121,7 @@ def test_h6_exception_of_a_wsgi_app_propagates(when: str, config: StackAuthConfi
 
 # -- WebSockets ---------------------------------------------------------------------------------------
 
-ROWS: dict[str, tuple[dict[str, Any], int, int]] = {
+REFUSALS: dict[str, tuple[dict[str, Any], int, int]] = {
     "missing_token": ({}, 401, 3000),
     "invalid_request": ({"token": "a,b"}, 400, 3000),
     "invalid_token": ({"token": "undefined"}, 401, 3000),
@@ -132,11 +132,11 @@ ROWS: dict[str, tuple[dict[str, Any], int, int]] = {
 }
 
 
-@pytest.mark.parametrize("code", ROWS)
+@pytest.mark.parametrize("code", REFUSALS)
 @pytest.mark.parametrize("how", ["close", "response", "accept"])
 def test_h7_websocket_is_refused_with_exactly_one_message(how: str, code: str, issuer: CountingIssuer) -> None:
     """Before it is accepted, unless configured otherwise; with the full response if the server supports it."""
-    case, status, close = ROWS[code]
+    case, status, close = REFUSALS[code]
     text = case.get("token") or (case and signed(case["kind"], signer=SIGNERS[case["kind"]][0]))
     issuer.down = case.get("down")
     sent: list[Any] = []

@@ -1,6 +1,6 @@
 """What the real server sent: recordings of its routes, and key sets with the tokens that they verify.
 
-Recorded from stack-auth/stack-auth 2f719903 on a machine of our own, for projects that existed there alone. Nobody
+Recorded from stack-auth/stack-auth 2f719903 on a machine of our own, for projects that existed there alone. No one
 can sign in anywhere with these tokens, and the keys that signed them are not here.
 """
 

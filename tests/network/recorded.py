@@ -32,7 +32,7 @@ class Case:
     """A recorded response.
 
     Attributes:
-        means: the row that it means; None for the profile of an accepted user.
+        means: the error code that it leads to; None for the profile of an accepted user.
         access: value of ``x-stack-access-type``, with its key.
         token: value of ``x-stack-access-token``.
         user_type: of the token.

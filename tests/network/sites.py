@@ -29,7 +29,6 @@ Kind = Literal["wsgi", "asyncio", "trio"]
 KINDS: tuple[Kind, ...] = ("wsgi", "asyncio", "trio")
 both_middlewares = pytest.mark.parametrize("kind", ["wsgi", "asyncio"])
 every_runner = pytest.mark.parametrize("kind", KINDS)
-both_doors = pytest.mark.parametrize("door", ["wsgi", "asyncio"])  # until tests/security uses both_middlewares
 
 
 class Answer(NamedTuple):

@@ -113,7 +113,7 @@ AGREE: dict[str, Request] = {
     "flags that contradict the audience": Request(bearing(is_restricted=True), 401, "invalid_token"),
     "expired": Request(bearing(expires_in=-60), 401, "expired_token"),
     "not valid yet": Request(bearing(nbf=9_999_999_999), 401, "invalid_token"),
-    "one carrier twice": Request(
+    "one token source twice": Request(
         lambda up: {"x-stack-access-token": "a.b.c", "x-hexclave-access-token": "a.b.c"}, 400, "invalid_request"
     ),
     "broken JSON": Request(sending(x_stack_auth="{"), 400, "invalid_request"),

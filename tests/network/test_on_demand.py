@@ -217,7 +217,7 @@ def test_unknown_members_are_in_raw(kind: Kind, up: Upstream) -> None:
     assert profile["raw"] == {"of_tomorrow": {"a": [1]}, "code": "also new"}
 
 
-def nobody_is_there(load: Handle, written: Any) -> ErrorCode:
+def load_for_no_user(load: Handle, written: Any) -> ErrorCode:
     with pytest.raises(RefusedError) as raised:
         load(written)
     return raised.value.code
@@ -227,7 +227,7 @@ def nobody_is_there(load: Handle, written: Any) -> ErrorCode:
 def test_unauthenticated_request_has_no_profile(kind: Kind, up: Upstream) -> None:
     config = up.config(mode="jwt", default_access="optional")
     if kind == "wsgi":
-        code = under_wsgi(config, None, lambda environ: nobody_is_there(load_profile, environ))
+        code = under_wsgi(config, None, lambda environ: load_for_no_user(load_profile, environ))
     else:
 
         async def handle(scope: Any) -> ErrorCode:

@@ -1,4 +1,4 @@
-"""Stack Auth down, in every way there is: 503 with Retry-After, nobody let in or blamed, and soon no call at all."""
+"""Stack Auth down, in every way there is: 503 with Retry-After, no user let in or blamed, and soon no call at all."""
 
 from __future__ import annotations
 

@@ -78,14 +78,14 @@ def test_every_recorded_response_leads_to_its_code(name: str, kind: Kind, up: Up
         if case.means is ErrorCode.RESTRICTED_NOT_ALLOWED:
             assert answer.json["restricted_reason"] == case.reason
     assert len(up.calls) == 1
-    gated = refused_by_default(case.user_type)
+    refused = refused_by_default(case.user_type)
     with Site(kind, up.config()) as site:
         restricted_since = ErrorCode.RESTRICTED_NOT_ALLOWED if case.state == "restricted since" else None
         answer = site.ask(token)
-        check(answer, case, recorded, gated or case.means or restricted_since)
+        check(answer, case, recorded, refused or case.means or restricted_since)
         if restricted_since:
             assert answer.json["restricted_reason"] == case.reason
-    assert len(up.calls) == (1 if gated else 2)
+    assert len(up.calls) == (1 if refused else 2)
 
 
 def refused_by_default(user_type: UserType) -> ErrorCode | None:

@@ -1,6 +1,6 @@
 """Threats A1 to A12: the effects of a token header before the signature is checked.
 
-The verdicts are the corpus's; here is what they cost: no question to the network, no memory, no
+The outcomes are tested by the corpus; here is what they cost: no question to the network, no memory, no
 trial of a key that the header does not name, no line of log of the attacker's making.
 """
 
@@ -101,7 +101,7 @@ def test_a6_and_a11_hostile_headers_use_bounded_memory(
 ) -> None:
     """Compressed data is never inflated and a huge part never decoded: less than 1 MiB for any token.
 
-    Servers hand over no header of a megabyte; to the ASGI door it would come as data, whose copy alone is one.
+    Servers hand over no header of a megabyte; to the ASGI middleware it would come as data, whose copy alone is one.
     """
     peaks = {}
     for case in COSTLY:

@@ -35,9 +35,9 @@ FORGED = "forged: 1"
 HOSTILE = f"\r\n{FORGED}\r\n\0\x1b[2J\u2028\x85"
 
 
-@pytest.mark.parametrize("door", ["asgi", "wsgi"])
+@pytest.mark.parametrize("middleware", ["asgi", "wsgi"])
 def test_c12_logs_and_headers_stay_one_line(
-    door: str, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
+    middleware: str, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever the method, the path, the origin, the claims and the header of the token hold."""
     config = StackAuthConfig(project_id=PROJECT, cors_origins=["*"])
@@ -49,7 +49,7 @@ def test_c12_logs_and_headers_stay_one_line(
             method, path = f"GET{HOSTILE}", f"/a{HOSTILE}"
             sent = {"x-stack-access-token": token, "origin": f"https://a.example{HOSTILE}"}
             text = {name: value.encode("utf-8", "replace").decode("latin-1") for name, value in sent.items()}
-            if door == "asgi":
+            if middleware == "asgi":
                 data = [(name.encode(), value.encode("latin-1")) for name, value in text.items()]
                 answers.append(asgi(http_scope(path, data, method=method), config=config))
             else:

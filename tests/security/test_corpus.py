@@ -95,8 +95,8 @@ def by_wsgi(config: StackAuthConfig, token: str) -> str:
         "HTTP_X_STACK_ACCESS_TOKEN": token,
         "wsgi.input": io.BytesIO(),
     }
-    door = StackAuthWSGIMiddleware(app, config)
-    body = b"".join(door(environ, lambda status, headers, *_: seen.append((status, dict(headers)))))
+    middleware = StackAuthWSGIMiddleware(app, config)
+    body = b"".join(middleware(environ, lambda status, headers, *_: seen.append((status, dict(headers)))))
     return outcome_of(int(seen[0][0][:3]), seen[0][1], body, called)
 
 
@@ -130,13 +130,13 @@ def outcome_of(status: int, headers: dict[str, str], body: bytes, called: list[A
         return "accept"
     assert called == []
     code: str = json.loads(body)["code"]
-    row = ErrorCode(code)
-    assert status == row.status
+    error = ErrorCode(code)
+    assert status == error.status
     assert headers["Content-Length"] == str(len(body))
     assert headers["Cache-Control"] == "no-store"
     names = {name.lower(): value for name, value in headers.items()}
-    error = f', error="{row.challenge}"' if row.challenge else ""
-    challenge = None if row.challenge is None else f'Bearer realm="stack-auth"{error}'
+    attribute = f', error="{error.challenge}"' if error.challenge else ""
+    challenge = None if error.challenge is None else f'Bearer realm="stack-auth"{attribute}'
     assert names.get("www-authenticate") == challenge
     return code
 
@@ -190,15 +190,15 @@ def expected_in_header(case: Case) -> Case:
 
 
 @pytest.mark.parametrize("case", [case for case in SAMPLE if fits_in_header(case)], ids=name_of)
-@pytest.mark.parametrize("door", [by_wsgi, by_asgi], ids=["wsgi", "asgi"])
-def test_doors(case: Case, door: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
-    check_outcome(expected_in_header(case), door(config, case.token), issuer)
+@pytest.mark.parametrize("middleware", [by_wsgi, by_asgi], ids=["wsgi", "asgi"])
+def test_middlewares(case: Case, middleware: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+    check_outcome(expected_in_header(case), middleware(config, case.token), issuer)
 
 
-@pytest.mark.parametrize("door", [by_wsgi, by_asgi], ids=["wsgi", "asgi"])
-def test_refusals_of_bad_tokens_are_identical(door: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+@pytest.mark.parametrize("middleware", [by_wsgi, by_asgi], ids=["wsgi", "asgi"])
+def test_refusals_of_bad_tokens_are_identical(middleware: Any, config: StackAuthConfig, issuer: CountingIssuer) -> None:
     """H9: an unknown key id, a bad signature and bad claims get the same error code."""
     chosen = {"hdr-kid-unknown", "sig-stranger", "sub-missing", "sta-branch-other"}
-    outcomes = {door(config, case.token) for case in CASES if case.name in chosen}
+    outcomes = {middleware(config, case.token) for case in CASES if case.name in chosen}
     reset_all()
     assert outcomes == {"invalid_token"}

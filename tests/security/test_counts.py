@@ -21,12 +21,12 @@ def words(path: Path) -> str:
 def test_docs_state_how_many_tokens_there_are() -> None:
     corpus = list(cases())
     groups = Counter(case.threat[0] for case in corpus)
-    verdicts = Counter(case.expected for case in corpus)
+    expected = Counter(case.expected for case in corpus)
     text = words(PAGE)
     assert (
         f"{len(corpus)} named tokens, {groups['A']} against the header, {groups['B']} against signature and framing, "
         f"{groups['C']} against payload and claims, {groups['D']} against the user types and projects of Stack Auth: "
-        f"{verdicts['reject']} to be refused, {verdicts['accept']} to be accepted, {verdicts['either']} that a release"
+        f"{expected['reject']} to be refused, {expected['accept']} to be accepted, {expected['either']} that a release"
     ) in text
     assert len({(case.threat, case.name) for case in corpus}) == len(corpus)
 

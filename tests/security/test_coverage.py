@@ -16,7 +16,7 @@ GROUPS = {"A": 12, "B": 14, "C": 13, "D": 11, "E": 14, "F": 14, "G": 12, "H": 10
 NUMBERS = [f"{group}{number}" for group, count in GROUPS.items() for number in range(1, count + 1)]
 
 
-class Row(NamedTuple):
+class Threat(NamedTuple):
     """A threat's number, the tests that show it, and what there is to say."""
 
     number: str
@@ -24,10 +24,10 @@ class Row(NamedTuple):
     reason: str
 
 
-def rows(text: str) -> list[Row]:
+def threats(text: str) -> list[Threat]:
     lines = [line for line in text.splitlines() if re.match(r"\| [A-H]\d+ \|", line)]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    return [Row(number, re.findall(r"`([^`]+)`", shown_by), reason) for number, _threat, shown_by, reason in cells]
+    return [Threat(number, re.findall(r"`([^`]+)`", shown_by), reason) for number, _threat, shown_by, reason in cells]
 
 
 @cache
@@ -59,18 +59,18 @@ def borne() -> frozenset[str]:
 
 def faults(text: str) -> list[str]:
     """Return what is wrong with the table `text`."""
-    table = rows(text)
-    wrong = [] if [row.number for row in table] == NUMBERS else ["the rows are not A1 to H10, each once"]
-    for row in table:
-        if not row.shown_by:
-            wrong.append(f"{row.number}: no test is named")
-        for named in row.shown_by:
+    table = threats(text)
+    wrong = [] if [threat.number for threat in table] == NUMBERS else ["the threats are not A1 to H10, each once"]
+    for threat in table:
+        if not threat.shown_by:
+            wrong.append(f"{threat.number}: no test is named")
+        for named in threat.shown_by:
             place, _, function = named.partition("::")
             path = TESTS / place
             if not path.is_file() or (function and function not in functions(path)):
-                wrong.append(f"{row.number}: there is no {named}")
-        if row.number not in borne() and not row.reason:
-            wrong.append(f"{row.number}: no test of this folder bears it, and no reason is given")
+                wrong.append(f"{threat.number}: there is no {named}")
+        if threat.number not in borne() and not threat.reason:
+            wrong.append(f"{threat.number}: no test of this folder bears it, and no reason is given")
     return wrong
 
 
@@ -83,10 +83,10 @@ def test_every_threat_is_shown() -> None:
 
 
 def test_a_table_with_a_fault_is_noticed() -> None:
-    """A row that is gone, twice or out of order; a test that is not there; a number that nothing bears."""
+    """A threat that is gone, twice or out of order; a test that is not there; a number that nothing bears."""
     lines = TABLE.splitlines(keepends=True)
     (at,) = (number for number, line in enumerate(lines) if line.startswith("| F7 |"))
-    missing = "the rows are not A1 to H10, each once"
+    missing = "the threats are not A1 to H10, each once"
     assert faults("".join(lines[:at] + lines[at + 1 :])) == [missing]
     assert faults("".join([*lines[: at + 1], *lines[at:]])) == [missing]
     assert faults("".join([*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]])) == [missing]
@@ -102,6 +102,6 @@ def test_a_table_with_a_fault_is_noticed() -> None:
 def test_the_names_of_tests_are_read_as_they_are_meant() -> None:
     assert numbers_in("test_b10_to_b12_nothing") == {"B10", "B11", "B12"}
     assert numbers_in("test_d1_and_d2_who") == {"D1", "D2"}
-    assert numbers_in("test_e6_and_e7_nobody") == {"E6", "E7"}
+    assert numbers_in("test_e6_and_e7_no_one") == {"E6", "E7"}
     assert numbers_in("test_h4_all_interleavings_of_two_callers") == {"H4"}
     assert numbers_in("test_a_header") == set()

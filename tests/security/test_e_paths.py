@@ -24,7 +24,7 @@ def is_admin(user: User) -> bool:
 
 
 WHO: dict[str, dict[str, str]] = {
-    "nobody": {},
+    "no user": {},
     "garbage": {NAME: "garbage"},
     "member": {NAME: signed(name="member")},
     "admin": {NAME: signed(name="admin")},
@@ -161,7 +161,7 @@ def test_e8_policy_depends_on_the_decoded_path(config: StackAuthConfig, target: 
     assert get == head
 
 
-CLOSED = {"nobody": 401, "garbage": 401, "member": 403, "admin": 200, "restricted": 403, "anonymous": 401}
+CLOSED = {"no user": 401, "garbage": 401, "member": 403, "admin": 200, "restricted": 403, "anonymous": 401}
 ANSWERS: dict[str, dict[str, int]] = {
     "/public": dict.fromkeys(WHO, 200),
     "/x": {**CLOSED, "member": 200},

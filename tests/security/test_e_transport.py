@@ -410,10 +410,10 @@ def test_e12_refusal_is_complete_under_asgi_and_wsgi(
     body: str, issuer: CountingIssuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = StackAuthConfig(project_id=PROJECT, error_body=BODIES[body])
-    for row, headers in kinds_of_refusal(issuer).items():
+    for code, headers in kinds_of_refusal(issuer).items():
         seen = both(config, headers)[0]
         head = both(config, headers, method="HEAD")[0]
-        assert seen.status == head.status == row.status
+        assert seen.status == head.status == code.status
         assert seen.reached == head.reached == []
         json.loads(seen.body)
         assert head.body == b""
@@ -421,8 +421,8 @@ def test_e12_refusal_is_complete_under_asgi_and_wsgi(
         assert seen.headers["content-length"] == str(len(seen.body))
         assert seen.headers["cache-control"] == "no-store"
         assert seen.headers["content-type"] == f"application/{'problem+json' if body == 'problem' else 'json'}"
-        error = f', error="{row.challenge}"' if row.challenge else ""
-        assert seen.headers["www-authenticate"] == f'Bearer realm="stack-auth"{error}'
+        attribute = f', error="{code.challenge}"' if code.challenge else ""
+        assert seen.headers["www-authenticate"] == f'Bearer realm="stack-auth"{attribute}'
         assert set(seen.headers) == {"content-length", "cache-control", "content-type", "www-authenticate"}
 
 
@@ -436,8 +436,10 @@ def test_e12_outage_is_503_without_a_challenge(config: StackAuthConfig, issuer: 
         assert "www-authenticate" not in each.headers
 
 
-@pytest.mark.parametrize("door", ["asgi", "wsgi"])
-def test_e13_app_cannot_change_the_shared_user(door: str, config: StackAuthConfig, issuer: CountingIssuer) -> None:
+@pytest.mark.parametrize("middleware", ["asgi", "wsgi"])
+def test_e13_app_cannot_change_the_shared_user(
+    middleware: str, config: StackAuthConfig, issuer: CountingIssuer
+) -> None:
     """The user of a cached token is shared between requests, so it must be immutable."""
     tried: list[str] = []
 
@@ -459,13 +461,13 @@ def test_e13_app_cannot_change_the_shared_user(door: str, config: StackAuthConfi
                 change()
         user.to_dict()["user_id"] = "root"
         written["stackauth.user"] = "root"
-        if door == "asgi":
+        if middleware == "asgi":
             written["state"]["user"] = "root"
         tried.append(user.user_id)
 
     token = signed(deep={"list": [1]})
     for _ in range(3):
-        if door == "asgi":
+        if middleware == "asgi":
 
             async def app(scope: Any, receive: Any, send: Any) -> None:
                 attack(scope)

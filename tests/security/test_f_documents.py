@@ -142,7 +142,7 @@ def test_f14_environment_does_not_redirect_calls(
 ) -> None:
     """No proxy, no netrc, and none of the other variables of HTTP clients."""
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password canary\ndefault login somebody password canary\n")
+    netrc.write_text("machine 127.0.0.1 login user password canary\ndefault login user password canary\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".netrc").write_text(netrc.read_text())
@@ -150,7 +150,7 @@ def test_f14_environment_does_not_redirect_calls(
         monkeypatch.setenv(name, str(tmp_path / "missing"))
     with Loopback(lambda exchange: exchange.reply(b"proxy")) as proxy:
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.setenv(name, f"http://somebody:canary@127.0.0.1:{proxy.port}")
+            monkeypatch.setenv(name, f"http://user:canary@127.0.0.1:{proxy.port}")
         with keys.asker(way) as asker:
             assert asker.ask(token()) == LET_IN
         assert proxy.connections == 0

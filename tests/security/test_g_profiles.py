@@ -15,7 +15,7 @@ import pytest
 from stackauth_middleware import Rule, StackAuthConfig
 from stackauth_middleware._core.flow import Flow
 from tests.network.conftest import Attempts
-from tests.network.sites import Kind, Site, both_doors
+from tests.network.sites import Kind, Site, both_middlewares
 from tests.network.upstream import SECRET, USERS_ME, Upstream
 from tests.unit.core.helpers import LEFT_OUT, without
 from tests.unit.io.loopback import Exchange, Loopback
@@ -37,11 +37,11 @@ def perfect(up: Upstream, exchange: Exchange, **changes: Any) -> Any:
     return without({**json.loads(up.local.answer("GET", USERS_ME, exchange.headers).body), **changes})
 
 
-def ask_once(door: Kind, up: Upstream, mode: str = "rest", **settings: Any) -> Result:
+def ask_once(kind: Kind, up: Upstream, mode: str = "rest", **settings: Any) -> Result:
     """Send a request of a new user and return the result; only a request with a user reaches the app."""
     (token,) = up.tokens(1)
     before = len(up.calls)
-    with Site(door, up.config(**WAYS[mode], **settings)) as site:
+    with Site(kind, up.config(**WAYS[mode], **settings)) as site:
         answer = result_of(site.ask(token))
         assert len(site.reached) == (answer == LET_IN)
     assert len(up.calls) - before == 1
@@ -68,20 +68,20 @@ def ask_once(door: Kind, up: Upstream, mode: str = "rest", **settings: Any) -> R
     ],
 )
 @pytest.mark.parametrize("name", ["X-Stack-Actual-Status", "X-Hexclave-Actual-Status"])
-@both_doors
+@both_middlewares
 def test_g1_a_hidden_status_only_ever_lowers(
-    status: int, hidden: str, expected: Result, name: str, door: Kind, up: Upstream
+    status: int, hidden: str, expected: Result, name: str, kind: Kind, up: Upstream
 ) -> None:
     """A valid profile under another status than 200 authenticates no one; without a code it is no refusal either."""
     up.me = lambda exchange: exchange.reply(perfect(up, exchange), status, **{name: hidden})
-    assert ask_once(door, up) == expected
+    assert ask_once(kind, up) == expected
 
 
-@both_doors
-def test_g1_worse_of_two_hidden_statuses_counts(door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_g1_worse_of_two_hidden_statuses_counts(kind: Kind, up: Upstream) -> None:
     worse = {"X-Stack-Actual-Status": "200", "X-Hexclave-Actual-Status": "401"}
     up.me = lambda exchange: exchange.reply(perfect(up, exchange), 200, **worse)
-    assert ask_once(door, up) == down(1)
+    assert ask_once(kind, up) == down(1)
 
 
 CODES: dict[str, tuple[int, Result]] = {
@@ -103,32 +103,32 @@ CODES: dict[str, tuple[int, Result]] = {
 
 @pytest.mark.parametrize(("mode", "hidden"), [("rest", False), ("rest", True), ("rule", False)])
 @pytest.mark.parametrize("code", CODES)
-@both_doors
+@both_middlewares
 def test_g2_to_g4_each_known_error_has_its_error_code(
-    mode: str, code: str, hidden: bool, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
+    mode: str, code: str, hidden: bool, kind: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Also hidden behind a 200. A misconfiguration is logged as an error and is no 401."""
-    status, row = CODES[code]
+    status, expected = CODES[code]
     headers = {"X-Stack-Known-Error": code} | ({"X-Stack-Actual-Status": str(status)} if hidden else {})
     body = {"code": code, "error": "words", "details": {}}
     up.me = lambda exchange: exchange.reply(body, 200 if hidden else status, **headers)
-    assert ask_once(door, up, mode) == row
+    assert ask_once(kind, up, mode) == expected
     errors = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
-    assert [code in each for each in errors] == [True] * (row == OURS)
+    assert [code in each for each in errors] == [True] * (expected == OURS)
 
 
 # -- no answer ----------------------------------------------------------------------------------------
 
 
-@both_doors
+@both_middlewares
 def test_g5_unresolvable_name_opens_the_circuit_breaker(
-    door: Kind, up: Upstream, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
+    kind: Kind, up: Upstream, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The circuit breaker opens after five calls, none of which is retried: no connection was made."""
     one, *others = up.tokens(30)
     look_up = socket.getaddrinfo
     name = up.server.url.replace("127.0.0.1", "localhost")
-    with Site(door, up.config(api_url=name, issuer_url=up.server.url)) as site:
+    with Site(kind, up.config(api_url=name, issuer_url=up.server.url)) as site:
         assert result_of(site.ask(one)) == LET_IN
         attempts.since()
 
@@ -168,9 +168,9 @@ IDS: dict[str, Callable[[str], Any]] = {
 
 @pytest.mark.parametrize("what", IDS)
 @both_modes
-@both_doors
+@both_middlewares
 def test_g6_and_g7_profile_without_id_or_of_another_user_is_503(
-    what: str, mode: str, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
+    what: str, mode: str, kind: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     """503, never another user and never one without an id; no part of it is cached, returned or logged."""
     (token,) = up.tokens(1)
@@ -182,7 +182,7 @@ def test_g6_and_g7_profile_without_id_or_of_another_user_is_503(
 
     up.me = me
     caplog.set_level(logging.DEBUG)
-    with Site(door, up.config(**WAYS[mode])) as site:
+    with Site(kind, up.config(**WAYS[mode])) as site:
         answer = site.ask(token)
         assert result_of(answer) == down(1)
         assert site.reached == []
@@ -190,31 +190,31 @@ def test_g6_and_g7_profile_without_id_or_of_another_user_is_503(
         assert OTHER_ID not in caplog.text
         assert "a 200 that is not the profile of this user" in caplog.text
         up.me = None
-    with Site(door, up.config(**WAYS[mode])) as site:
+    with Site(kind, up.config(**WAYS[mode])) as site:
         assert site.ask(token).user["display_name"] == "user 0"
 
 
-@both_doors
-def test_g7_profile_of_another_user_is_unauthenticated_on_an_optional_route(door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_g7_profile_of_another_user_is_unauthenticated_on_an_optional_route(kind: Kind, up: Upstream) -> None:
     other = up.local.users.create(display_name="Mallory").read()
     up.me = lambda exchange: exchange.reply(other)
-    with Site(door, up.config(default_access="optional")) as site:
+    with Site(kind, up.config(default_access="optional")) as site:
         (token,) = up.tokens(1)
         assert site.ask(token).json == {"user": None, "error": "auth_server_error"}
-    with Site(door, up.config(mode="jwt")) as site:
+    with Site(kind, up.config(mode="jwt")) as site:
         answer = site.ask(up.token(), "/load").json
         assert (answer["failed"], "profile" in answer) == ("auth_server_error", False)
     assert len(up.calls) == 2
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@both_doors
-def test_g9_redirect_receives_neither_key_nor_token(status: int, door: Kind, up: Upstream) -> None:
+@both_middlewares
+def test_g9_redirect_receives_neither_key_nor_token(status: int, kind: Kind, up: Upstream) -> None:
     """Redirects to the same host are not followed either."""
     with Loopback(lambda exchange: exchange.reply({"id": "x"})) as other:
         for place in (f"{other.url}{USERS_ME}", f"//127.0.0.1:{other.port}/", f"{up.server.url}/elsewhere", USERS_ME):
             up.me = lambda exchange, to=place: exchange.reply(perfect(up, exchange), status, Location=to)  # type: ignore[misc]
-            assert ask_once(door, up) == down(1)
+            assert ask_once(kind, up) == down(1)
     assert other.connections == 0
     assert "/elsewhere" not in up.server.targets
 
@@ -271,15 +271,15 @@ CONDUCTS: dict[str, Callable[[Exchange], None]] = {
 
 
 @pytest.mark.parametrize("conduct", CONDUCTS)
-@both_doors
+@both_middlewares
 def test_g12_key_set_calls_carry_no_secret(
-    conduct: str, door: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
+    conduct: str, kind: Kind, up: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No log or response holds one when the call fails; tests/network/test_canaries.py covers the rest."""
     caplog.set_level(logging.DEBUG)
     token = up.token()
     up.server.answer = CONDUCTS[conduct]
-    with Site(door, up.config()) as site:
+    with Site(kind, up.config()) as site:
         answers = [site.ask(token), site.ask(token, path="/load")]
         assert [answer.status for answer in answers] == [500 if conduct == "404" else 503] * 2
         assert site.reached == []

@@ -1,6 +1,6 @@
 """Servers in processes of their own, on an inherited socket, so that no port is guessed.
 
-The listener is open before the server starts: requests wait in its queue, and nobody polls for readiness.
+The listener is open before the server starts: requests wait in its queue, and nothing polls for readiness.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Api(APIView):
     authentication_classes = (StackAuthAuthentication,)
 
     def get(self, request: Request) -> Response:
-        return Response({"somebody": get_user(request) is not None})
+        return Response({"authenticated": get_user(request) is not None})
 
 
 urlpatterns = [

@@ -26,7 +26,7 @@ from .project import Site, installed
 RENDERED = {"DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"], "UNAUTHENTICATED_USER": None}
 
 
-class Row:
+class AppUser:
     """A Django model for users of the project."""
 
     is_authenticated = True
@@ -37,7 +37,7 @@ class Row:
 
 class AsRow(StackAuthAuthentication):
     def user_for(self, user: User) -> Any:
-        return Row(user)
+        return AppUser(user)
 
 
 class Me(APIView):
@@ -108,7 +108,7 @@ def test_the_challenge_has_the_realm_of_the_settings(asgi: bool) -> None:
         assert Site(asgi=asgi).answer("/optional/me").headers["www-authenticate"] == 'Bearer realm="shop"'
 
 
-def test_a_row_can_take_the_users_place(asgi: bool, stackauth: LocalStackAuth) -> None:
+def test_app_can_replace_the_user_by_its_own(asgi: bool, stackauth: LocalStackAuth) -> None:
     assert Site(asgi=asgi).answer("/mapped", stackauth.headers())[::2] == (200, {"pk": JANE["id"]})
 
 

@@ -37,9 +37,11 @@ NUMBER = len(cases(**with_variants(normal="a.b.c", restricted="d.e.f", anonymous
 def test_check_sends_all_requests_to_both_apps(run: Runs) -> None:
     ran = run("demo", "--check")
     assert (ran.status, ran.err) == (0, "")
-    rows = [line for line in ran.out.splitlines() if line.endswith(" ok")]
-    assert len(rows) == 2 * NUMBER
-    assert sum(row.startswith("Starlette ") for row in rows) == sum(row.startswith("Bottle ") for row in rows)
+    checks = [line for line in ran.out.splitlines() if line.endswith(" ok")]
+    assert len(checks) == 2 * NUMBER
+    assert sum(check.startswith("Starlette ") for check in checks) == sum(
+        check.startswith("Bottle ") for check in checks
+    )
     assert ran.out.splitlines()[-1] == f"{2 * NUMBER} of {2 * NUMBER} responses are as expected"
 
 
@@ -52,8 +54,8 @@ def test_check_reports_unexpected_responses(run: Runs, monkeypatch: pytest.Monke
     monkeypatch.setattr(_demo, "cases", wrong)
     ran = run("demo", "--check")
     assert ran.status == 1
-    (row,) = [line for line in ran.out.splitlines() if line.startswith("Bottle") and line.endswith("FAIL")]
-    assert row.split() == ["Bottle", "a", "public", "page", "403", "forbidden", "200", "FAIL"]
+    (check,) = [line for line in ran.out.splitlines() if line.startswith("Bottle") and line.endswith("FAIL")]
+    assert check.split() == ["Bottle", "a", "public", "page", "403", "forbidden", "200", "FAIL"]
     assert ran.out.splitlines()[-1] == "2 of 4 responses are as expected"
 
 

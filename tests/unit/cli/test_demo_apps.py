@@ -78,17 +78,17 @@ def test_staff_is_let_in(stackauth: LocalStackAuth, ask: Any) -> None:
 
 
 @pytest.mark.parametrize("ask", [through_starlette, through_bottle])
-def test_an_address_that_was_not_verified_makes_nobody_staff(stackauth: LocalStackAuth, ask: Any) -> None:
+def test_unverified_address_does_not_make_staff(stackauth: LocalStackAuth, ask: Any) -> None:
     token = stackauth.token(project_id=PROJECT, email="staff@example.com", email_verified=False)
     status, body = ask(Case("", 403, "", (("x-stack-access-token", token),), "/staff"))
     assert (status, body["code"]) == (403, "forbidden")
 
 
 def test_every_kind_of_refusal_is_shown() -> None:
-    """All rows of 400, 401 and 403; an outage is not for a demo to make."""
+    """All error codes of 400, 401 and 403; an outage is not for a demo to make."""
     shown = {
         case.code
         for case in cases(**with_variants(normal="a.b.c", restricted="d.e.f", anonymous="", expired=""))
         if case.code
     }
-    assert shown == {row.value for row in ErrorCode if row.status in (400, 401, 403)}
+    assert shown == {code.value for code in ErrorCode if code.status in (400, 401, 403)}

@@ -14,7 +14,7 @@ from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, User,
 from stackauth_middleware.testing import LocalStackAuth
 from tests.unit.cli.ask import OTHER_PROJECT, PROJECT, SETTINGS, Ran, Runs
 
-REFRESH = "refresh-token-that-nobody-may-see"
+REFRESH = "refresh-token-that-must-stay-secret"
 ISSUER = "http://127.0.0.1:9"
 
 

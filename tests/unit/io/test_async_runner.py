@@ -528,7 +528,7 @@ def clock():
     waited = int(os.pread(schedstat, 100, 0).split()[1]) / 1e9 if schedstat else 0
     return time.monotonic() - waited
 
-async def tick():
+async def turn():
     global longest
     while len(verified) < len(tokens):
         last = clock()
@@ -545,7 +545,7 @@ async def main():
     schedstat = os.open(path, os.O_RDONLY) if os.path.exists(path) else 0
     await sleep(0.02)
     watching = True
-    await at_once(tick, *[verify] * len(tokens))
+    await at_once(turn, *[verify] * len(tokens))
     watching = False
     await verifier.aclose()
 

@@ -84,7 +84,7 @@ def test_auto_created_account_follows_tokens_until_updated(users: Accounts) -> N
     assert users.explicit(USER_ID) == touched
     users.auto_create(Account(id=USER_ID, display_name="Three"))
     assert users.get(USER_ID) == touched
-    assert users.explicit("nobody") is None
+    assert users.explicit("unknown") is None
 
 
 def test_an_account_made_over_an_implied_one_is_chosen(users: Accounts) -> None:

@@ -129,7 +129,7 @@ def test_real_sdk_accepts_the_local_responses(sdk: str, installed: Path, served:
         [
             from_request("normal", x_stack_auth(served.token(ann))),
             from_request("authorization", authorization(served.token(ann))),
-            from_request("nobody", x_stack_auth(None, None)),
+            from_request("no user", x_stack_auth(None, None)),
             from_request("restricted", x_stack_auth(served.token(restricted))),
             from_request("restricted included", x_stack_auth(served.token(restricted)), includeRestricted=True),
             from_request("anonymous", x_stack_auth(served.token(user_type="anonymous"))),
@@ -154,7 +154,7 @@ def test_real_sdk_accepts_the_local_responses(sdk: str, installed: Path, served:
     assert results["normal"] == {"value": expected}
     # the new header came with 2.8.88
     assert results["authorization"] == {"value": expected if sdk == SDKS[1] else None}
-    for name in ("nobody", "restricted", "anonymous", "deleted", "foreign key", "other project", "by unknown id"):
+    for name in ("no user", "restricted", "anonymous", "deleted", "foreign key", "other project", "by unknown id"):
         assert results[name] == {"value": None}, name
     assert results["restricted included"]["value"]["isRestricted"] is True
     assert results["by id"] == {"value": expected}

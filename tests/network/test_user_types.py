@@ -15,15 +15,15 @@ from .upstream import USERS_ME, Upstream
 
 NORMAL, RESTRICTED, ANONYMOUS = UserType
 STRICTNESS = [NORMAL, RESTRICTED, ANONYMOUS]
-Allowed = Literal["nobody else", "restricted", "anonymous"]
+Allowed = Literal["no other", "restricted", "anonymous"]
 SETTINGS: dict[Allowed, dict[str, Any]] = {
-    "nobody else": {},
+    "no other": {},
     "restricted": {"allow_restricted": True},
     "anonymous": {"allow_anonymous": True},
 }
-ROWS = {RESTRICTED: (403, "restricted_not_allowed"), ANONYMOUS: (401, "anonymous_not_allowed")}
+REFUSALS = {RESTRICTED: (403, "restricted_not_allowed"), ANONYMOUS: (401, "anonymous_not_allowed")}
 LETS_IN: dict[Allowed, set[UserType]] = {
-    "nobody else": {NORMAL},
+    "no other": {NORMAL},
     "restricted": {NORMAL, RESTRICTED},
     "anonymous": {NORMAL, RESTRICTED, ANONYMOUS},
 }
@@ -59,7 +59,7 @@ def test_stricter_of_token_and_profile_wins(
         assert (seen["restricted_reason"] is None) == (holds is NORMAL)
     else:
         blamed = told if told not in LETS_IN[allowed] else holds
-        assert (answer.status, answer.code) == ROWS[blamed]
+        assert (answer.status, answer.code) == REFUSALS[blamed]
 
 
 @both_middlewares
