@@ -27,7 +27,7 @@ PYTHONS = nox.project.python_versions(PROJECT)
 
 SHARED = HERE.parent / "shared"
 if SHARED.is_dir():
-    os.environ.setdefault("STACKAUTH_SHARED", str(SHARED))
+    os.environ.setdefault("TESTS_SHARED", str(SHARED))
 
 FRAMEWORK_TESTS = (
     "tests/frameworks",
@@ -136,7 +136,7 @@ def gevent(session: nox.Session) -> None:
 def corpus(session: nox.Session) -> None:
     """Send every hostile token through verifiers and middlewares, as the quick suite does on `TIMING_PYTHONS`."""
     session.install("-e", ".[demo]", *_groups("test"))
-    _pytest(session, "-n", "auto", "tests/security/test_corpus.py", env={"STACKAUTH_ALL_CASES": "1"})
+    _pytest(session, "-n", "auto", "tests/security/test_corpus.py", env={"TESTS_ALL_CASES": "1"})
 
 
 @nox.session
@@ -180,7 +180,7 @@ def js(session: nox.Session) -> None:
             session.error("node and npm are not here, and continuous integration must have them")
         session.skip("node and npm are not here")
     session.install("-e", ".[demo]", *_groups("test"))
-    _pytest(session, JS_TESTS, env={"STACKAUTH_JS": "1"})
+    _pytest(session, JS_TESTS, env={"TESTS_JS": "1"})
 
 
 @nox.session
@@ -258,8 +258,8 @@ def _floors() -> list[str]:
 
 
 def _build(session: nox.Session, dist: Path) -> Path:
-    """Return the wheel of ``STACKAUTH_DIST``, which a release has built before, or build one from the checkout."""
-    if built := os.environ.get("STACKAUTH_DIST"):
+    """Return the wheel of ``TESTS_DIST``, which a release has built before, or build one from the checkout."""
+    if built := os.environ.get("TESTS_DIST"):
         return next((HERE / built).glob("*.whl"))
     if session.venv_backend == "uv":
         session.run("uv", "build", "-q", "--out-dir", str(dist), str(HERE))
@@ -271,7 +271,7 @@ def _build(session: nox.Session, dist: Path) -> Path:
 def _quick_suite(session: nox.Session) -> None:
     """Run the tests that are not timed on all cores, then the timed ones, one at a time."""
     beside = (*FRAMEWORK_TESTS, *SERVER_TESTS, *GEVENT_TESTS, *ATTACK_TESTS, *TIMED_TESTS, JS_TESTS, SITE_TESTS)
-    env = {"STACKAUTH_ALL_CASES": "1"} if session.python in TIMING_PYTHONS else None
+    env = {"TESTS_ALL_CASES": "1"} if session.python in TIMING_PYTHONS else None
     _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in beside), env=env)
     if session.python in TIMING_PYTHONS and not _names_tests(session.posargs):
         _pytest(session, *TIMED_TESTS, *(f"--ignore={path}" for path in FRAMEWORK_TESTS))

@@ -15,7 +15,7 @@ _made_anew = network.tls_context
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--shared-root", metavar="DIR", help="the folder of shared data (env STACKAUTH_SHARED)")
+    parser.addoption("--shared-root", metavar="DIR", help="the folder of shared data (env TESTS_SHARED)")
     parser.addoption("--wycheproof-root", metavar="DIR", help="the folder of the vectors (env WYCHEPROOF_ROOT)")
 
 

@@ -12,13 +12,13 @@ _root: Path | None = None
 
 
 def settle(option: str | None) -> None:
-    """Settle where the folder is: ``--shared-root``, else ``STACKAUTH_SHARED``, else beside the checkout.
+    """Settle where the folder is: ``--shared-root``, else ``TESTS_SHARED``, else beside the checkout.
 
     Raises:
         pytest.UsageError: a place was named and there is no folder.
     """
     global _root  # noqa: PLW0603 - settled once, before any test is collected
-    named = option or os.environ.get("STACKAUTH_SHARED")
+    named = option or os.environ.get("TESTS_SHARED")
     if named and not Path(named).is_dir():
         raise pytest.UsageError(f"the shared folder was said to be {named}, where there is none")
     _root = Path(named).resolve() if named else _BESIDE
@@ -29,7 +29,7 @@ def shared_path(*parts: str) -> Path:
     path = (_root or _BESIDE).joinpath(*parts)
     if not path.exists():
         pytest.skip(
-            f"{'/'.join(parts)} of the shared folder is not here; --shared-root or STACKAUTH_SHARED tells where",
+            f"{'/'.join(parts)} of the shared folder is not here; --shared-root or TESTS_SHARED tells where",
             allow_module_level=True,
         )
     return path

@@ -34,7 +34,7 @@ def ran(folder: Path, command: str, marker: str = MARKER) -> Ran:
     )
     environ = {**os.environ, "PYENV_ROOT": str(folder / "no-pyenv")}
     environ.pop("CI", None)
-    environ.pop("STACKAUTH_SHARED", None)
+    environ.pop("TESTS_SHARED", None)
     done = subprocess.run(
         ["bash", str(checkout / ".ci" / "run")],
         cwd=folder,
@@ -86,7 +86,7 @@ def test_a_readme_without_the_command(tmp_path: Path) -> None:
 def test_what_the_command_sees(tmp_path: Path) -> None:
     """It runs at the top of the checkout, as continuous integration, and knows where the shared folder is."""
     (tmp_path / "shared").mkdir()
-    done = ran(tmp_path, 'echo "$CI|$PWD|$STACKAUTH_SHARED"; echo "1 passed in 0.10s"')
+    done = ran(tmp_path, 'echo "$CI|$PWD|$TESTS_SHARED"; echo "1 passed in 0.10s"')
     assert done.lines[1:] == [
         f"true|{tmp_path / 'checkout'}|{tmp_path / 'shared'}",
         "1 passed in 0.10s",

@@ -28,7 +28,7 @@ from tests.security.issuer import CountingIssuer, issuer_in_place
 from tests.unit.core.helpers import PROJECT
 
 CASES = list(cases())
-SAMPLE = CASES if os.environ.get("STACKAUTH_ALL_CASES") else CASES[:: max(1, len(CASES) // 100)][:100]
+SAMPLE = CASES if os.environ.get("TESTS_ALL_CASES") else CASES[:: max(1, len(CASES) // 100)][:100]
 
 COUNTS = {"A": 173, "B": 203, "C": 140, "D": 135}
 EXPECTED = {"accept": 28, "reject": 618, "either": 5}

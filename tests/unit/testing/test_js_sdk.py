@@ -1,6 +1,6 @@
 """The real JavaScript SDK, before and after its rename, with a local Stack Auth for its server.
 
-Needs Node, npm and the npm registry, and so runs only where ``STACKAUTH_JS=1`` asks for it.
+Needs Node, npm and the npm registry, and so runs only where ``TESTS_JS=1`` asks for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SDKS = ("stackframe-js-before-rename", "stackframe-js-after-rename")
 MISSING = [tool for tool in ("node", "npm") if shutil.which(tool) is None]
 
 pytestmark = pytest.mark.skipif(
-    os.environ.get("STACKAUTH_JS") != "1", reason="the SDK is fetched from npm; STACKAUTH_JS=1 asks for it"
+    os.environ.get("TESTS_JS") != "1", reason="the SDK is fetched from npm; TESTS_JS=1 asks for it"
 )
 
 
@@ -36,7 +36,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if MISSING:
         reason = f"{' and '.join(MISSING)} not found"
         if os.environ.get("CI") == "true":
-            pytest.fail(f"STACKAUTH_JS=1, but {reason}")
+            pytest.fail(f"TESTS_JS=1, but {reason}")
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("js")
     for source in HERE.iterdir():
