@@ -17,7 +17,8 @@ from ..errors import ConfigError, ErrorCode, Event, RefusalInfo
 from . import validation
 from .credentials import TOKEN_SOURCES, TokenSource
 from .environment import from_environment
-from .rules import Access, Matcher, Policy, Rule
+from .policy import Access, Policy
+from .rules import Matcher, Rule
 from .settings import flag, one_of, seconds, setting, some_of, whole_number
 from .users import UserType
 

@@ -14,11 +14,11 @@ from .credentials import extract
 from .key_set_cache import KeySetCache, no_key
 from .key_sets import Action, Key
 from .outcome import Authenticated, Outcome, Refused, Unauthenticated
+from .policy import Policy, enforce
 from .profiles import ProfileLookup
 from .rate_limited_log import KeyedRateLimitedLog, RateLimitedLog
 from .records import Clocks, RequestRecord
 from .reporting import Reporter
-from .rules import Policy, enforce
 from .tokens import ForeignToken, Token, check_signature, is_possible, parse, user_of
 from .upstream import Script
 from .users import User, UserProfile, with_profile

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ErrorCode
 from .config import StackAuthConfig
+from .policy import Policy
 from .records import RequestRecord, Response
-from .rules import Policy
 from .users import User, UserType
 
 if TYPE_CHECKING:

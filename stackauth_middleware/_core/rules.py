@@ -1,4 +1,4 @@
-"""Access rules: which policy a path and a method fall under, and whether a user meets it.
+"""Access rules: which policy a path and a method fall under.
 
 Frameworks route on other readings of a path than a middleware sees. A *plain* path has one reading only:
 the stricter of the rules for the path as written and for its folded form holds. Any other path has to meet
@@ -8,21 +8,17 @@ the default and every rule at once, however a router reads it. docs/rules.md sta
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import lru_cache, reduce
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import get_args
 
-from ..errors import ConfigError, ErrorCode, RefusedError
+from ..errors import ConfigError
 from . import rule_checks
 from .paths import folded, has_only_special_characters, is_plain
+from .policy import Access, Check, Policy
 from .rule_checks import PARAMETER
 from .settings import flag, flag_or_none, one_of, setting
-from .users import User
-
-Access: TypeAlias = Literal["required", "optional", "public"]
-Check: TypeAlias = Callable[[User], bool]
-_STRICTNESS: dict[Access, int] = {"public": 0, "optional": 1, "required": 2}
 
 WEBSOCKET = "WEBSOCKET"
 """Entry of `Rule.methods` for WebSockets. No HTTP method matches it, not even one of this name."""
@@ -89,40 +85,6 @@ class Rule:
         """The names of the path, each with the index of its segment."""
         segments = enumerate(map(PARAMETER.fullmatch, self.path.split("/")[1:]))
         return {match[1]: at for at, match in segments if match}
-
-
-class Policy(NamedTuple):
-    """What a request must meet: the result of the rules for one path and method."""
-
-    access: Access
-    profile: bool
-    allow_restricted: bool
-    allow_anonymous: bool
-    checks: tuple[Check, ...] = ()
-    every_rule: bool = False
-    """Whether this is the policy of paths that are not plain."""
-
-    def stricter(self, other: Policy) -> Policy:
-        """Return the policy that demands what both demand."""
-        if other is self:
-            return self
-        return Policy(
-            max(self.access, other.access, key=_STRICTNESS.__getitem__),
-            self.profile or other.profile,
-            self.allow_restricted and other.allow_restricted,
-            self.allow_anonymous and other.allow_anonymous,
-            (*self.checks, *(check for check in other.checks if check not in self.checks)),
-        )
-
-    def with_rule(self, rule: Rule) -> Policy:
-        """Return the policy of `rule`, where this one is the default."""
-        return Policy(
-            rule.access,
-            rule.profile or self.profile,
-            self.allow_restricted if rule.allow_restricted is None else rule.allow_restricted,
-            self.allow_anonymous if rule.allow_anonymous is None else rule.allow_anonymous,
-            (rule.check,) if rule.check else (),
-        )
 
 
 class Matcher:
@@ -208,7 +170,7 @@ class _Table:
     """The rules that match one method."""
 
     def __init__(self, rules: Sequence[Rule], default: Policy) -> None:
-        policies = [default.with_rule(rule) for rule in rules]
+        policies = [_policy_of(rule, default) for rule in rules]
         paths = [rule.path for rule in rules]
         self._as_written = _Patterns(paths, policies, default)
         self._folded = _Patterns(map(folded, paths), policies, default)
@@ -242,26 +204,15 @@ class _Table:
         return self.every_rule
 
 
-def enforce(user: User, policy: Policy) -> None:
-    """Check that `user` meets `policy`.
-
-    Raises:
-        RefusedError: ANONYMOUS_NOT_ALLOWED, RESTRICTED_NOT_ALLOWED or FORBIDDEN. A check that
-            raises refuses: its exception is the cause of the error.
-    """
-    if user.is_anonymous and not policy.allow_anonymous:
-        raise RefusedError(ErrorCode.ANONYMOUS_NOT_ALLOWED, "an anonymous user")
-    if user.is_restricted and not (policy.allow_restricted or policy.allow_anonymous):
-        raise RefusedError(
-            ErrorCode.RESTRICTED_NOT_ALLOWED, "a restricted user", restricted_reason=user.restricted_reason
-        )
-    for check in policy.checks:
-        try:
-            allowed = check(user)
-        except Exception as error:
-            raise RefusedError(ErrorCode.FORBIDDEN, "the check of a rule raised") from error
-        if allowed is not True:
-            raise RefusedError(ErrorCode.FORBIDDEN, "the check of a rule did not return True")
+def _policy_of(rule: Rule, default: Policy) -> Policy:
+    """Return the policy of `rule`; `default` fills in the flags that it leaves at None."""
+    return Policy(
+        rule.access,
+        rule.profile or default.profile,
+        default.allow_restricted if rule.allow_restricted is None else rule.allow_restricted,
+        default.allow_anonymous if rule.allow_anonymous is None else rule.allow_anonymous,
+        (rule.check,) if rule.check else (),
+    )
 
 
 def reject_hidden(rules: Sequence[Rule]) -> None:

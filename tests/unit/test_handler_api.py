@@ -16,8 +16,8 @@ import pytest
 from stackauth_middleware._adapters import ERROR, OUTCOME, USER
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.outcome import Authenticated, Unauthenticated
+from stackauth_middleware._core.policy import Policy
 from stackauth_middleware._core.records import RequestRecord
-from stackauth_middleware._core.rules import Policy
 from stackauth_middleware._core.upstream import Call, NoReply, Reply
 from stackauth_middleware._core.users import UserProfile, UserType
 from stackauth_middleware._handler_api import aload_profile, get_user, load_profile, outcome_of, require_user

@@ -14,8 +14,8 @@ import pytest
 from stackauth_middleware._adapters import ERROR, OUTCOME, USER
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.outcome import Authenticated, Refused, Unauthenticated
+from stackauth_middleware._core.policy import Policy
 from stackauth_middleware._core.records import RequestRecord, Response
-from stackauth_middleware._core.rules import Policy
 from stackauth_middleware._core.users import user_from_claims
 from stackauth_middleware._handler_api import get_user, load_profile, outcome_of, require_user
 from stackauth_middleware.errors import AuthServerError, ErrorCode

@@ -9,28 +9,23 @@ import timeit
 import tracemalloc
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stackauth_middleware._core.paths import is_plain
-from stackauth_middleware._core.rules import Access, Matcher, Policy, Rule, enforce, reject_hidden
+from stackauth_middleware._core.policy import Policy
+from stackauth_middleware._core.rules import Matcher, Rule, reject_hidden
 from stackauth_middleware._core.users import User
-from stackauth_middleware.errors import ConfigError, ErrorCode, RefusedError
+from stackauth_middleware.errors import ConfigError
 
-from .helpers import ANONYMOUS, NORMAL, RESTRICTED, as_id, bounded
+from .helpers import bounded
 from .test_paths import NOT_PLAIN, PLAIN
-from .test_users import user
+from .test_policy import POLICIES, STRICTNESS, always, is_at_least
 
-STRICTNESS: dict[Access, int] = {"public": 0, "optional": 1, "required": 2}
 REQUIRED = Policy("required", profile=False, allow_restricted=False, allow_anonymous=False)
 PUBLIC = Policy("public", profile=False, allow_restricted=False, allow_anonymous=False)
-
-
-def always(_: User) -> bool:
-    return True
 
 
 def access(rules: list[Rule], path: str, method: str = "GET", root_path: str = "", default: Policy = REQUIRED) -> str:
@@ -162,46 +157,6 @@ def test_stricter_of_a_path_with_and_without_trailing_slash_holds(
 ) -> None:
     """Some routers drop a trailing slash and some require it, so a rule closes both spellings."""
     assert access(rules, path, default=default) == held
-
-
-def test_stricter_policy_demands_what_both_demand() -> None:
-    loose = Policy("public", False, True, True, (always,))
-    other: Callable[[User], bool] = bool
-    strict = Policy("optional", True, False, True, (other, always))
-    both = Policy("optional", True, False, True, (always, other))
-    assert loose.stricter(strict) == both
-    assert loose.stricter(loose) == loose
-    assert strict.stricter(loose).checks == (other, always)
-
-
-POLICIES = st.builds(
-    Policy,
-    st.sampled_from(list(STRICTNESS)),
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-    st.lists(st.sampled_from([always, bool, callable]), unique=True, max_size=3).map(tuple),
-)
-
-
-def is_at_least(policy: Policy, other: Policy) -> bool:
-    """Return whether every request that meets `policy` meets `other` too."""
-    return (
-        STRICTNESS[policy.access] >= STRICTNESS[other.access]
-        and policy.profile >= other.profile
-        and policy.allow_restricted <= other.allow_restricted
-        and policy.allow_anonymous <= other.allow_anonymous
-        and set(other.checks) <= set(policy.checks)
-    )
-
-
-@bounded
-@given(POLICIES, POLICIES)
-def test_stricter_of_two_is_at_least_as_strict_as_either(one: Policy, other: Policy) -> None:
-    both = one.stricter(other)
-    assert is_at_least(both, one)
-    assert is_at_least(both, other)
-    assert is_at_least(one, both) or is_at_least(other, both) or both not in (one, other)
 
 
 # -- root paths ---------------------------------------------------------------------------------------
@@ -588,86 +543,6 @@ def test_hidden_rule_never_matches_first(rules: list[Rule], segments: list[str],
         path = "/" + "/".join(segments)
         one, other = (first_by_regex(each, PUBLIC, method, path, fold=False, empty=False) for each in (rules, without))
         assert one == other
-
-
-# -- enforcing a policy -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("kind", "restricted", "anonymous", "code"),
-    [
-        (NORMAL, False, False, None),
-        (NORMAL, True, True, None),
-        (RESTRICTED, False, False, ErrorCode.RESTRICTED_NOT_ALLOWED),
-        (RESTRICTED, True, False, None),
-        (RESTRICTED, False, True, None),
-        (ANONYMOUS, False, False, ErrorCode.ANONYMOUS_NOT_ALLOWED),
-        (ANONYMOUS, True, False, ErrorCode.ANONYMOUS_NOT_ALLOWED),
-        (ANONYMOUS, False, True, None),
-        (ANONYMOUS, True, True, None),
-    ],
-    ids=str,
-)
-def test_user_types_that_a_policy_accepts(kind: Any, restricted: bool, anonymous: bool, code: ErrorCode | None) -> None:
-    """Accepting anonymous users includes restricted ones, and not the other way round."""
-    policy = Policy("required", False, restricted, anonymous)
-    if code is None:
-        enforce(user(kind), policy)
-        return
-    with pytest.raises(RefusedError) as caught:
-        enforce(user(kind), policy)
-    assert caught.value.code is code
-    expected = {
-        ErrorCode.ANONYMOUS_NOT_ALLOWED: ("an anonymous user", None),
-        ErrorCode.RESTRICTED_NOT_ALLOWED: ("a restricted user", "email_not_verified"),
-    }
-    assert (caught.value.detail, caught.value.restricted_reason) == expected[code]
-
-
-@pytest.mark.parametrize("answer", [False, None, 0, 1, "yes", [], object()], ids=as_id)
-def test_check_accepts_by_true_only(answer: Any) -> None:
-    """A check without a return, or one that returns a match object, must not accept every user."""
-    with pytest.raises(RefusedError) as caught:
-        enforce(user(), Policy("required", False, False, False, (lambda _: answer,)))
-    assert caught.value.code is ErrorCode.FORBIDDEN
-    assert caught.value.detail == "the check of a rule did not return True"
-
-
-@pytest.mark.parametrize("error", [ValueError("x"), StopIteration(), RefusedError(ErrorCode.INVALID_TOKEN)], ids=repr)
-def test_check_that_raises_refuses(error: Exception) -> None:
-    def check(_: User) -> bool:
-        raise error
-
-    with pytest.raises(RefusedError) as caught:
-        enforce(user(), Policy("required", False, False, False, (check,)))
-    assert caught.value.code is ErrorCode.FORBIDDEN
-    assert caught.value.detail == "the check of a rule raised"
-    assert caught.value.__cause__ is error
-
-
-def test_checks_are_called_with_the_user_until_one_refuses() -> None:
-    called: list[tuple[str, User]] = []
-
-    def ask(name: str, answer: bool) -> Callable[[User], bool]:
-        def check(who: User) -> bool:
-            called.append((name, who))
-            return answer
-
-        return check
-
-    who = user()
-    with pytest.raises(RefusedError):
-        enforce(who, Policy("required", False, False, False, (ask("a", True), ask("b", False), ask("c", True))))
-    assert called == [("a", who), ("b", who)]
-
-
-def test_no_check_is_called_for_a_refused_user_type() -> None:
-    def check(_: User) -> bool:
-        raise AssertionError
-
-    with pytest.raises(RefusedError) as caught:
-        enforce(user(RESTRICTED), Policy("required", False, False, False, (check,)))
-    assert caught.value.code is ErrorCode.RESTRICTED_NOT_ALLOWED
 
 
 # -- wrong rules --------------------------------------------------------------------------------------
