@@ -12,6 +12,7 @@ from ._adapters import Headers, request_from_headers
 from ._core.config import StackAuthConfig, config_of
 from ._core.flow import Flow
 from ._core.key_set_cache import Status
+from ._core.pickling import PickledByConfig
 from ._core.users import User, UserProfile
 from ._io.network import clocks
 from .errors import clear_frame_locals
@@ -55,7 +56,7 @@ def _hide_arguments(method: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-class Verifier:
+class Verifier(PickledByConfig):
     """Verify access tokens outside of a middleware, from any thread.
 
     Args:
@@ -74,9 +75,12 @@ class Verifier:
     """
 
     def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:
+        self._config = config_of(config, settings)
+        self._connect()
+
+    def _connect(self) -> None:
         from ._io.sync_runner import SyncRunner
 
-        self._config = config_of(config, settings)
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(SyncRunner)
 
@@ -183,7 +187,7 @@ class Verifier:
         self.close()
 
 
-class AsyncVerifier:
+class AsyncVerifier(PickledByConfig):
     """Verify access tokens outside of a middleware, from any task of an asyncio or trio event loop.
 
     Args:
@@ -203,9 +207,12 @@ class AsyncVerifier:
     """
 
     def __init__(self, config: StackAuthConfig | None = None, **settings: Unpack[Settings]) -> None:
+        self._config = config_of(config, settings)
+        self._connect()
+
+    def _connect(self) -> None:
         from ._io.async_runner import AsyncRunner
 
-        self._config = config_of(config, settings)
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(AsyncRunner)
 

@@ -17,6 +17,7 @@ from ..errors import ConfigError, ErrorCode, Event, RefusalInfo
 from . import validation
 from .credentials import TOKEN_SOURCES, TokenSource
 from .environment import from_environment
+from .pickling import check_picklable
 from .policy import Access, Policy
 from .rules import Matcher, Rule
 from .settings import flag, one_of, seconds, setting, some_of, whole_number
@@ -83,7 +84,8 @@ class StackAuthConfig:
     Middlewares and verifiers that are given the same config share its caches and pools. Every setting is a
     keyword with a default. A setting with an environment variable is read from there where it is not given:
     ``STACK_*``, then ``HEXCLAVE_*``, then, unless it is a secret, ``NEXT_PUBLIC_STACK_*`` and
-    ``NEXT_PUBLIC_HEXCLAVE_*``. Two configs are never equal, and a config cannot be changed or copied.
+    ``NEXT_PUBLIC_HEXCLAVE_*``. Two configs are never equal, and a config cannot be changed. A copy is the same
+    object. A pickle holds all settings, secrets included, and no cache; functions are pickled by name.
 
     Raises:
         ConfigError: a setting is missing or wrong.
@@ -193,7 +195,11 @@ class StackAuthConfig:
                 value = from_environment(each.name)
             final[each.name] = each.metadata["check"](each.name, value)
         validation.reject_contradictions(final)
-        for name, value in final.items():
+        self._settle(final)
+
+    def _settle(self, settings: Mapping[str, Any]) -> None:
+        """Set the attributes to `settings`, which are valid, and to what follows from them."""
+        for name, value in settings.items():
             object.__setattr__(self, name, value)
         derived = {
             "audiences": {self.project_id + suffix: kind for kind, suffix in _AUDIENCE_SUFFIXES.items()},
@@ -226,6 +232,15 @@ class StackAuthConfig:
 
     def __deepcopy__(self, memo: object) -> StackAuthConfig:
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = [each.name for each in setting_fields()]
+        check_picklable(self, names)
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        object.__setattr__(self, "_owned", {})
+        self._settle(state)
 
     def get_or_create(self, make: Callable[[StackAuthConfig], T]) -> T:
         """Return `make(self)`, which is called once for each config and function."""

@@ -9,6 +9,7 @@ import gc
 import inspect
 import itertools
 import os
+import pickle
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ import pytest
 from stackauth_middleware._core import config as config_module
 from stackauth_middleware._core.config import StackAuthConfig, config_of, newest_config, setting_fields
 from stackauth_middleware._core.rules import Rule
+from stackauth_middleware._core.users import User
 from stackauth_middleware.errors import ConfigError, ErrorCode
 
 from .helpers import ANONYMOUS, API, AUDIENCES, ISSUERS, NORMAL, OTHER_PROJECT, PATHS, PROJECT, RESTRICTED
@@ -150,6 +152,26 @@ def test_copy_is_the_same_object() -> None:
     made = config()
     assert copy.copy(made) is made
     assert copy.deepcopy([made])[0] is made
+
+
+def is_staff(user: User) -> bool:
+    return user.email_verified
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_config_has_the_same_settings(protocol: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [Rule("/docs/**", "public"), Rule("/admin/{id}", check=is_staff, methods=["GET"])]
+    made = config(secret_server_key="ssk_canary", rules=rules, issuer_url="https://auth.example.com", state_key=None)
+    pickled = pickle.dumps((made, made), protocol)
+    monkeypatch.setenv("STACK_PUBLISHABLE_CLIENT_KEY", "pck_of_another_process")
+    again, same = pickle.loads(pickled)
+    assert again is same
+    for each in setting_fields():
+        assert getattr(again, each.name) == getattr(made, each.name), each.name
+    assert again.issuers == made.issuers
+    assert again.policy("GET", "/ADMIN/1", "") == made.policy("GET", "/ADMIN/1", "")
+    assert "canary" not in repr(again)
+    assert newest_config() is again
 
 
 def test_configs_of_the_same_settings_are_not_equal() -> None:
