@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from ._adapters import Headers, request_from_headers
 from ._core.config import StackAuthConfig, config_of
@@ -15,45 +12,12 @@ from ._core.key_set_cache import Status
 from ._core.pickling import PickledByConfig
 from ._core.users import User, UserProfile
 from ._io.network import clocks
-from .errors import clear_frame_locals
+from ._io.tracebacks import hide_arguments
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ._core.config import Settings
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _hide_arguments(method: Callable[P, T]) -> Callable[P, T]:
-    """Keep the arguments and variables of `method`, sync or async, out of the tracebacks of its exceptions.
-
-    A wrapper does it, since a method cannot clear its own frame while it runs.
-    """
-    if inspect.iscoroutinefunction(method):
-
-        @functools.wraps(method)
-        async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-            try:
-                return await method(*args, **kwargs)
-            except BaseException as error:
-                clear_frame_locals(error)
-                del args, kwargs
-                raise
-
-        return cast("Callable[P, T]", call_async)
-
-    @functools.wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(*args, **kwargs)
-        except BaseException as error:
-            clear_frame_locals(error)
-            del args, kwargs
-            raise
-
-    return call
 
 
 class Verifier(PickledByConfig):
@@ -84,7 +48,7 @@ class Verifier(PickledByConfig):
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(SyncRunner)
 
-    @_hide_arguments
+    @hide_arguments
     def verify(self, token: str) -> User:
         """Return the user of an access token, if the settings allow users of this type.
 
@@ -108,7 +72,7 @@ class Verifier(PickledByConfig):
         step = self._flow.verify(token, clocks())
         return step if isinstance(step, User) else self._runner.run(step)
 
-    @_hide_arguments
+    @hide_arguments
     def authenticate(self, headers: Headers) -> User | None:
         """Return the user of the token in `headers`, or None if they hold no token.
 
@@ -129,7 +93,7 @@ class Verifier(PickledByConfig):
         step = self._flow.authenticate(request_from_headers(headers), clocks())
         return step if step is None or isinstance(step, User) else self._runner.run(step)
 
-    @_hide_arguments
+    @hide_arguments
     def profile(self, token: str, *, fresh: bool = False) -> UserProfile:
         """Return the profile of the user of an access token, which is verified first.
 
@@ -216,7 +180,7 @@ class AsyncVerifier(PickledByConfig):
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(AsyncRunner)
 
-    @_hide_arguments
+    @hide_arguments
     async def verify(self, token: str) -> User:
         """Same as `Verifier.verify`, but async.
 
@@ -230,7 +194,7 @@ class AsyncVerifier(PickledByConfig):
         step = self._flow.verify(token, clocks())
         return step if isinstance(step, User) else await self._runner.run(step)
 
-    @_hide_arguments
+    @hide_arguments
     async def authenticate(self, headers: Headers) -> User | None:
         """Same as `Verifier.authenticate`, but async.
 
@@ -244,7 +208,7 @@ class AsyncVerifier(PickledByConfig):
         step = self._flow.authenticate(request_from_headers(headers), clocks())
         return step if step is None or isinstance(step, User) else await self._runner.run(step)
 
-    @_hide_arguments
+    @hide_arguments
     async def profile(self, token: str, *, fresh: bool = False) -> UserProfile:
         """Same as `Verifier.profile`, but async.
 

@@ -7,7 +7,6 @@ is replaced only by the reply to a later call.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from ..errors import AuthServerError, ErrorCode
-from .breaker import Breaker
-from .cache import Atomic, LRUCache
+from .api import Api
+from .cache import LRUCache
 from .clocks import NEVER, elapsed
 from .config import StackAuthConfig
-from .rate_limited_log import RateLimitedLog
 from .records import Clocks
 from .upstream import (
     CANCEL_GRACE,
@@ -29,13 +27,11 @@ from .upstream import (
     Call,
     Failure,
     Led,
-    NoReply,
     Refusal,
     Reply,
     Resume,
     Script,
     Share,
-    fetch,
 )
 
 K = TypeVar("K", bound=Hashable)
@@ -70,15 +66,6 @@ class _Miss(Enum):
 
 MISS = _Miss.MISS
 """Cache miss: a call is needed."""
-
-
-class Api:
-    """State shared by all lookups of one config: the circuit breaker, and the logs of failures."""
-
-    def __init__(self, config: StackAuthConfig) -> None:
-        self.breaker: Atomic[Breaker] = Atomic(Breaker())
-        self.faults = RateLimitedLog(logging.ERROR)
-        self.outages = RateLimitedLog(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +162,7 @@ class Lookup(Generic[K, V]):
             look = partial(self._look, key, subject, now, clocks, fresh=fresh)
             reading: Reading[V] | _Miss = look()
             if reading is MISS and self._api.breaker.record.is_open(clocks):
-                reading = self._breaker_failure()
+                reading = self._api.open_failure()
             if reading is MISS:
                 script = partial(self._lead, key, subject, call, clocks, until, look=look, fresh=fresh)
                 resume = yield Share((self._name, key), script, cancel_grace=CANCEL_GRACE)
@@ -213,9 +200,6 @@ class Lookup(Generic[K, V]):
     def _is_fresh(self, cached: CachedAnswer[V], now: Clocks) -> bool:
         return elapsed(cached.asked_at, now) < self._ttl and now.wall < cached.until
 
-    def _breaker_failure(self) -> Failure:
-        return Failure(self._api.breaker.record.code, "the circuit breaker is open")
-
     def _lead(
         self,
         key: K,
@@ -234,36 +218,19 @@ class Lookup(Generic[K, V]):
         reading = look()
         if reading is not MISS:
             return reading
-        breaker = self._api.breaker
-        if not breaker.swap(lambda record: record.permit(now)):
-            return self._breaker_failure()
-        try:
-            resume = yield from fetch(call())
-        except GeneratorExit:
-            breaker.swap(lambda record: (record.withdrawn(now), None))
-            raise
+        resume = yield from self._api.send(call, now)
+        if isinstance(resume, Failure):
+            return resume
         try:
             read = self._read(resume.answer, key, resume.clocks)
         except (ValueError, TypeError, LookupError, RecursionError):
             read = Failure(ErrorCode.SERVER_ERROR, "the reply cannot be read", key_only=True)
-        self._report(read, key, now, resume)
+        failure = read if isinstance(read, Failure) else None
+        self._api.report(failure, (self._name, key), now, resume, f"no {self._name} from {self._url}")
         if isinstance(read, Failure):
             self._failed.put(key, CachedFailure(read, resume.clocks))
             return read
         return read if self._store(read, key, subject, now, until, resume, fresh=fresh) else MISS
-
-    def _report(self, reading: Reading[V], key: K, asked_at: Clocks, resume: Resume) -> None:
-        """Report the result of a call to the circuit breaker, and a failure to the log."""
-        now = resume.clocks
-        if isinstance(reading, Failure):
-            log = self._api.faults if reading.code is ErrorCode.MISCONFIGURED else self._api.outages
-            log(now.mono, f"no {self._name} from {self._url}: {reading.detail}")
-        if isinstance(resume.answer, NoReply) and resume.answer.inconclusive:
-            self._api.breaker.swap(lambda record: (record.withdrawn(asked_at), None))
-        elif isinstance(reading, Failure) and not reading.too_large:
-            self._api.breaker.swap(lambda record: (record.failed(reading, (self._name, key), asked_at, now), None))
-        else:
-            self._api.breaker.swap(lambda record: (record.succeeded(asked_at), None))
 
     def _store(
         self,

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from .._version import __version__
 from ..errors import ErrorCode
+from .api import MISCONFIGURED
 from .config import StackAuthConfig
 from .lookup import Lookup, parts_of
 from .records import Clocks
@@ -35,22 +36,7 @@ _TOKEN_REFUSED = {
     "ANONYMOUS_AUTHENTICATION_NOT_ALLOWED": ErrorCode.ANONYMOUS_NOT_ALLOWED,
     "RESTRICTED_USER_NOT_ALLOWED": ErrorCode.RESTRICTED_NOT_ALLOWED,
 }
-_MISCONFIGURED = frozenset(
-    {
-        "INVALID_SECRET_SERVER_KEY",
-        "SERVER_AUTHENTICATION_REQUIRED",
-        "INVALID_PUBLISHABLE_CLIENT_KEY",
-        "PUBLISHABLE_CLIENT_KEY_REQUIRED_FOR_PROJECT",
-        "INSUFFICIENT_ACCESS_TYPE",
-        "CURRENT_PROJECT_NOT_FOUND",
-        "BRANCH_DOES_NOT_EXIST",
-        "ACCESS_TYPE_REQUIRED",
-        "ACCESS_TYPE_WITHOUT_PROJECT_ID",
-        "PROJECT_KEY_WITHOUT_ACCESS_TYPE",
-        "INVALID_ACCESS_TYPE",
-        "SCHEMA_ERROR",
-    }
-)
+_MISCONFIGURED = MISCONFIGURED | {"INSUFFICIENT_ACCESS_TYPE", "SCHEMA_ERROR"}
 
 
 Reading: TypeAlias = UserProfile | Refusal | Failure

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 import stackauth_middleware
 from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, StackAuthConfig, User, UserProfile
+from stackauth_middleware._core.api import Api
 from stackauth_middleware._core.breaker import OPEN_FOR, OPENS_AFTER, Breaker
 from stackauth_middleware._core.cache import reset_all
-from stackauth_middleware._core.lookup import FRESH_INTERVAL, MIN_SHARED_RESULTS, Api
+from stackauth_middleware._core.lookup import FRESH_INTERVAL, MIN_SHARED_RESULTS
 from stackauth_middleware._core.profiles import MAX_PARTS, ProfileLookup
 from stackauth_middleware._core.upstream import CANCEL_GRACE, Answer, Call, Led, Resume, Script, Share, ShareEnd
 from stackauth_middleware._core.users import user_from_claims
