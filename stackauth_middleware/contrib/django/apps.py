@@ -6,7 +6,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
 from django.utils.module_loading import import_string
@@ -28,11 +28,13 @@ class StackAuthAppConfig(AppConfig):
     verbose_name = "Stack Auth"
 
     def ready(self) -> None:
-        """Register the checks, and make the config."""
+        """Register the checks and the extension of drf-spectacular, and make the config."""
         checks.register(check_settings, checks.Tags.security)
         checks.register(check_middleware, checks.Tags.security)
         with suppress(ConfigError):  # reported by the check, and raised when a server starts
             stack_auth_config()  # the fixture `stackauth` reads the project of the newest config
+        if apps.is_installed("drf_spectacular"):
+            from . import spectacular  # noqa: F401 - its import registers the extension
 
 
 def check_settings(**options: Any) -> list[checks.CheckMessage]:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.cache import cache
+from django.db import models
 from django.test import override_settings
 from django.urls import path
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.permissions import (
+    AllowAny,
+    DjangoModelPermissions,
+    DjangoObjectPermissions,
+    IsAdminUser,
+    IsAuthenticated,
+    IsAuthenticatedOrReadOnly,
+)
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.test import APIClient, APIRequestFactory, force_authenticate
+from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from stackauth_middleware import User, Verifier, load_profile
-from stackauth_middleware.contrib.django.drf import StackAuthAuthentication
+from stackauth_middleware.contrib.django.drf import APIUser, StackAuthAuthentication
 from stackauth_middleware.testing import LocalStackAuth
 
 from .. import cases
@@ -66,12 +80,41 @@ class Mapped(Me):
         return Response({"pk": request.user.pk})
 
 
+class Thing(models.Model):
+    class Meta:
+        app_label = "shop"
+
+
+class Permitted(Me):
+    """A view whose throttle reads ``pk``, and a permission chosen by the test."""
+
+    throttle_classes = (UserRateThrottle,)
+
+    def get(self, request: Request) -> Response:
+        return Response({"pk": request.user.pk})
+
+    @property
+    def queryset(self) -> Any:
+        return Thing.objects.none()
+
+
+class Described(Mapped):
+    schema = AutoSchema()
+
+
 class Profile(Me):
     def get(self, request: Request) -> Response:
         return Response(load_profile(request).to_dict())
 
 
-ROUTES = {"me": Me, "optional/me": Me, "optional/any": AnyRequest, "mapped": Mapped, "profile": Profile}
+ROUTES = {
+    "me": Me,
+    "optional/me": Me,
+    "optional/any": AnyRequest,
+    "mapped": Mapped,
+    "permitted": Permitted,
+    "profile": Profile,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +177,65 @@ def test_a_view_can_be_tested_alone(stackauth: LocalStackAuth) -> None:
     request = APIRequestFactory().get("/me")
     force_authenticate(request, user=user)
     assert Me.as_view()(request).data == JANE
+
+
+def test_throttle_counts_by_user(asgi: bool, stackauth: LocalStackAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UserRateThrottle, "rate", "1/day", raising=False)
+    cache.clear()
+    site, other = Site(asgi=asgi), "22222222-2222-4222-8222-222222222222"
+    answers = [site.answer("/permitted", stackauth.headers(**sub)) for sub in ({}, {}, {"sub": other})]
+    assert [answer.status for answer in answers] == [200, 429, 200]
+    assert answers[2].body == {"pk": other}
+
+
+@pytest.mark.parametrize(
+    ("permission", "reading", "writing"),
+    [
+        (IsAdminUser, 403, 403),
+        (DjangoModelPermissions, 200, 403),
+        (DjangoObjectPermissions, 200, 403),
+        (IsAuthenticatedOrReadOnly, 200, 200),
+    ],
+)
+def test_permission_classes_see_a_user_without_permissions(
+    permission: Any, reading: int, writing: int, stackauth: LocalStackAuth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Permitted, "permission_classes", (permission,))
+    monkeypatch.setattr(UserRateThrottle, "rate", None, raising=False)
+    site, headers = Site(asgi=False), stackauth.headers()
+    assert site.answer("/permitted", headers).status == reading
+    written = site.answer("/permitted", headers, method="post", data=b"{}", content_type="application/json")
+    assert written.status == writing
+
+
+def test_user_has_the_attributes_of_a_django_user(stackauth: LocalStackAuth) -> None:
+    user = Verifier(config=cases.config()).verify(stackauth.token())
+    made = StackAuthAuthentication().user_for(user)
+    assert (made, hash(made), made.claims) == (user, hash(user), user.claims)
+    assert made not in (JANE, dataclasses.replace(user, email=None))
+    assert (made.pk, made.get_username()) == (user.user_id, user.user_id)
+    assert (made.is_active, made.is_staff, made.is_superuser) == (True, False, False)
+    assert [made.has_perms([]), made.has_perms(["a.b"]), made.has_perm("a.b"), made.has_module_perms("a")] == (
+        [True, False, False, False]
+    )
+    again = pickle.loads(pickle.dumps(made))
+    assert (type(again), again, again.claims) == (APIUser, made, user.claims)
+
+
+@pytest.mark.parametrize(
+    ("sources", "scheme"),
+    [
+        (["bearer", "x-stack-auth"], {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}),
+        (["x-stack-access-token"], {"type": "apiKey", "in": "header", "name": "x-stack-access-token"}),
+        (["x-stack-auth"], {"type": "apiKey", "in": "header", "name": "x-stack-auth"}),
+    ],
+    ids=["bearer", "access-token", "json"],
+)
+def test_spectacular_describes_the_token(sources: list[str], scheme: dict[str, str]) -> None:
+    """For subclasses too; the app config registers the extension."""
+    urls = (path("mapped", Described.as_view()),)
+    apps = ["drf_spectacular", "stackauth_middleware.contrib.django"]
+    with installed(token_sources=sources), override_settings(ROOT_URLCONF=urls, INSTALLED_APPS=apps):
+        schema = SchemaGenerator(patterns=list(urls)).get_schema(public=True)
+    assert schema["components"]["securitySchemes"]["StackAuth"] == scheme
+    assert {"StackAuth": []} in schema["paths"]["/mapped"]["get"]["security"]
