@@ -85,10 +85,25 @@ class Api:
             log(now.mono, f"{message}: {failure.detail}")
         if isinstance(resume.answer, NoReply) and resume.answer.inconclusive:
             self.breaker.swap(lambda record: (record.withdrawn(asked_at), None))
-        elif failure is not None and not failure.too_large:
+        elif failure is not None and failure.is_outage:
             self.breaker.swap(lambda record: (record.failed(failure, key, asked_at, now), None))
         else:
             self.breaker.swap(lambda record: (record.succeeded(asked_at), None))
+
+
+def headers_of(config: StackAuthConfig) -> dict[str, str]:
+    """Return the headers of each call, without those of the access type."""
+    return {
+        "accept": "application/json",
+        "x-stack-project-id": config.project_id,
+        "x-stack-client-version": f"python @stackauth/middleware@{__version__}",
+    }
+
+
+def server_headers(config: StackAuthConfig) -> dict[str, str]:
+    """Return the headers of a call with server access."""
+    access = {"x-stack-access-type": "server", "x-stack-secret-server-key": config.secret_server_key}
+    return headers_of(config) | access
 
 
 def server_call(
@@ -113,13 +128,7 @@ def server_call(
         ValueError: `body` holds something that JSON has no form for.
         TypeError: as ValueError.
     """
-    headers = {
-        "accept": "application/json",
-        "x-stack-project-id": config.project_id,
-        "x-stack-client-version": f"python @stackauth/middleware@{__version__}",
-        "x-stack-access-type": "server",
-        "x-stack-secret-server-key": config.secret_server_key,
-    }
+    headers = server_headers(config)
     data = b""
     if body is not None:
         data = json.dumps(body, allow_nan=False).encode("ascii")

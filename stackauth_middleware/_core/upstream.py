@@ -269,14 +269,15 @@ class Failure(NamedTuple):
         detail: for logs; holds no text of the reply.
         retry_after: the seconds in the reply's Retry-After.
         key_only: whether it may concern this key alone: Stack Auth answers 500 for some unusual accounts.
-        too_large: whether the reply is too large or too deeply nested to parse, which is no fault of Stack Auth.
+        is_outage: whether it is a sign that Stack Auth fails or rejects our key. If not, as for a reply that is too
+            large to parse, the circuit breaker takes the reply as a success.
     """
 
     code: ErrorCode
     detail: str
     retry_after: int | None = None
     key_only: bool = False
-    too_large: bool = False
+    is_outage: bool = True
 
     def error(self, retry_after: int) -> AuthServerError:
         """Return the exception for this failure, with `retry_after` in seconds if a retry makes sense."""

@@ -506,7 +506,7 @@ def test_reprs(up: Upstream, canaries: Canaries) -> None:
         )
         request = RequestRecord("GET", "/", "", {"x-stack-access-token": token})
         authenticated = flow.authorize(request, network.clocks(), defer_refresh=True, in_event_loop=True)
-        call = profiles.call(config, token, "1")
+        call = profiles.call(config, token)
         assert isinstance(call, Call)
         things = [
             config,

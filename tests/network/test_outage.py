@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from stackauth_middleware import Rule
-from stackauth_middleware._core.profiles import MAX_BYTES, MAX_PARTS
+from stackauth_middleware._core.profiles import MAX_BYTES
+from stackauth_middleware._core.replies import MAX_PARTS
 from tests.unit.core.helpers import API
 from tests.unit.io.loopback import Exchange
 

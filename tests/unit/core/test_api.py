@@ -110,7 +110,7 @@ def test_rejected_key_opens_the_breaker_at_once_and_is_logged_as_an_error(caplog
 def test_failure_on_a_pooled_connection_and_a_large_reply_are_no_evidence() -> None:
     driven = Driven(DEAD_POOLED, reply())
     driven.report(OUTAGE, driven.send("POST"))
-    driven.report(Failure(ErrorCode.SERVER_ERROR, "too large", too_large=True), driven.send())
+    driven.report(Failure(ErrorCode.SERVER_ERROR, "too large", is_outage=False), driven.send())
     assert driven.api.breaker.record.failures == 0
 
 

@@ -21,7 +21,8 @@ from stackauth_middleware._core.api import Api
 from stackauth_middleware._core.breaker import OPEN_FOR, OPENS_AFTER, Breaker
 from stackauth_middleware._core.cache import reset_all
 from stackauth_middleware._core.lookup import FRESH_INTERVAL, MIN_SHARED_RESULTS
-from stackauth_middleware._core.profiles import MAX_PARTS, ProfileLookup
+from stackauth_middleware._core.profiles import ProfileLookup
+from stackauth_middleware._core.replies import MAX_PARTS
 from stackauth_middleware._core.upstream import CANCEL_GRACE, Answer, Call, Led, Resume, Script, Share, ShareEnd
 from stackauth_middleware._core.users import user_from_claims
 from stackauth_middleware._io.async_runner import AsyncRunner
