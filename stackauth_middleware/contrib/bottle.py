@@ -1,4 +1,4 @@
-"""Bottle: a decorator that passes the user to a callback, and refusals that the app's error handlers see.
+"""Bottle: a decorator that passes the user to a callback, a plugin, and refusals that the app's error handlers see.
 
 ::
 
@@ -24,7 +24,7 @@ from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
 from ._shared import refusal_of, user_with_profile
 
-__all__ = ["require_auth"]
+__all__ = ["refuse", "require_auth"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,6 +91,40 @@ def require_auth(callback: Callable[..., Any] | None = None, /, *, profile: bool
         return view(user, *args, **kwargs)
 
     return guarded
+
+
+def refuse(callback: Callable[P, R]) -> Callable[P, R]:
+    """Answer the exceptions of `require_user` and `load_profile`, where `callback` calls them directly.
+
+    A plugin for the whole app, or a decorator::
+
+        app.install(refuse)
+
+        @app.get("/plan")
+        def plan() -> dict[str, Any]:
+            return {"email": load_profile(request).primary_email}
+
+    An error handler of the app for the status is called; without one the client gets the response that the middleware
+    would send.
+
+    Args:
+        callback: a function.
+
+    Raises:
+        bottle.HTTPError: from the callback, as `require_auth` does.
+        bottle.HTTPResponse: from the callback, as `require_auth` does.
+
+    Not promised: anything about a generator, whose code runs after the callback has returned.
+    """
+
+    @wraps(callback)
+    def answering(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return callback(*args, **kwargs)
+        except (RefusedError, AuthServerError) as error:
+            raise _exception(error) from error
+
+    return answering
 
 
 def _exception(error: RefusedError | AuthServerError) -> HTTPResponse:

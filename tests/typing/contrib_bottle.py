@@ -6,7 +6,7 @@ from bottle import Bottle
 from typing_extensions import assert_type
 
 from stackauth_middleware import StackAuthWSGIMiddleware, User
-from stackauth_middleware.contrib.bottle import require_auth
+from stackauth_middleware.contrib.bottle import refuse, require_auth
 
 app = Bottle()
 application = StackAuthWSGIMiddleware(app)
@@ -36,6 +36,8 @@ app.route("/me", callback=me)
 app.route("/items/<number:int>", callback=item)
 app.route("/async/<name>", callback=in_a_loop)
 
+app.install(refuse)
+assert_type(refuse(item)(5), str)
 assert_type(me(), dict[str, str | None])
 assert_type(item(5), str)
 assert_type(item(number=5), str)
