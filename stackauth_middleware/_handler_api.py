@@ -28,12 +28,22 @@ RequestLike: TypeAlias = Annotated[Any, _NotAParameter()]
 """A scope, an environ, or an object that has one. The requests of all frameworks have no common type."""
 
 
+_UNSEEN = (
+    "no Stack Auth middleware saw this request; wrap the app in StackAuthASGIMiddleware or StackAuthWSGIMiddleware"
+)
+_DROPPED = (
+    ". If an ASGI middleware did: the WSGI bridges of Starlette, FastAPI and asgiref drop its user; "
+    "a2wsgi.WSGIMiddleware keeps it. Or wrap the WSGI app in StackAuthWSGIMiddleware"
+)
+
+
 def get_user(obj: RequestLike) -> User | None:
     """Return the verified user of a request, or None if the request is unauthenticated.
 
     Args:
         obj: an ASGI scope, a WSGI environ, or the request of a framework, which has one of them as ``scope``,
-            ``environ``, ``env`` or ``META``.
+            ``environ``, ``env``, ``META`` or ``wsgi_environ``. Below a middleware of the other protocol, it works
+            behind the bridges of a2wsgi.
 
     Raises:
         TypeError: `obj` is none of these.
@@ -76,10 +86,7 @@ def require_user(obj: RequestLike) -> User:
     if user is not None:
         return user
     if USER not in published:
-        raise ConfigError(
-            "no Stack Auth middleware saw this request; "
-            "wrap the app in StackAuthASGIMiddleware or StackAuthWSGIMiddleware"
-        )
+        raise ConfigError(_UNSEEN + (_DROPPED if "wsgi.input" in published else ""))
     error: ErrorCode | None = published.get(ERROR)
     if error is not None:
         retry_after = published[OUTCOME].retry_after
@@ -173,23 +180,29 @@ def _authenticated(obj: Any) -> Authenticated:
     return outcome
 
 
-def _published(obj: Any) -> Mapping[str, Any]:
-    """Return the scope or environ that a middleware has published its outcome in, or the outermost one if none has.
+_ATTRIBUTES = ("scope", "environ", "env", "META", "wsgi_environ")
+"""Where requests have their scope or environ. ``env`` is Falcon's, ``META`` Django's, ``wsgi_environ`` CherryPy's."""
+_MAX_BRIDGES = 4
+"""How many nested apps of alternating protocols are searched for the outcome."""
 
-    A WSGI app below an ASGI middleware has the scope in its environ.
+
+def _published(obj: Any) -> Mapping[str, Any]:
+    """Return the scope or environ that a middleware has published its outcome in, or that of `obj` if none has.
 
     Raises:
         TypeError: `obj` has no scope or environ, and is none.
     """
-    found = None
-    for name in ("scope", "environ", "env", "META"):
-        candidate = getattr(obj, name, None)
-        if isinstance(candidate, Mapping):
-            found = candidate
+    candidates = (getattr(obj, name, None) for name in _ATTRIBUTES)
+    found = next((each for each in candidates if isinstance(each, Mapping)), obj)
+    if not isinstance(found, Mapping):
+        if isinstance(obj, type):
+            raise TypeError(f"{obj.__name__} is a class; pass the request that the handler is called with")
+        raise TypeError(f"{type(obj).__name__} is no request, scope or environ; pass the request of the framework")
+    published: Any = found
+    for _ in range(_MAX_BRIDGES):
+        if not isinstance(published, Mapping):
             break
-    if found is None:
-        if not isinstance(obj, Mapping):
-            raise TypeError(f"{type(obj).__name__} is no request, scope or environ; pass the request of the framework")
-        found = obj
-    inner = found.get("asgi.scope")
-    return inner if USER not in found and isinstance(inner, Mapping) else found
+        if USER in published:
+            return published
+        published = published.get("asgi.scope") or published.get("wsgi_environ")  # as a2wsgi passes them on
+    return found

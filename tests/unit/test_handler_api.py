@@ -66,6 +66,9 @@ OBJECTS: dict[str, Any] = {
     "a scope that is no mapping": SimpleNamespace(scope="http", environ=PUBLISHED),
     "an environ that holds the scope": {"asgi.scope": PUBLISHED},
     "a request whose environ holds the scope": SimpleNamespace(environ={"asgi.scope": PUBLISHED}),
+    "CherryPy's request": SimpleNamespace(wsgi_environ=PUBLISHED),
+    "a scope that holds the environ": {"wsgi_environ": PUBLISHED},
+    "a scope in an environ in a scope": {"wsgi_environ": {"asgi.scope": PUBLISHED}},
     "a WSGI middleware below an ASGI middleware": {**PUBLISHED, "asgi.scope": UNAUTHENTICATED},
 }
 
@@ -102,6 +105,24 @@ def test_without_a_middleware_get_user_is_none_and_require_user_raises(obj: Any)
     assert get_user(obj) is None
     with pytest.raises(ConfigError, match="no Stack Auth middleware saw this request"):
         require_user(obj)
+
+
+def test_error_names_the_bridges_that_drop_the_user_only_in_an_environ() -> None:
+    for obj, named in (({"wsgi.input": None}, True), ({"type": "http"}, False), (endless(), False)):
+        with pytest.raises(ConfigError) as caught:
+            require_user(obj)
+        assert ("a2wsgi.WSGIMiddleware keeps it" in str(caught.value)) is named
+
+
+def endless() -> dict[str, Any]:
+    scope: dict[str, Any] = {"wsgi_environ": {}}
+    scope["wsgi_environ"]["asgi.scope"] = scope
+    return scope
+
+
+def test_class_of_a_request_is_a_type_error_that_says_so() -> None:
+    with pytest.raises(TypeError, match="StarletteLike is a class; pass the request that the handler is called with"):
+        require_user(StarletteLike)
 
 
 def test_require_user_refuses_an_unauthenticated_request_as_missing_token() -> None:
