@@ -10,6 +10,8 @@ pytest finds the fixture ``stackauth`` by itself: ``def test_x(stackauth: LocalS
 from ._account import Account, team
 from ._accounts import Accounts
 from ._claims import OMIT
-from ._local import LocalStackAuth, SignedIn
+from ._local import LocalStackAuth
+from ._signing import SignedIn
+from ._teams import Team
 
-__all__ = ["OMIT", "Account", "Accounts", "LocalStackAuth", "SignedIn", "team"]
+__all__ = ["OMIT", "Account", "Accounts", "LocalStackAuth", "SignedIn", "Team", "team"]

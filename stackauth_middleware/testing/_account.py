@@ -15,7 +15,7 @@ from .._core.users import UserType
 LONG_AGO_MILLIS = 1_735_689_600_000
 """Default sign-up time, in milliseconds since the epoch: the start of 2025."""
 
-_TEAM_CLIENT_FIELDS = ("client_read_only_metadata", "client_metadata", "profile_image_url", "display_name", "id")
+TEAM_CLIENT_FIELDS = ("client_read_only_metadata", "client_metadata", "profile_image_url", "display_name", "id")
 _CLIENT_FIELDS = (
     "restricted_by_admin_reason",
     "restricted_by_admin",
@@ -82,6 +82,7 @@ class Account:
         id: a UUID in lower case.
         must_verify_email: whether the user is restricted until the address is verified.
         selected_team: the team as a server reads it, or None.
+        projects: the ids of the projects that the account exists in; None for all.
 
     Example::
 
@@ -90,6 +91,7 @@ class Account:
     """
 
     id: str
+    projects: frozenset[str] | None = None
     primary_email: str | None = None
     primary_email_verified: bool = False
     primary_email_auth_enabled: bool = False
@@ -113,6 +115,10 @@ class Account:
     restricted_by_admin_private_details: str | None = None
     country_code: str | None = None
     risk_scores: Mapping[str, Any] = field(default_factory=_no_risk)
+
+    def exists_in(self, project_id: str) -> bool:
+        """Return whether the account exists in a project."""
+        return self.projects is None or project_id in self.projects
 
     @property
     def restricted_reason(self) -> dict[str, str] | None:
@@ -144,13 +150,14 @@ class Account:
         members["is_restricted"] = self.restricted_reason is not None
         members["oauth_providers"] = list(self.oauth_providers)
         if as_client and self.selected_team is not None:
-            members["selected_team"] = {name: self.selected_team[name] for name in _TEAM_CLIENT_FIELDS}
+            members["selected_team"] = {name: self.selected_team[name] for name in TEAM_CLIENT_FIELDS}
         return {name: members[name] for name in (_CLIENT_FIELDS if as_client else _SERVER_FIELDS)}
 
 
 class AccountFields(TypedDict, total=False):
     """Arguments of `Accounts.create` and `Accounts.update`, explained at `Account`."""
 
+    projects: frozenset[str] | None
     primary_email: str | None
     primary_email_verified: bool
     primary_email_auth_enabled: bool

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._account import Account
 
@@ -18,12 +18,30 @@ if TYPE_CHECKING:
 
 
 class Session(NamedTuple):
-    """A session, found by its refresh token."""
+    """A session, found by its refresh token or by its id. Times are in milliseconds since the epoch."""
 
     id: str
     refresh_token: str
     user_id: str
     project_id: str
+    created_at_millis: int = 0
+    last_used_at_millis: int = 0
+    is_impersonation: bool = False
+    expires_at_millis: int | None = None
+
+    def __repr__(self) -> str:  # the refresh token is a credential
+        return f"Session(id={self.id!r}, user_id={self.user_id!r}, project_id={self.project_id!r})"
+
+    def read(self, current_id: str | None) -> dict[str, Any]:
+        """Return the session as the API lists it; `current_id` is the session of the caller."""
+        return {
+            "is_current_session": self.id == current_id,
+            "last_used_at": self.last_used_at_millis,
+            "is_impersonation": self.is_impersonation,
+            "created_at": self.created_at_millis,
+            "user_id": self.user_id,
+            "id": self.id,
+        }
 
 
 def opaque(length: int) -> str:
@@ -32,7 +50,10 @@ def opaque(length: int) -> str:
 
 
 class Accounts:
-    """Accounts and sessions. Thread-safe. An account exists in every project.
+    """Accounts and sessions. Thread-safe.
+
+    Args:
+        deleted: called with the id of each user that is deleted.
 
     Example::
 
@@ -40,7 +61,8 @@ class Accounts:
         local.users.update(account.id, display_name="Ada Lovelace")
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deleted: Callable[[str], None] | None = None) -> None:
+        self._deleted_hook = deleted
         self._lock = threading.RLock()
         self._accounts: dict[str, Account] = {}
         self._auto_created: set[str] = set()
@@ -135,7 +157,9 @@ class Accounts:
             del self._accounts[user_id]
             self._auto_created.discard(user_id)
             self._deleted.add(user_id)
-            self._sessions = {token: each for token, each in self._sessions.items() if each.user_id != user_id}
+            self.end_sessions(user_id)
+        if self._deleted_hook is not None:
+            self._deleted_hook(user_id)
 
     def explicit(self, user_id: str) -> Account | None:
         """Return the account of `user_id` if a test created or changed it; None if a token auto-created it."""
@@ -143,24 +167,76 @@ class Accounts:
             return None if user_id in self._auto_created else self._accounts.get(user_id)
 
     def auto_create(self, account: Account) -> None:
-        """Store the account that a token describes, unless a test created, changed or deleted it."""
+        """Store the account that a token describes, unless a test created, changed or deleted it.
+
+        An auto-created account exists in all projects that it had tokens for.
+        """
         with self._lock:
             if account.id in self._deleted or self.explicit(account.id) is not None:
                 return
+            before = self._accounts.get(account.id)
+            if before is not None and before.projects and account.projects:
+                account = replace(account, projects=before.projects | account.projects)
             self._accounts[account.id] = account
             self._auto_created.add(account.id)
 
-    def start_session(self, user_id: str, project_id: str) -> Session:
+    def start_session(
+        self,
+        user_id: str,
+        project_id: str,
+        *,
+        now_millis: int = 0,
+        is_impersonation: bool = False,
+        expires_at_millis: int | None = None,
+    ) -> Session:
         """Start a session. Its refresh token is an opaque string of 45 characters."""
-        session = Session(str(uuid.uuid4()), opaque(45), user_id, project_id)
-        with self._lock:
-            self._sessions[session.refresh_token] = session
+        session = Session(
+            id=str(uuid.uuid4()),
+            refresh_token=opaque(45),
+            user_id=user_id,
+            project_id=project_id,
+            created_at_millis=now_millis,
+            last_used_at_millis=now_millis,
+            is_impersonation=is_impersonation,
+            expires_at_millis=expires_at_millis,
+        )
+        self.add_session(session)
         return session
 
-    def session(self, refresh_token: str, project_id: str) -> Session | None:
+    def add_session(self, session: Session) -> None:
+        """Add a session, or replace the one with its refresh token."""
+        with self._lock:
+            self._sessions[session.refresh_token] = session
+
+    def session(self, refresh_token: str, project_id: str, now_millis: int = 0) -> Session | None:
         """Return the session of a refresh token; None if it has ended or belongs to another project."""
         session = self._sessions.get(refresh_token)
-        return session if session is not None and session.project_id == project_id else None
+        if session is None or session.project_id != project_id:
+            return None
+        return None if session.expires_at_millis is not None and session.expires_at_millis <= now_millis else session
+
+    def session_by_id(self, session_id: str, project_id: str) -> Session | None:
+        """Return a session of a project by its id; None if there is none."""
+        found = (each for each in self.sessions(project_id) if each.id == session_id)
+        return next(found, None)
+
+    def sessions(self, project_id: str, user_id: str | None = None) -> list[Session]:
+        """Return the sessions of a project or of one user in it, newest first."""
+        with self._lock:
+            every = list(self._sessions.values())
+        found = [each for each in every if each.project_id == project_id and user_id in (None, each.user_id)]
+        return sorted(found, key=lambda each: each.created_at_millis, reverse=True)
+
+    def use_session(self, session: Session, now_millis: int) -> None:
+        """Note that a session was used."""
+        with self._lock:
+            if session.refresh_token in self._sessions:
+                self._sessions[session.refresh_token] = session._replace(last_used_at_millis=now_millis)
+
+    def end_sessions(self, user_id: str) -> None:
+        """End all sessions of a user."""
+        with self._lock:
+            self._sessions = {token: each for token, each in self._sessions.items() if each.user_id != user_id}
 
     def end_session(self, session_id: str) -> bool:
         """End a session by its id. Return whether it existed."""

@@ -155,8 +155,8 @@ def overridden(members: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in {**members, **by}.items() if not isinstance(value, Omit)}
 
 
-def account_from_claims(claims: Mapping[str, Any]) -> Account | None:
-    """Return the account that these claims describe; None if they have no subject."""
+def account_from_claims(claims: Mapping[str, Any], project_id: str) -> Account | None:
+    """Return the account of a project that these claims describe; None if they have no subject."""
     user_id = claims.get("sub")
     if not isinstance(user_id, str) or not user_id:
         return None
@@ -167,6 +167,7 @@ def account_from_claims(claims: Mapping[str, Any]) -> Account | None:
     millis = _millis(claims.get("signed_up_at"))
     return Account(
         id=user_id,
+        projects=frozenset({project_id}),
         primary_email=_text(claims.get("email")),
         primary_email_verified=claims.get("email_verified") is True,
         primary_email_auth_enabled=not anonymous,

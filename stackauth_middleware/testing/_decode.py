@@ -85,17 +85,25 @@ def _expired(claims: Mapping[str, Any], project_id: str) -> KnownError:
     """Return the error with the details that the back end gives; an expiry that is no date is a 500."""
     try:
         millis = int(claims["exp"] * 1000)
-        moment = _EPOCH + timedelta(milliseconds=millis)
+        return expired_at(
+            millis, project_id, claims.get("sub"), claims.get("refresh_token_id", claims.get("refreshTokenId"))
+        )
     except (OverflowError, ValueError):
         raise server_fault() from None
+
+
+def expired_at(millis: int, project_id: str | None = None, user_id: Any = None, session_id: Any = None) -> KnownError:
+    """Return the error for a token that expired at `millis`; without ids for a token that is missing."""
+    moment = _EPOCH + timedelta(milliseconds=millis)
     details = {
         "expired_at_millis": millis,
         "project_id": project_id,
-        "user_id": claims.get("sub"),
-        "refresh_token_id": claims.get("refresh_token_id", claims.get("refreshTokenId")),
+        "user_id": user_id,
+        "refresh_token_id": session_id,
     }
-    expired_at = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return KnownError("ACCESS_TOKEN_EXPIRED", details, expired_at=expired_at)
+    ids = f" Project ID: {project_id}. User ID: {user_id}. Refresh token ID: {session_id}." if project_id else ""
+    text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return KnownError("ACCESS_TOKEN_EXPIRED", details, expired_at=text, ids=ids)
 
 
 def _consistent(claims: Mapping[str, Any], audience: str, project_id: str) -> Seen:

@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from ._responses import NO_STORE, Response, bare_response, error_response, server_fault
 
-Kind: TypeAlias = Literal["jwks", "users/me", "users", "refresh", "sign-out", "other"]
+Kind: TypeAlias = Literal[
+    "jwks", "users/me", "users", "refresh", "sign-out", "sessions", "teams", "permissions", "api-keys", "other"
+]
 """Kind of a request, by its endpoint."""
 
 _LOGGED = 10_000

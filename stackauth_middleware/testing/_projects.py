@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import TypedDict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,11 @@ class Project:
         publishable_client_key: likewise.
         super_secret_admin_key: likewise.
         require_publishable_client_key: whether client access needs the key; if sent, it must be right in any case.
+        require_email_verification: whether users created by the API are restricted until the address is verified.
+        user_api_keys: whether API keys of users are enabled.
+        team_api_keys: whether API keys of teams are enabled.
+        client_team_creation: whether clients may create teams.
+        client_user_deletion: whether clients may delete their own user.
     """
 
     id: str
@@ -23,6 +29,25 @@ class Project:
     publishable_client_key: str | None = None
     super_secret_admin_key: str | None = None
     require_publishable_client_key: bool = False
+    require_email_verification: bool = False
+    user_api_keys: bool = True
+    team_api_keys: bool = True
+    client_team_creation: bool = True
+    client_user_deletion: bool = False
+
+
+class ProjectFields(TypedDict, total=False):
+    """Arguments of `LocalStackAuth.add_project`, explained at `Project`."""
+
+    secret_server_key: str | None
+    publishable_client_key: str | None
+    super_secret_admin_key: str | None
+    require_publishable_client_key: bool
+    require_email_verification: bool
+    user_api_keys: bool
+    team_api_keys: bool
+    client_team_creation: bool
+    client_user_deletion: bool
 
 
 class Projects:

@@ -7,38 +7,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from ._responses import CORS, KnownError, Response, bare_response
-
-_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
-_REQUEST_HEADERS = ", ".join(
-    [
-        "authorization",
-        "content-type",
-        *(
-            f"x-{brand}-{name}"
-            for brand in ("stack", "hexclave")
-            for name in (
-                "project-id",
-                "branch-id",
-                "access-type",
-                "access-token",
-                "refresh-token",
-                "publishable-client-key",
-                "secret-server-key",
-                "super-secret-admin-key",
-                "allow-anonymous-user",
-                "allow-restricted-user",
-                "override-error-status",
-                "random-nonce",
-                "client-version",
-            )
-        ),
-    ]
-)
+from ._responses import KnownError
 
 
 class Request(NamedTuple):
-    """A request. Headers of both brands are named ``x-stack-*``."""
+    """A request. Headers of both brands, if the server takes them, are named ``x-stack-*``."""
 
     method: str
     path: str
@@ -51,7 +24,7 @@ class Request(NamedTuple):
         return self.headers.get(f"x-stack-{name}", "")
 
 
-def one_brand(headers: Mapping[str, str]) -> dict[str, str]:
+def one_brand(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Rename headers of the new brand to their old names. They take precedence over the old ones."""
     renamed = {
         name.replace("x-hexclave-", "x-stack-", 1): value
@@ -61,27 +34,20 @@ def one_brand(headers: Mapping[str, str]) -> dict[str, str]:
     return {**headers, **renamed}
 
 
-def check_schema(request: Request, problems: list[str] | None = None, known: tuple[str, ...] = ()) -> None:
-    """Check the query, as the route's schema does.
+def schema_error(request: Request, problems: list[str]) -> KnownError:
+    """Return the error for a request that its route's schema rejects."""
+    lines = "".join(f"\n  - {each}" for each in problems)
+    return KnownError(
+        "SCHEMA_ERROR", {"message": f"Request validation failed on {request.method} {request.path}:{lines}"}
+    )
 
-    Args:
-        request: the request.
-        problems: found before.
-        known: the allowed query parameters.
+
+def body_of(request: Request) -> dict[str, Any]:
+    """Return the members of a JSON or form body; none if it is neither, or no object.
 
     Raises:
-        KnownError: SCHEMA_ERROR.
+        KnownError: the body is not the JSON that it claims to be.
     """
-    unknown = [name for name in request.query if name not in known]
-    found = [*(problems or []), *([f"query contains unknown properties: {', '.join(unknown)}"] if unknown else [])]
-    if found:
-        lines = "".join(f"\n  - {each}" for each in found)
-        message = f"Request validation failed on {request.method} {request.path}:{lines}"
-        raise KnownError("SCHEMA_ERROR", {"message": message})
-
-
-def form(request: Request) -> dict[str, str]:
-    """Return the members of a JSON or form body."""
     content_type = request.headers.get("content-type", "").split(";")[0]
     text = request.body.decode("utf-8", "replace")
     if content_type == "application/x-www-form-urlencoded":
@@ -90,18 +56,8 @@ def form(request: Request) -> dict[str, str]:
         members: Any = json.loads(text) if content_type == "application/json" else {}
     except ValueError:
         raise KnownError("BODY_PARSING_ERROR", message="Invalid JSON in request body") from None
-    return {name: str(value) for name, value in members.items()} if isinstance(members, dict) else {}
+    return members if isinstance(members, dict) else {}
 
 
 def wants_pretty(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
-
-
-def preflight() -> Response:
-    return bare_response(
-        200,
-        CORS,
-        ("access-control-allow-methods", _METHODS),
-        ("access-control-allow-headers", _REQUEST_HEADERS),
-        ("access-control-max-age", "86400"),
-    )

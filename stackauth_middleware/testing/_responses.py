@@ -1,7 +1,8 @@
 """Responses as the real server sends them (docs/stack-auth.md section 6; recorded).
 
 A known error is JSON, indented by two spaces, with its code in a header too; any other error is plain text.
-Headers are sent under both brands.
+`with_both_brands` adds the headers of the
+new brand.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _KNOWN: dict[str, tuple[int, str]] = {
     ),
     "INSUFFICIENT_ACCESS_TYPE": (
         401,
-        "The x-stack-access-type header must be 'server' or 'admin', but was '{actual_access_type}'.",
+        "The x-stack-access-type header must be {allowed}, but was '{actual_access_type}'.",
     ),
     "CANNOT_GET_OWN_USER_WITHOUT_USER": (
         400,
@@ -55,8 +56,7 @@ _KNOWN: dict[str, tuple[int, str]] = {
         401,
         (
             "Access token has expired. Please refresh it and try again. (The access token expired at {expired_at}.)"
-            " Project ID: {project_id}. User ID: {user_id}. Refresh token ID: {refresh_token_id}.\n\n"
-            "Debug info: Most likely, you fetched the access token before it expired (for example, in a server"
+            "{ids}\n\nDebug info: Most likely, you fetched the access token before it expired (for example, in a server"
             " component, pre-rendered page, or on page load), but then didn't refresh it before it expired. If this is"
             " the case, and you're using the SDK, make sure you call getAccessToken() every time you need to use the"
             " access token. If you're not using the SDK, make sure you refresh the access token with the refresh"
@@ -127,11 +127,75 @@ _KNOWN: dict[str, tuple[int, str]] = {
             " a hash and a branch ID), and the client secret must be a publishable client key."
         ),
     ),
+    "USER_EMAIL_ALREADY_EXISTS": (409, 'A user with email "{email}" already exists.'),
+    "USER_ID_DOES_NOT_EXIST": (400, "The given user with the ID {user_id} does not exist."),
+    "CANNOT_DELETE_CURRENT_SESSION": (400, "Cannot delete the current session."),
+    "TEAM_NOT_FOUND": (404, "Team {team_id} not found."),
+    "TEAM_MEMBERSHIP_NOT_FOUND": (404, "User {user_id} is not found in team {team_id}."),
+    "TEAM_MEMBERSHIP_ALREADY_EXISTS": (409, "Team membership already exists."),
+    "TEAM_PERMISSION_REQUIRED": (401, "User {user_id} does not have permission {permission_id} in team {team_id}."),
+    "TEAM_PERMISSION_NOT_FOUND": (401, "User {user_id} does not have permission {permission_id} in team {team_id}."),
+    "PERMISSION_NOT_FOUND": (
+        404,
+        'Permission "{permission_id}" not found. Make sure you created it on the dashboard.',
+    ),
+    "WRONG_PERMISSION_SCOPE": (
+        404,
+        (
+            'Permission "{permission_id}" not found. (It was found for a different scope "{actual_scope}", but scope'
+            ' "{expected_scope}" was expected.)'
+        ),
+    ),
+    "PERMISSION_ID_ALREADY_EXISTS": (
+        400,
+        'Permission with ID "{permission_id}" already exists. Choose a different ID.',
+    ),
+    "CONTAINED_PERMISSION_NOT_FOUND": (
+        400,
+        'Contained permission with ID "{permission_id}" not found. Make sure you created it on the dashboard.',
+    ),
+    "API_KEY_NOT_FOUND": (404, "API key not found."),
+    "API_KEY_EXPIRED": (401, "API key has expired."),
+    "API_KEY_REVOKED": (401, "API key has been revoked."),
+    "WRONG_API_KEY_TYPE": (
+        400,
+        "This endpoint is for {expected_type} API keys, but a {actual_type} API key was provided.",
+    ),
     "SCHEMA_ERROR": (400, "{message}"),
     "BODY_PARSING_ERROR": (400, "{message}"),
 }
 
-CORS = ("access-control-allow-origin", "*")
+_REQUEST_HEADERS = (
+    "content-type",
+    "authorization",
+    *(
+        f"x-{brand}-{name}"
+        for brand in ("stack", "hexclave")
+        for name in (
+            "project-id",
+            "branch-id",
+            "override-error-status",
+            "random-nonce",
+            "client-version",
+            "access-type",
+            "publishable-client-key",
+            "secret-server-key",
+            "super-secret-admin-key",
+            "admin-access-token",
+            "refresh-token",
+            "access-token",
+            "allow-anonymous-user",
+        )
+    ),
+)
+CORS = (
+    ("access-control-allow-origin", "*"),
+    ("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+    ("access-control-max-age", "86400"),
+    ("access-control-allow-headers", ", ".join(_REQUEST_HEADERS)),
+    ("access-control-expose-headers", "content-type, x-stack-actual-status, x-stack-known-error"),
+)
+"""Headers of every response of the API, also to a preflight."""
 NO_STORE = "no-store, max-age=0"
 
 
@@ -177,12 +241,13 @@ def server_fault() -> PlainError:
     )
 
 
-def json_response(members: Mapping[str, Any], *, pretty: bool, cache_control: str = NO_STORE) -> Response:
-    """Return a 200 with a JSON body."""
+def json_response(
+    members: Mapping[str, Any], *, pretty: bool, status: int = 200, cache_control: str = NO_STORE
+) -> Response:
+    """Return a success with a JSON body."""
     layout: dict[str, Any] = {"indent": 2} if pretty else {"separators": (",", ":")}
-    return _response(
-        200, "application/json; charset=utf-8", json.dumps(members, ensure_ascii=False, **layout), cache_control
-    )
+    text = json.dumps(members, ensure_ascii=False, **layout)
+    return _response(status, "application/json; charset=utf-8", text, cache_control)
 
 
 def error_response(error: KnownError | PlainError) -> Response:
@@ -206,23 +271,28 @@ def with_status_hidden(response: Response) -> Response:
     """Return a 4xx response as a 200 that has the actual status in a header; any other response unchanged."""
     if not 400 <= response.status < 500:
         return response
-    return Response(200, (*response.headers, *_branded("actual-status", str(response.status))), response.body)
+    headers = (*response.headers, ("x-stack-actual-status", str(response.status)))
+    return Response(200, headers, response.body)
 
 
-def _response(status: int, content_type: str, text: str, cache_control: str = NO_STORE, **branded: str) -> Response:
+def with_both_brands(response: Response) -> Response:
+    """Return the response with its headers of the old brand under the new one too."""
+    added = [
+        (name.replace("x-stack-", "x-hexclave-", 1), value)
+        for name, value in response.headers
+        if name.startswith("x-stack-")
+    ]
+    return Response(response.status, (*response.headers, *added), response.body)
+
+
+def _response(status: int, content_type: str, text: str, cache_control: str = NO_STORE, **ours: str) -> Response:
     body = text.encode("utf-8", "replace")
     headers = [
-        CORS,
-        ("access-control-expose-headers", "content-type, x-stack-actual-status, x-stack-known-error"),
+        *CORS,
         ("cache-control", cache_control),
         ("content-type", content_type),
         ("content-length", str(len(body))),
-        *_branded("request-id", opaque(16)),
+        ("x-stack-request-id", opaque(16)),
+        *((f"x-stack-{name}", value) for name, value in ours.items()),
     ]
-    for name, value in branded.items():
-        headers += _branded(name, value)
     return Response(status, tuple(headers), body)
-
-
-def _branded(name: str, value: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    return (f"x-stack-{name}", value), (f"x-hexclave-{name}", value)

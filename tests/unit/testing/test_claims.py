@@ -32,6 +32,7 @@ def claims_for(account: Account, user_type: UserType, **changes: Any) -> dict[st
 def test_the_claims_of_a_normal_user() -> None:
     account = Account(
         id=USER_ID,
+        projects=frozenset({PROJECT}),
         primary_email="ann@example.com",
         primary_email_verified=True,
         display_name="Ann",
@@ -213,8 +214,9 @@ def test_claims_describe_an_account() -> None:
         "requires_totp_mfa": True,
         "selected_team_id": team_id,
     }
-    assert account_from_claims(claims) == Account(
+    assert account_from_claims(claims, PROJECT) == Account(
         id=USER_ID,
+        projects=frozenset({PROJECT}),
         primary_email="ann@example.com",
         primary_email_verified=True,
         primary_email_auth_enabled=True,
@@ -231,7 +233,7 @@ def test_claims_describe_an_account() -> None:
 def test_account_from_claims_has_the_same_type_and_reason(user_type: UserType) -> None:
     for usual in (default_account(user_type), Account(id=USER_ID, primary_email_verified=True)):
         claims = claims_for(usual, user_type)
-        account = account_from_claims(claims)
+        account = account_from_claims(claims, PROJECT)
         assert account is not None
         assert account.user_type is user_type
         assert account.restricted_reason == claims["restricted_reason"]
@@ -239,17 +241,18 @@ def test_account_from_claims_has_the_same_type_and_reason(user_type: UserType) -
 
 @pytest.mark.parametrize("sub", [None, "", 7, ["x"]])
 def test_claims_without_a_subject_describe_no_account(sub: object) -> None:
-    assert account_from_claims({"sub": sub}) is None
-    assert account_from_claims({}) is None
+    assert account_from_claims({"sub": sub}, PROJECT) is None
+    assert account_from_claims({}, PROJECT) is None
 
 
 @pytest.mark.parametrize("odd", [None, "x", math.nan, math.inf, [], {}])
 def test_odd_claims_are_ignored(odd: object) -> None:
     names = ("name", "email", "email_verified", "signed_up_at", "requires_totp_mfa", "is_anonymous")
-    account = account_from_claims({"sub": USER_ID, "restricted_reason": odd, **dict.fromkeys(names, odd)})
+    account = account_from_claims({"sub": USER_ID, "restricted_reason": odd, **dict.fromkeys(names, odd)}, PROJECT)
     text = "x" if odd == "x" else None
     assert account == Account(
         id=USER_ID,
+        projects=frozenset({PROJECT}),
         display_name=text,
         primary_email=text,
         primary_email_auth_enabled=True,

@@ -19,7 +19,7 @@ from stackauth_middleware import (
 from stackauth_middleware._core import config as config_module
 from stackauth_middleware._io import network
 from stackauth_middleware.testing import OMIT, Account, LocalStackAuth
-from stackauth_middleware.testing._local import SOME_PROJECT
+from stackauth_middleware.testing._signing import SOME_PROJECT
 from tests.unit.testing.helpers import (
     JWKS,
     ME,

@@ -11,7 +11,7 @@ from stackauth_middleware import testing
 
 
 def test_public_names_exist() -> None:
-    assert sorted(testing.__all__) == ["Account", "Accounts", "LocalStackAuth", "OMIT", "SignedIn", "team"]
+    assert sorted(testing.__all__) == ["Account", "Accounts", "LocalStackAuth", "OMIT", "SignedIn", "Team", "team"]
     for name in testing.__all__:
         assert getattr(testing, name).__module__.startswith("stackauth_middleware.testing.")
 
