@@ -17,10 +17,10 @@ import pkgutil
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -33,7 +33,9 @@ from sphinx.util.docutils import SphinxDirective
 
 import stackauth_middleware
 from stackauth_middleware import ErrorCode, StackAuthConfig
+from stackauth_middleware._core.config import typed_settings
 from stackauth_middleware._core.key_sets import ACTIONS
+from stackauth_middleware._core.readers import item_type, members
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +96,18 @@ class SettingsTable(FromCode):
             raise ValueError(f"settings without a description: {undocumented}")
         rows = [(code(each.name), type_of(each), default_of(each), meanings[each.name]) for each in settings]
         return table(("setting", "type", "default", "meaning"), rows)
+
+
+class EnvironmentTable(FromCode):
+    """The environment variables of each setting, and how its value is written."""
+
+    def markdown(self) -> Iterable[str]:
+        rows = [
+            (code(name), ", ".join(map(code, each.variables)), written(each.hint))
+            for name, each in typed_settings().items()
+            if each.variables
+        ]
+        return table(("setting", "variables, the strongest first", "written as"), rows)
 
 
 class ErrorCodeTable(FromCode):
@@ -221,6 +235,25 @@ def default_of(field: dataclasses.Field[Any]) -> str:
     if field.default is not dataclasses.MISSING:
         return code(repr(field.default))
     return code(repr(field.default_factory())) if field.default_factory is not dataclasses.MISSING else "required"
+
+
+def written(hint: Any) -> str:
+    """Return how a value of this type is written in an environment variable."""
+    item = item_type(hint)
+    if item is not None:
+        return f"list: {written(item)}"
+    forms: dict[str, None] = {}
+    for each in members(hint):
+        if get_origin(each) is Literal:
+            forms |= dict.fromkeys(code(choice) for choice in get_args(each))
+        elif get_origin(each) is Callable:
+            forms["`module:function`"] = None
+        elif each in _WRITTEN:
+            forms[_WRITTEN[each]] = None
+    return " or ".join(forms)
+
+
+_WRITTEN = {bool: "`true` or `false`", int: "whole number", float: "number", str: "text", type(None): "`none`"}
 
 
 def challenge_of(error: ErrorCode) -> str:
@@ -358,6 +391,7 @@ def spell_out_abbreviations(app: Sphinx, doctree: nodes.document, _page: str) ->
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("settings-table", SettingsTable)
+    app.add_directive("environment-table", EnvironmentTable)
     app.add_directive("error-code-table", ErrorCodeTable)
     app.add_directive("key-set-table", KeySetTable)
     app.add_directive("command-help", CommandHelp)

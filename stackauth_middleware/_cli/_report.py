@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._core.config import StackAuthConfig
 
@@ -70,14 +70,10 @@ def config_from(
     Raises:
         ConfigError: a setting is missing or wrong.
     """
-    return StackAuthConfig(
-        project_id=options.project_id,
-        api_url=options.api_url,
-        issuer_url=options.issuer_url,
-        allow_http=options.allow_http,
-        allow_restricted=allow_restricted,
-        allow_anonymous=allow_anonymous,
-    )
+    flags = {"allow_restricted": allow_restricted, "allow_anonymous": allow_anonymous}
+    texts = {"project_id": options.project_id, "api_url": options.api_url, "issuer_url": options.issuer_url}
+    given: Any = {name: value for name, value in {**texts, **flags, "allow_http": options.allow_http}.items() if value}
+    return StackAuthConfig(**given)
 
 
 def shown(value: object, most: int = 160) -> str:

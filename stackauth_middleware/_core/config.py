@@ -6,22 +6,24 @@ No other module builds a URL, issuer or audience, and none is ever built from a 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from itertools import count
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
-from weakref import WeakValueDictionary
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, get_args, get_type_hints
 
 from ..errors import ConfigError, ErrorCode, Event, RefusalInfo
-from . import validation
+from . import owned, validation
 from .credentials import TOKEN_SOURCES, TokenSource
-from .environment import from_environment
+from .environment import TypedSettings, typed
 from .pickling import check_picklable
 from .policy import Access, Policy
 from .rules import Matcher, Rule
-from .settings import flag, one_of, seconds, setting, some_of, whole_number
+from .settings import PRIVATE, PUBLIC, Given, flag, one_of, seconds, setting, some_of, whole_number
+from .sources import with_defaults
 from .users import UserType
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 
@@ -82,10 +84,10 @@ class StackAuthConfig:
     """The settings, checked when the config is made, and the owner of caches and connection pools.
 
     Middlewares and verifiers that are given the same config share its caches and pools. Every setting is a
-    keyword with a default. A setting with an environment variable is read from there where it is not given:
-    ``STACK_*``, then ``HEXCLAVE_*``, then, unless it is a secret, ``NEXT_PUBLIC_STACK_*`` and
-    ``NEXT_PUBLIC_HEXCLAVE_*``. Two configs are never equal, and a config cannot be changed. A copy is the same
-    object. A pickle holds all settings, secrets included, and no cache; functions are pickled by name.
+    keyword with a default. A setting that is not given is read from the environment, else from the TOML file that
+    ``STACKAUTH_CONFIG`` names; docs/howto/configuration.md has the variables. Two configs are never equal, and a
+    config cannot be changed. A copy is the same object. A pickle holds all settings, secrets included, and no cache;
+    functions are pickled by name.
 
     Raises:
         ConfigError: a setting is missing or wrong.
@@ -97,19 +99,20 @@ class StackAuthConfig:
         verifier = Verifier(config)  # shares the caches of the middleware
     """
 
-    project_id: str = setting(validation.project_id, default="", from_env=True)
-    """UUID of the project, or ``internal``. Environment variable ``STACK_PROJECT_ID``."""
-    secret_server_key: str = setting(validation.api_key("ssk_", "pck_", "sak_"), default="", from_env=True, secret=True)
-    """Key for server access to users/me. Environment variable ``STACK_SECRET_SERVER_KEY``."""
-    publishable_client_key: str = setting(
-        validation.api_key("pck_", "ssk_", "sak_"), default="", from_env=True, secret=True
+    project_id: str = setting(validation.project_id, default="", prefixes=PUBLIC)
+    """UUID of the project, or ``internal``."""
+    secret_server_key: str = setting(
+        validation.api_key("ssk_", "pck_", "sak_"), default="", prefixes=PRIVATE, secret=True
     )
-    """Key for client access to users/me, used where there is no secret key. Environment variable
-    ``STACK_PUBLISHABLE_CLIENT_KEY``."""
+    """Key for server access to users/me."""
+    publishable_client_key: str = setting(
+        validation.api_key("pck_", "ssk_", "sak_"), default="", prefixes=PUBLIC, secret=True
+    )
+    """Key for client access to users/me, used where there is no secret key."""
     mode: Literal["jwt", "rest"] = setting(one_of("jwt", "rest"), default="jwt")
     """``"jwt"`` verifies tokens locally; ``"rest"`` also loads the profile from users/me."""
-    api_url: str = setting(validation.api_url, default="", from_env=True)
-    """Base URL of the Stack Auth API; empty for the hosted service. Environment variable ``STACK_API_URL``."""
+    api_url: str = setting(validation.api_url, default="", prefixes=PUBLIC)
+    """Base URL of the Stack Auth API; empty for the hosted service."""
     issuer_url: str | Sequence[str] = setting(validation.issuer_urls, default=())
     """Base URL of the tokens' issuers, or several, where it differs from `api_url`: set it where `api_url` is a name
     that only the internal network knows."""
@@ -190,10 +193,10 @@ class StackAuthConfig:
     def __post_init__(self) -> None:
         final: dict[str, Any] = {}
         for each in setting_fields():
-            value = getattr(self, each.name)
-            if not value and each.metadata["from_env"]:
-                value = from_environment(each.name)
-            final[each.name] = each.metadata["check"](each.name, value)
+            value, label = getattr(self, each.name), each.name
+            if isinstance(value, Given):
+                value, label = value.value, f"{each.name} ({value.source})"
+            final[each.name] = each.metadata["check"](label, value)
         validation.reject_contradictions(final)
         self._settle(final)
 
@@ -217,7 +220,28 @@ class StackAuthConfig:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
-        _living[next(_sequence)] = self
+        owned.register(self)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **settings: Unpack[Settings]) -> StackAuthConfig:
+        """Return a config with the settings of a TOML file; the one that ``STACKAUTH_CONFIG`` names is not read.
+
+        The names are those of the keywords, and each rule is a table ``[[rules]]``.
+
+        Args:
+            path: the file.
+            settings: settings as keywords. They win over the environment, and that wins over the file.
+
+        Raises:
+            ConfigError: the file cannot be read, or a setting is unknown, missing or wrong. The message has the line.
+
+        Example::
+
+            auth = StackAuthConfig.from_file("auth.toml")
+        """
+        config = cls.__new__(cls)
+        _assign(config, **with_defaults(typed_settings(), settings, os.fspath(path)))
+        return config
 
     def __repr__(self) -> str:
         shown = []
@@ -244,16 +268,31 @@ class StackAuthConfig:
 
     def get_or_create(self, make: Callable[[StackAuthConfig], T]) -> T:
         """Return `make(self)`, which is called once for each config and function."""
-        with _owning:
-            if make not in self._owned:
-                self._owned[make] = make(self)
-            owned: Any = self._owned[make]
-        return owned  # type: ignore[no-any-return]
+        return owned.get_or_create(self._owned, make, self)
 
 
 def setting_fields() -> Iterator[Field[Any]]:
     """Yield the fields of `StackAuthConfig` that are settings."""
     return (each for each in fields(StackAuthConfig) if each.init)
+
+
+@lru_cache(1)
+def typed_settings() -> TypedSettings:
+    """Return the settings, each with its type and its environment variables."""
+    hints = get_type_hints(StackAuthConfig)
+    return {each.name: typed(each, hints[each.name]) for each in setting_fields()}
+
+
+_assign = StackAuthConfig.__init__
+"""The constructor that `dataclass` wrote."""
+
+
+@wraps(_assign)
+def _init(self: StackAuthConfig, **settings: Any) -> None:
+    _assign(self, **with_defaults(typed_settings(), settings))
+
+
+StackAuthConfig.__init__ = _init  # type: ignore[method-assign]
 
 
 def config_of(config: StackAuthConfig | None, keywords: Settings) -> StackAuthConfig:
@@ -274,23 +313,7 @@ def config_of(config: StackAuthConfig | None, keywords: Settings) -> StackAuthCo
     return config
 
 
-_living: WeakValueDictionary[int, StackAuthConfig] = WeakValueDictionary()
-_sequence = count()
-_owning = threading.RLock()
-
-
 def newest_config() -> StackAuthConfig | None:
-    """Return the config made last of those that still exist, or None. The pytest fixture issues tokens for it.
-
-    The registry is here and not in `testing`, since an app may make its config before a test imports that.
-    """
-    return max(_living.items(), default=(0, None), key=lambda entry: entry[0])[1]
-
-
-def _renew_lock() -> None:
-    global _owning  # noqa: PLW0603
-    _owning = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    """Return the config made last of those that still exist, or None. The pytest fixture issues tokens for it."""
+    found: StackAuthConfig | None = owned.newest()
+    return found

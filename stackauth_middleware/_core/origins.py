@@ -51,18 +51,18 @@ class Origins:
         return bool(_LABEL.fullmatch(label)) and f"{scheme}://*.{base}" in self._patterns
 
 
-def checked_origins(value: object) -> tuple[str, ...]:
+def checked_origins(value: object, name: str = "cors_origins") -> tuple[str, ...]:
     """Return the setting ``cors_origins`` as a tuple.
 
     Raises:
         ConfigError: `value` is no list, or an entry can never match the origin of a browser.
     """
     if isinstance(value, str) or not isinstance(value, Collection):
-        raise ConfigError(f"cors_origins is {value!r}; it must be a list such as ['https://app.example.com']")
+        raise ConfigError(f"{name} is {value!r}; it must be a list such as ['https://app.example.com']")
     for entry in value:
         problem = "" if entry == "*" else _problem(entry)
         if problem:
-            raise ConfigError(f"cors_origins has {entry!r}; {problem}")
+            raise ConfigError(f"{name} has {entry!r}; {problem}")
     return tuple(value)
 
 

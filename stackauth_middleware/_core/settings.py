@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Collection
 from dataclasses import field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ..errors import ConfigError
 
@@ -18,8 +18,22 @@ Check: TypeAlias = Callable[[str, Any], Any]
 The message names the setting, its value and what would be right.
 """
 
+OWN = ("STACKAUTH_",)
+"""Prefixes of the environment variables of most settings."""
+PRIVATE = ("STACK_", "HEXCLAVE_")
+"""Prefixes of the provider's variables for servers, the strongest first."""
+PUBLIC = (*PRIVATE, "NEXT_PUBLIC_STACK_", "NEXT_PUBLIC_HEXCLAVE_")
+"""Prefixes of the provider's variables that pages of a site may hold too."""
 
-def setting(check: Check, *, default: T, from_env: bool = False, secret: bool = False) -> T:
+
+class Given(NamedTuple):
+    """A value from outside the code, and the variable or the file and line that it is from, for messages."""
+
+    value: Any
+    source: str
+
+
+def setting(check: Check, *, default: T, prefixes: tuple[str, ...] = OWN, secret: bool = False) -> T:
     """Return a dataclass field with a check and a default. Its docstring stands below it.
 
     Type checkers take it for the default itself, and so need no plugin.
@@ -27,10 +41,11 @@ def setting(check: Check, *, default: T, from_env: bool = False, secret: bool = 
     Args:
         check: run on every value, the default included.
         default: value of the field where none is given.
-        from_env: whether an empty value is replaced by that of the environment variable.
-        secret: whether ``repr`` hides the value.
+        prefixes: of the environment variables, the strongest first. An empty keyword counts as not given
+            where they are not `OWN`.
+        secret: whether ``repr`` hides the value; it can be in a file then.
     """
-    return field(default=default, metadata={"check": check, "from_env": from_env, "secret": secret})
+    return field(default=default, metadata={"check": check, "prefixes": prefixes, "secret": secret})
 
 
 def flag(name: str, value: Any) -> Any:

@@ -22,13 +22,13 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _PLACEHOLDER = re.compile(r"[<>{}\[\]]|your[-_ ]|xxx|\.\.\.|\A(?:changeme|none|null|undefined)\Z", re.IGNORECASE)
 
 
-def project_id(_name: str, value: Any) -> str:
+def project_id(name: str, value: Any) -> str:
     """Check that `value` is a UUID in lower case, or ``internal``."""
     if not value:
         raise ConfigError("project_id is not set; pass it, or set STACK_PROJECT_ID to the UUID of the project")
     if isinstance(value, str) and (value == "internal" or _UUID.fullmatch(value)):
         return value
-    raise ConfigError(f"project_id is {value!r}; it must be the project's UUID, in lower case and nothing around it")
+    raise ConfigError(f"{name} is {value!r}; it must be the project's UUID, in lower case and nothing around it")
 
 
 def api_key(prefix: str, *other_prefixes: str) -> Check:
@@ -118,9 +118,9 @@ def error_body(name: str, value: Any) -> Any:
     return value
 
 
-def cors_origins(_name: str, value: Any) -> tuple[str, ...]:
+def cors_origins(name: str, value: Any) -> tuple[str, ...]:
     """Check that `value` is a list of origins that a browser can send."""
-    return checked_origins(value)
+    return checked_origins(value, name)
 
 
 def state_key(name: str, value: Any) -> str | None:

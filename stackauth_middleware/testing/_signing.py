@@ -59,7 +59,10 @@ class Signing:
         if self._project_id is not None:
             return self._project_id
         config = config_module.newest_config()
-        return config.project_id if config else from_environment("project_id") or SOME_PROJECT
+        if config is not None:
+            return config.project_id
+        found = from_environment({"project_id": config_module.typed_settings()["project_id"]})
+        return found["project_id"].value if found else SOME_PROJECT
 
     @property
     def issuer_url(self) -> str:

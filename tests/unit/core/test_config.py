@@ -5,20 +5,16 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
-import gc
 import inspect
 import itertools
 import os
 import pickle
-import sys
-import threading
-import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stackauth_middleware._core import config as config_module
 from stackauth_middleware._core.config import StackAuthConfig, config_of, newest_config, setting_fields
 from stackauth_middleware._core.rules import Rule
 from stackauth_middleware._core.users import User
@@ -104,9 +100,26 @@ def test_environment_is_read_for_settings_that_are_not_given(
     assert getattr(StackAuthConfig(**given), setting) == value  # type: ignore[arg-type]
 
 
+def test_config_from_a_file_has_its_settings_and_keywords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other.toml").write_text("realm = 'other'\nnonsense = 1", "utf-8")
+    monkeypatch.setenv("STACKAUTH_CONFIG", str(tmp_path / "other.toml"))
+    path = tmp_path / "auth.toml"
+    path.write_text(f"project_id = '{PROJECT}'\nleeway = 7\ntimeout = 9\n[[rules]]\npath = '/a'", "utf-8")
+    made = StackAuthConfig.from_file(path, leeway=8)
+    assert (made.leeway, made.timeout, made.rules, made.realm) == (8, 9, (Rule("/a"),), "stack-auth")
+    path.write_text("project_id = 'x'", "utf-8")
+    with pytest.raises(ConfigError, match=r"project_id \(.*auth\.toml, line 1\) is 'x'"):
+        StackAuthConfig.from_file(str(path))
+
+
+def test_signature_of_the_config_has_every_setting() -> None:
+    names = list(inspect.signature(StackAuthConfig).parameters)
+    assert names == [each.name for each in setting_fields()]
+
+
 def test_wrong_value_in_the_environment_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STACK_PROJECT_ID", "your-project-id")
-    with pytest.raises(ConfigError, match="project_id is 'your-project-id'"):
+    with pytest.raises(ConfigError, match=r"project_id \(STACK_PROJECT_ID\) is 'your-project-id'"):
         StackAuthConfig()
 
 
@@ -179,108 +192,6 @@ def test_configs_of_the_same_settings_are_not_equal() -> None:
     one, other = config(), config()
     assert one != other
     assert len({one, other}) == 2
-
-
-# -- owned objects ------------------------------------------------------------------------------------
-
-
-def test_owned_object_is_made_once_for_each_config() -> None:
-    made: list[StackAuthConfig] = []
-
-    def make(owner: StackAuthConfig) -> object:
-        made.append(owner)
-        return object()
-
-    one, other = config(), config()
-    assert one.get_or_create(make) is one.get_or_create(make)
-    assert one.get_or_create(make) is not other.get_or_create(make)
-    assert made == [one, other]
-
-
-def test_concurrent_threads_get_the_same_owned_object() -> None:
-    owner, start, found = config(), threading.Barrier(32), []
-
-    def make(_: StackAuthConfig) -> object:
-        time.sleep(0.01)  # so that the others come while it is being made
-        return object()
-
-    def get() -> None:
-        start.wait()
-        found.append(owner.get_or_create(make))
-
-    threads = [threading.Thread(target=get) for _ in range(32)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 32
-    assert len(set(found)) == 1
-
-
-def test_owned_object_may_get_another_while_it_is_made() -> None:
-    def inner(_: StackAuthConfig) -> str:
-        return "inner"
-
-    def outer(owner: StackAuthConfig) -> str:
-        return "outer and " + owner.get_or_create(inner)
-
-    assert config().get_or_create(outer) == "outer and inner"
-
-
-def test_owned_object_is_made_again_after_an_exception() -> None:
-    tries: list[int] = []
-
-    def make(_: StackAuthConfig) -> str:
-        tries.append(1)
-        if len(tries) == 1:
-            raise OSError
-        return "made"
-
-    owner = config()
-    with pytest.raises(OSError):
-        owner.get_or_create(make)
-    assert owner.get_or_create(make) == "made"
-
-
-def test_forked_child_gets_a_new_lock() -> None:
-    """A thread of the parent may have held it at the fork."""
-    with config_module._owning:
-        config_module._renew_lock()
-        done: list[str] = []
-        thread = threading.Thread(target=lambda: done.append(config().get_or_create(lambda _: "made")))
-        thread.start()
-        thread.join(5)
-    assert done == ["made"]
-
-
-def test_module_can_be_imported_without_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows has no `os.register_at_fork`."""
-    import importlib.util
-
-    monkeypatch.delattr(os, "register_at_fork", raising=False)
-    name = "stackauth_middleware._core._config_elsewhere"
-    spec = importlib.util.spec_from_file_location(name, config_module.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    assert module.StackAuthConfig(project_id=PROJECT).project_id == PROJECT
-
-
-def test_newest_config_is_the_last_made_that_still_exists() -> None:
-    """The pytest fixture issues tokens for it."""
-    one = config()
-    other = config()
-    assert newest_config() is other
-    del other
-    gc.collect()
-    assert newest_config() is one
-
-
-def test_newest_config_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config_module, "_living", {})
-    assert newest_config() is None
 
 
 # -- settings as keywords -----------------------------------------------------------------------------

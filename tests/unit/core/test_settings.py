@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from stackauth_middleware._core.settings import (
+    OWN,
+    PRIVATE,
     flag,
     flag_or_none,
     is_list,
@@ -28,12 +30,12 @@ def test_setting_is_a_field_with_default_check_and_flags() -> None:
     @dataclass
     class Some:
         plain: int = setting(whole_number, default=5)
-        key: str = setting(one_of("a", "b"), default="a", from_env=True, secret=True)
+        key: str = setting(one_of("a", "b"), default="a", prefixes=PRIVATE, secret=True)
 
     plain, key = fields(Some)
     assert Some() == Some(5, "a")
-    assert plain.metadata == {"check": whole_number, "from_env": False, "secret": False}
-    assert (key.metadata["from_env"], key.metadata["secret"]) == (True, True)
+    assert plain.metadata == {"check": whole_number, "prefixes": OWN, "secret": False}
+    assert (key.metadata["prefixes"], key.metadata["secret"]) == (PRIVATE, True)
 
 
 class Callable:
