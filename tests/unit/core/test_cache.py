@@ -197,6 +197,11 @@ def test_cache_evicts_by_bytes_and_keeps_the_newest_entry() -> None:
     lru.drop("a")
     lru.swap("e", lambda _: (50, 50))
     assert [lru.get(key) for key in "acde"] == [None, 20, 30, 50]
+    lru.drop("missing")
+    lru.put("of no size", 0)
+    assert len(lru) == 4, "an entry of size 0 fits a full cache"
+    lru.swap("of one byte", lambda _: (1, 1))
+    assert lru.get("c") is None, "101 bytes do not fit"
     lru.swap("f", lambda _: (1000, 1000))
     assert len(lru) == 1
     lru.reset()

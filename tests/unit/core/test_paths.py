@@ -111,6 +111,10 @@ def test_folding_covers_what_case_insensitive_regexes_and_lookups_take_for_ascii
                 assert not is_plain("/" + character) or folded(character) == letter, hex(ord(character))
 
 
+def test_folding_treats_ascii_alike_in_ascii_and_other_paths() -> None:
+    assert folded("/Ab/\u00fc").startswith(folded("/aB/"))
+
+
 # -- root path that an app states ---------------------------------------------------------------------
 
 
@@ -135,6 +139,13 @@ def fastapi(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
 def test_root_path_of_a_fastapi_app_is_found_below_middlewares(fastapi: FastAPI) -> None:
     assert [stated_root_path(app) for app in (fastapi, Wrapper(fastapi), Wrapper(Wrapper(fastapi)))] == ["/api"] * 3
     assert [stated_root_path(app) for app in (None, object(), Wrapper(None))] == [""] * 3
+
+
+def test_fastapi_app_is_found_below_at_most_31_middlewares(fastapi: FastAPI) -> None:
+    app: Any = fastapi
+    for _ in range(31):
+        app = Wrapper(app)
+    assert [stated_root_path(app), stated_root_path(Wrapper(app))] == ["/api", ""]
 
 
 def test_search_for_the_fastapi_app_ends_where_wrappers_form_a_cycle(fastapi: FastAPI) -> None:
@@ -297,6 +308,9 @@ def test_script_name_has_to_be_the_setting_where_one_is_given(
     assert of_environ(script_name, setting, is_routed=True) == strict
 
 
-@pytest.mark.parametrize(("module", "routes"), [("cherrypy._cptree", True), ("cherrypyx", False), ("flask.app", False)])
+@pytest.mark.parametrize(
+    ("module", "routes"),
+    [("cherrypy._cptree", True), ("cherrypy.lib.x", True), ("cherrypyx", False), ("flask.app", False)],
+)
 def test_only_cherrypy_routes_on_script_name(module: str, routes: bool) -> None:
     assert routes_on_script_name(type("App", (), {"__module__": module})()) is routes

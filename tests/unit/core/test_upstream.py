@@ -51,6 +51,7 @@ def test_repr_shows_no_credential_and_the_object_is_no_container(record: object)
 @pytest.mark.parametrize("stated", [None, True, False])
 def test_only_an_idempotent_call_is_retried_on_a_new_connection(method: str, stated: bool | None) -> None:
     call = Call(method, "https://api.example/x", {"a": "b"}, b"body", 10, idempotent=stated)
+    assert (call.url, call.headers, call.body, call.fresh) == ("https://api.example/x", {"a": "b"}, b"body", False)
     script = fetch(call)
     assert next(script) is call
     if stated is False or (stated is None and method in ("POST", "PATCH")):
@@ -62,6 +63,11 @@ def test_only_an_idempotent_call_is_retried_on_a_new_connection(method: str, sta
     assert isinstance(again, Call)
     assert (again.method, again.url, again.headers) == (method, call.url, call.headers)
     assert (again.body, again.max_bytes, again.idempotent, again.fresh) == (b"body", 10, True, True)
+
+
+def test_call_has_no_body_and_led_shows_no_result() -> None:
+    assert Call("GET", "https://api.example/x").body == b""
+    assert (Led(1).result, repr(Led(1))) == (1, "Led(...)")
 
 
 @pytest.mark.parametrize(
