@@ -22,9 +22,9 @@ if not SITE.exists():
     pytest.skip("the session docs builds the site before these tests", allow_module_level=True)
 sys.path.insert(0, str(DOCS / "_ext"))
 
-import from_code  # type: ignore[import-not-found]  # noqa: E402
+import from_code  # noqa: E402 - after the path is extended
 
-from stackauth_middleware import ErrorCode, StackAuthConfig  # noqa: E402
+from stackauth_middleware import ErrorCode, StackAuthConfig  # noqa: E402 - after the path is extended
 
 PAGES = sorted(path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 

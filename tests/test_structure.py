@@ -328,7 +328,7 @@ def test_nothing_else_has_a_public_name() -> None:
     ids=["asgi", "wsgi", "errors"],
 )
 def test_public_module_lists_its_exports(module: object, names: set[str]) -> None:
-    assert set(module.__all__) == names  # type: ignore[attr-defined]
+    assert set(module.__all__) == names
     assert all(getattr(module, name).__module__.startswith("stackauth_middleware") for name in names)
 
 
@@ -437,7 +437,7 @@ def test_file_of(path: Path) -> Path:
     return TESTS.joinpath("unit", *(folder.strip("_") for folder in folders), f"test_{name.strip('_')}.py")
 
 
-test_file_of.__test__ = False  # type: ignore[attr-defined]
+test_file_of.__test__ = False
 
 
 @pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(PACKAGE)))

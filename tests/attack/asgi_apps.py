@@ -134,7 +134,7 @@ def litestar(prefix: str = "", middleware: Any = ()) -> Any:
         from litestar import Request
         from litestar.response import Response
 
-        async def handle(request: Request) -> Response:  # type: ignore[type-arg]
+        async def handle(request: Request) -> Response:
             record(route.name, request.scope)
             return Response(route.name)
 
@@ -143,7 +143,7 @@ def litestar(prefix: str = "", middleware: Any = ()) -> Any:
     def socket(route: Route) -> Any:
         from litestar import WebSocket
 
-        async def handle(socket: WebSocket) -> None:  # type: ignore[type-arg]
+        async def handle(socket: WebSocket) -> None:
             record(route.name, socket.scope)
             await socket.accept()
             await socket.close()
@@ -282,14 +282,14 @@ def blacksheep(prefix: str = "") -> Any:
 
     def handler(route: Route) -> Callable[..., Any]:
         async def handle(request: Request) -> Any:
-            record(route.name, request.scope)  # type: ignore[attr-defined]
+            record(route.name, request.scope)
             return text(route.name)
 
         return handle
 
     def socket(route: Route) -> Callable[..., Any]:
         async def handle(websocket: WebSocket) -> None:
-            record(route.name, websocket.scope)  # type: ignore[arg-type]
+            record(route.name, websocket.scope)
             await websocket.accept()
             await websocket.close()
 

@@ -92,8 +92,8 @@ def apply(change: Change) -> None:
             return app({"stackauth.user": None}, start_response)
         return wsgi(_with_app(self, app), {**environ, "PATH_INFO": changed[0]}, start_response)
 
-    StackAuthASGIMiddleware.__call__ = asgi_call  # type: ignore[method-assign, assignment]
-    StackAuthWSGIMiddleware.__call__ = wsgi_call  # type: ignore[method-assign]
+    StackAuthASGIMiddleware.__call__ = asgi_call
+    StackAuthWSGIMiddleware.__call__ = wsgi_call
 
 
 def _published(seen: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _paths() -> dict[str, Callable[[int], dict[str, Any]]]:
     made: dict[str, Callable[[int], dict[str, Any]]] = {}
     for piece in PIECES:
         for start in ("/", ""):
-            made[f"path {start + piece!r}..."] = lambda size, piece=piece, start=start: {  # type: ignore[misc]
+            made[f"path {start + piece!r}..."] = lambda size, piece=piece, start=start: {
                 "path": start + piece * (size // len(piece))
             }
     return made
@@ -74,9 +74,7 @@ def _headers() -> dict[str, Callable[[int], dict[str, Any]]]:
         )
     }
     for what, value in {"dots": b".", "braces": b'{"a":', "commas": b",", "spaces": b" ", "base64": b"A"}.items():
-        made[f"a token of {what}"] = lambda size, value=value: {  # type: ignore[misc]
-            "headers": [(b"x-stack-access-token", value * size)]
-        }
+        made[f"a token of {what}"] = lambda size, value=value: {"headers": [(b"x-stack-access-token", value * size)]}
     made["a method"] = lambda size: {"method": "X" * size}
     return made
 

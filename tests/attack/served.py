@@ -27,7 +27,7 @@ class _Written:
         os.write(self._file, json.dumps(run).encode() + b"\n")
 
 
-table.runs = _Written(os.environ[table.LOG])  # type: ignore[assignment]
+table.runs = _Written(os.environ[table.LOG])
 logging.disable(logging.CRITICAL)
 _built: dict[str, Site] = {}
 _lock = threading.Lock()

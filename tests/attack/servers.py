@@ -183,7 +183,7 @@ def _clients(stack: ExitStack, names: list[str]) -> list[Client]:
     tokens = Tokens(local)
     clients = []
     for name in names:
-        log = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115
+        log = stack.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - the stack closes it
         environ = {**settings_for(local), table.LOG: log.name}
         served = stack.enter_context(serving(name, f"tests.attack.served:{SERVERS[name]}", environ))
         clients.append(Client(served, log, tokens))

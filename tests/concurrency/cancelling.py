@@ -237,11 +237,11 @@ def walk(stage: Stage, issuer: SlowIssuer, means: Means) -> list[int]:
     undisturbed = play({})
     assert not any(each.was_cancelled for each in undisturbed)
     everyone = range(len(undisturbed))
-    points = [_points(lambda at, one=one: play({one: at})[one]) for one in everyone]  # type: ignore[misc]
+    points = [_points(lambda at, one=one: play({one: at})[one]) for one in everyone]
     for one in everyone:
         for other in everyone[one + 1 :]:
             for at in range(1, points[one] + 1):
-                _points(lambda there: play({one: at, other: there})[other])  # noqa: B023
+                _points(lambda there: play({one: at, other: there})[other])  # noqa: B023 - called within this turn
     gc.collect()  # for what complains only when it is collected
     gc.unfreeze()
     return points

@@ -257,7 +257,7 @@ def test_h8_cancelled_during_the_prefetch_of_a_lifespan(
             async def receive() -> Any:
                 message = next(coming)
                 if message == "lifespan.shutdown":
-                    await (scene.done if shutdown == "once all are served" else slow.all_follow).wait()  # type: ignore[union-attr]
+                    await (scene.done if shutdown == "once all are served" else slow.all_follow).wait()
                 return {"type": message}
 
             async def send(message: Any) -> None:
@@ -268,7 +268,7 @@ def test_h8_cancelled_during_the_prefetch_of_a_lifespan(
             return sent
 
         def on_actors(actors: list[Actor]) -> None:
-            middleware._prefetch_keys = lambda: Stepped(prefetch_keys(), actors[0].on_suspension)  # type: ignore[assignment, method-assign]
+            middleware._prefetch_keys = lambda: Stepped(prefetch_keys(), actors[0].on_suspension)
 
         prefetch_keys = middleware._prefetch_keys
         scene.asks[0], scene.right[0] = lifespan, ["lifespan.startup.complete", "lifespan.shutdown.complete"]

@@ -35,10 +35,10 @@ class Caller(Actor):
         super().__init__(ask, means, at)
         self._http = runner._here().http
         self._send = self._http.send
-        self._http.send = self._stepped  # type: ignore[method-assign]
+        self._http.send = self._stepped
 
     def _stepped(self, call: Call, deadline: float) -> Any:
-        self._http.send = self._send  # type: ignore[method-assign]
+        self._http.send = self._send
         return Stepped(self._send(call, deadline), self.on_suspension)
 
 

@@ -195,9 +195,9 @@ def test_h1_leader_is_killed_during_a_call(death: Any, stage: Stage, calls: int,
         holding.number = number
 
         def end(kind: Any = death) -> None:
-            holding.number = 0  # noqa: B023
+            holding.number = 0  # noqa: B023 - called within this turn
             if kind == "thrown":
-                leader.raise_in(SystemExit)  # noqa: B023
+                leader.raise_in(SystemExit)  # noqa: B023 - called within this turn
                 while True:
                     time.sleep(0.001)
             raise kind
@@ -206,7 +206,7 @@ def test_h1_leader_is_killed_during_a_call(death: Any, stage: Stage, calls: int,
         leader = Asker(verifier, tokens[0])
         until(holding.begun.is_set)
         followers = [Asker(verifier, each) for each in tokens[1 : FOLLOWERS + 1]]
-        until(lambda: waiting(verifier) == FOLLOWERS)  # noqa: B023
+        until(lambda: waiting(verifier) == FOLLOWERS)  # noqa: B023 - called within this turn
         holding.go.set()
         dead, *others = joined([leader, *followers])
         assert isinstance(dead, SystemExit if death == "thrown" else death)
@@ -242,9 +242,9 @@ def test_h1_leader_is_killed_at_the_start_of_any_function(stage: Stage, calls: i
         verifier, tokens = stage(holding, skew)
         struck: list[str] = []
         leader = Asker(verifier, tokens[0], _raising_at(points + 1, struck))
-        until(lambda: holding.begun.is_set() or not leader.is_alive())  # noqa: B023
+        until(lambda: holding.begun.is_set() or not leader.is_alive())  # noqa: B023 - called within this turn
         followers = [Asker(verifier, each) for each in tokens[1 : FOLLOWERS + 1]]
-        until(lambda: waiting(verifier) == FOLLOWERS or not leader.is_alive())  # noqa: B023
+        until(lambda: waiting(verifier) == FOLLOWERS or not leader.is_alive())  # noqa: B023 - called within this turn
         holding.go.set()
         dead, *others = joined([leader, *followers])
         assert others == [f"session {at}" for at in range(1, FOLLOWERS + 1)], struck

@@ -300,9 +300,10 @@ class Profiles:
         refused = tuple((key, each[1]) for key, each in self.lookup._refused._values.items())
         return kept, failed, refused, self.lookup._api.breaker.record
 
-    def world(self, askers: list[Asker], judge: Any, check: Any, on_call: Any = None, takes: float = 0.1) -> World:
-        nothing: Any = lambda course, asker: None  # noqa: E731
-        return World(askers, self.clock, self.answers, self.cached, judge, check, on_call or nothing, takes)
+    def world(
+        self, askers: list[Asker], judge: Any, check: Any, on_call: Any = lambda *_: None, takes: float = 0.1
+    ) -> World:
+        return World(askers, self.clock, self.answers, self.cached, judge, check, on_call, takes)
 
 
 def shown(asker: Asker, user_id: str = USER_ID) -> int:

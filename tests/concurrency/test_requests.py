@@ -52,7 +52,7 @@ def test_h6_exception_of_an_asgi_app_propagates_and_nothing_is_sent(
     async def main() -> BaseException | None:
         middleware = StackAuthASGIMiddleware(app, config)
         try:
-            await middleware(http_scope(headers=[(NAME.encode(), signed().encode())]), None, send)  # type: ignore[arg-type]
+            await middleware(http_scope(headers=[(NAME.encode(), signed().encode())]), None, send)
         except BaseException as error:
             return error
         return None
@@ -77,7 +77,7 @@ def test_h6_no_second_response_after_a_disconnect(
 
     headers = [(NAME.encode(), signed().encode())] if who == "authenticated" else []
     with pytest.raises(Gone) as raised:
-        asyncio.run(StackAuthASGIMiddleware(ok, config)(http_scope(headers=headers), None, send))  # type: ignore[arg-type]
+        asyncio.run(StackAuthASGIMiddleware(ok, config)(http_scope(headers=headers), None, send))
     assert raised.value is gone
     assert sent == ["http.response.start", "http.response.body"][:at]
 

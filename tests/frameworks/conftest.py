@@ -11,7 +11,7 @@ from stackauth_middleware import StackAuthConfig
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it would rather have a successor of httpx, where it is installed
     import pyramid.config  # noqa: F401  (WebOb imports cgi, which Python 3.13 has dropped)
-    import starlette.testclient  # noqa: F401
+    import starlette.testclient  # noqa: F401 - its import warns
 
 PROJECT = "6f0a2a55-6a54-4c5c-9a0e-0d5a3c2d9d11"
 

@@ -123,7 +123,7 @@ PYDANTIC: list[Callable[[type[Any], Any], Any]] = [
     lambda kind, value: TypeAdapter(kind).validate_json(_text(value)),
     lambda kind, value: TypeAdapter(kind).validate_strings({"id": "victim"}),
     lambda kind, value: TypeAdapter(kind | dict[str, Any]).validate_python(value.to_dict()),
-    lambda kind, value: TypeAdapter(list[kind]).validate_json(f"[{_text(value)}]"),  # type: ignore[valid-type]
+    lambda kind, value: TypeAdapter(list[kind]).validate_json(f"[{_text(value)}]"),
     lambda kind, value: pydantic.create_model("M", user=(kind, ...)).model_validate({"user": value.to_dict()}),
     lambda kind, value: pydantic.validate_call(_takes(kind))(value.to_dict()),
     lambda kind, value: pydantic.dataclasses.dataclass(dataclasses.make_dataclass("D", [("user", kind)]))(
@@ -143,7 +143,7 @@ def _takes(kind: type[Any]) -> Callable[[Any], Any]:
 MSGSPEC: list[Callable[[type[Any], Any], Any]] = [
     lambda kind, value: msgspec.json.decode(_text(value), type=kind),
     lambda kind, value: msgspec.json.decode(_text(value), type=kind, strict=False),
-    lambda kind, value: msgspec.json.Decoder(list[kind]).decode(f"[{_text(value)}]"),  # type: ignore[valid-type]
+    lambda kind, value: msgspec.json.Decoder(list[kind]).decode(f"[{_text(value)}]"),
     lambda kind, value: msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=kind),
     lambda kind, value: msgspec.convert(value.to_dict(), kind),
     lambda kind, value: msgspec.convert(value.to_dict(), kind | None, strict=False),
@@ -212,7 +212,7 @@ def test_blacksheep_refuses_a_user_in_a_body(binder: str, kind: type[Any]) -> No
     async def handler(user: Any) -> None:
         raise AssertionError
 
-    handler.__annotations__["user"] = {"implicit": kind, "FromJSON": FromJSON[kind], "list": list[kind]}[binder]  # type: ignore[valid-type]
+    handler.__annotations__["user"] = {"implicit": kind, "FromJSON": FromJSON[kind], "list": list[kind]}[binder]
     app.router.add("POST", "/", handler)
     errors = []
 

@@ -51,7 +51,7 @@ def fuzz(arguments: list[str]) -> int:
     import atheris
 
     with atheris.instrument_imports(include=["stackauth_middleware"]):
-        import stackauth_middleware  # noqa: F401
+        import stackauth_middleware  # noqa: F401 - imported to be instrumented
 
         from .targets import TARGETS
     name, *options = arguments

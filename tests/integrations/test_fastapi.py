@@ -94,7 +94,7 @@ def test_stack_auth_documentation_snippet_works_with_another_import(stackauth: L
     )
 
     @app.get("/api/users/me")
-    async def read_current_user(user: User = Depends(get_current_user)) -> dict[str, Any]:  # noqa: B008
+    async def read_current_user(user: User = Depends(get_current_user)) -> dict[str, Any]:  # noqa: B008 - as FastAPI documents it
         return {"user_id": user.user_id, "is_anonymous": user.is_anonymous}
 
     http = TestClient(app)
@@ -120,7 +120,7 @@ def test_functions_of_package_are_rejected_as_dependencies(name: str) -> None:
     with pytest.raises(ConfigError, match=r"stackauth_middleware\.contrib\.fastapi"):
 
         @app.get("/")
-        async def handler(user: Any = Depends(function)) -> None: ...  # noqa: B008
+        async def handler(user: Any = Depends(function)) -> None: ...  # noqa: B008 - as FastAPI documents it
 
 
 # -- handlers of the app's own --------------------------------------------------------------------

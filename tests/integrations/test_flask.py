@@ -36,7 +36,7 @@ class Item(MethodView):
 def mounted(app: Flask, **settings: Any) -> Any:
     """Return the test client of `app` behind the middleware."""
     app.testing = True
-    app.wsgi_app = StackAuthWSGIMiddleware(app.wsgi_app, config=cases.config(**settings))  # type: ignore[method-assign]
+    app.wsgi_app = StackAuthWSGIMiddleware(app.wsgi_app, config=cases.config(**settings))
     return app.test_client()
 
 

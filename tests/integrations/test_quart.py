@@ -35,7 +35,7 @@ def app(register: Callable[[Quart], Any] = lambda _: None, **settings: Any) -> Q
         return (await aload_profile(request)).to_dict()
 
     register(made)
-    made.asgi_app = StackAuthASGIMiddleware(made.asgi_app, cases.config(**settings))  # type: ignore[method-assign]
+    made.asgi_app = StackAuthASGIMiddleware(made.asgi_app, cases.config(**settings))
     return made
 
 

@@ -86,7 +86,7 @@ def users_seen(kind: str, headers: dict[str, str], by_rule: bool) -> tuple[User,
 
         environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
         middleware = StackAuthWSGIMiddleware(app, cases.config(rules=rules))
-        middleware({"REQUEST_METHOD": "GET", "PATH_INFO": "/me", **environ}, None)  # type: ignore[arg-type]
+        middleware({"REQUEST_METHOD": "GET", "PATH_INFO": "/me", **environ}, None)
     else:
 
         async def aapp(scope: Any, receive: Any, send: Any) -> None:
@@ -94,7 +94,7 @@ def users_seen(kind: str, headers: dict[str, str], by_rule: bool) -> tuple[User,
 
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
         scope = {"type": "http", "method": "GET", "path": "/me", "headers": pairs}
-        asyncio.run(StackAuthASGIMiddleware(aapp, cases.config(rules=rules))(scope, None, None))  # type: ignore[arg-type]
+        asyncio.run(StackAuthASGIMiddleware(aapp, cases.config(rules=rules))(scope, None, None))
     user, written = found
     return user, written
 

@@ -33,13 +33,13 @@ def model() -> Model:
 
 
 def shot(path: str = "/jwt/me", **more: object) -> Shot:
-    credential = Credential(**{"kind": "token", "user_id": "u", "name": "Jane", "kid": "k", **more})  # type: ignore[arg-type]
+    credential = Credential(**{"kind": "token", "user_id": "u", "name": "Jane", "kid": "k", **more})
     return Shot("asgi", path, (), credential, "")
 
 
 def answer(outcome: str = OK, at: float = 100.0, **more: object) -> Answer:
     user = {"user_id": "u", "name": "Jane"} if outcome == OK else {}
-    return Answer(at, at + 0.01, 1, outcome, **{**user, **more})  # type: ignore[arg-type]
+    return Answer(at, at + 0.01, 1, outcome, **{**user, **more})
 
 
 def test_only_the_users_own_identity_is_right() -> None:

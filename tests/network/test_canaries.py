@@ -319,7 +319,7 @@ class Tracker(logging.Handler):
         while frame is not None:
             if frame.f_code.co_filename.startswith(OURS):
                 self.ours.append(self._written(dict(frame.f_locals)))
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back
 
     def _written(self, value: object, depth: int = 0) -> str:
         if depth > 5 or isinstance(value, str | bytes):
@@ -458,7 +458,7 @@ def test_secrets_do_not_leak_from_an_internal_error_in_the_call(
     kind: Kind, up: Upstream, canaries: Canaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(config: StackAuthConfig, token: str, version: str) -> Any:
-        headers = {"x": config.secret_server_key, "y": token}  # noqa: F841
+        headers = {"x": config.secret_server_key, "y": token}  # noqa: F841 - a variable with a secret in it
         raise ZeroDivisionError("an error of our own")
 
     monkeypatch.setattr(profiles, "call", fails)
@@ -530,7 +530,7 @@ def test_reprs(up: Upstream, canaries: Canaries) -> None:
         canaries.absent(dataclasses.asdict(user), "asdict")
         canaries.absent(json.dumps(user.to_dict()), "JSON")
         assert not isinstance(authenticated, Authenticated)  # in rest mode it is a script until it is driven
-        authenticated.close()  # type: ignore[union-attr]
+        authenticated.close()
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def check(answer: Answer, says: str) -> None:
     if says == LET_IN:
         assert answer.status == 200
     elif "`" in says:
-        status, code = re.fullmatch(r"(\d+) `(\w+)`", says).groups()  # type: ignore[union-attr]
+        status, code = re.fullmatch(r"(\d+) `(\w+)`", says).groups()
         assert (answer.status, answer.code) == (int(status), code)
     else:
         told = tuple(answer.user[name] for name in ("display_name", "email", "selected_team_id"))

@@ -273,5 +273,5 @@ def test_a_profile_is_json_ready_and_frozen(up: Upstream, jane: str) -> None:
         profile = verifier.profile(jane)
         assert json.loads(json.dumps(profile.to_dict())) == profile.to_dict()
         with pytest.raises(AttributeError):
-            profile.display_name = "John"  # type: ignore[misc]
+            profile.display_name = "John"
         assert verifier.verify(jane).profile is profile

@@ -115,7 +115,7 @@ def by_asgi(config: StackAuthConfig, token: str) -> str:
 
     header = (b"x-stack-access-token", token.encode("latin-1"))
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [header]}
-    asyncio.run(StackAuthASGIMiddleware(app, config)(scope, None, send))  # type: ignore[arg-type]
+    asyncio.run(StackAuthASGIMiddleware(app, config)(scope, None, send))
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return outcome_of(
         sent[0]["status"], {name.title(): value for name, value in headers.items()}, sent[1]["body"], called

@@ -94,7 +94,7 @@ def test_verifier_joins_only_headers_that_are_lists() -> None:
         ("Sec-WebSocket-Protocol", "a"),
         (b"sec-websocket-protocol", b"b"),
     ]
-    made: RequestRecord = request_from_headers(pairs)  # type: ignore[arg-type]
+    made: RequestRecord = request_from_headers(pairs)
     assert dict(made.headers) == {"authorization": "x,", "sec-websocket-protocol": "a,b"}
 
 

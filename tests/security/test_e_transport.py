@@ -497,7 +497,7 @@ def test_e14_an_unknown_scope_passes_untouched(kind: str, config: StackAuthConfi
 
     scope = {"type": kind, "path": "/", "headers": [(NAME.encode(), signed().encode())]}
     before = dict(scope)
-    asyncio.run(StackAuthASGIMiddleware(app, config)(scope, None, None))  # type: ignore[arg-type]
+    asyncio.run(StackAuthASGIMiddleware(app, config)(scope, None, None))
     assert seen == [before]
     assert scope == before
     assert issuer.calls == []

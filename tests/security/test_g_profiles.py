@@ -213,7 +213,7 @@ def test_g9_redirect_receives_neither_key_nor_token(status: int, kind: Kind, up:
     """Redirects to the same host are not followed either."""
     with Loopback(lambda exchange: exchange.reply({"id": "x"})) as other:
         for place in (f"{other.url}{USERS_ME}", f"//127.0.0.1:{other.port}/", f"{up.server.url}/elsewhere", USERS_ME):
-            up.me = lambda exchange, to=place: exchange.reply(perfect(up, exchange), status, Location=to)  # type: ignore[misc]
+            up.me = lambda exchange, to=place: exchange.reply(perfect(up, exchange), status, Location=to)
             assert ask_once(kind, up) == down(1)
     assert other.connections == 0
     assert "/elsewhere" not in up.server.targets

@@ -43,7 +43,7 @@ class Either:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self.verifier, name)
         if self.kind == "threads" or name == "status":
-            return method  # type: ignore[no-any-return]
+            return method
 
         async def closing(call: Callable[[], Awaitable[Any]]) -> Any:
             async with self.verifier:

@@ -76,5 +76,5 @@ def serve(site: App) -> Iterator[Any]:
             return native(error), 401, {"WWW-Authenticate": error.get_response().headers["WWW-Authenticate"]}
 
     if site.config is not None:
-        app.wsgi_app = StackAuthWSGIMiddleware(app.wsgi_app, config=site.config)  # type: ignore[method-assign]
+        app.wsgi_app = StackAuthWSGIMiddleware(app.wsgi_app, config=site.config)
     yield app

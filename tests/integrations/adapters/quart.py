@@ -90,5 +90,5 @@ def serve(site: App) -> Iterator[Any]:
         await websocket.send_json(user and seen(user))
 
     if site.config is not None:
-        app.asgi_app = StackAuthASGIMiddleware(app.asgi_app, config=site.config)  # type: ignore[method-assign]
+        app.asgi_app = StackAuthASGIMiddleware(app.asgi_app, config=site.config)
     yield app

@@ -278,11 +278,11 @@ def test_in_an_event_loop_nothing_is_refreshed(clock: SimpleNamespace, stackauth
             response = await site.client.get("/async/me", headers=stackauth.headers())
             assert response.status_code == 200
             clock.by = 601
-            send, request_finished.send = request_finished.send, lambda *args, **more: []  # type: ignore[method-assign]
+            send, request_finished.send = request_finished.send, lambda *args, **more: []
             try:
                 await site.client.get("/async/me", headers=stackauth.headers())
             finally:
-                request_finished.send = send  # type: ignore[method-assign]
+                request_finished.send = send
             request_finished.send(None)
             return stackauth.requests.count("jwks")
 
@@ -303,7 +303,7 @@ def test_in_a_thread_a_request_carries_it(name: str, clock: SimpleNamespace, sta
         seen: list[int] = []
         ran_before = project.ran
         try:
-            project.ran = SimpleNamespace(append=lambda _: seen.append(stackauth.requests.count("jwks")))  # type: ignore[assignment]
+            project.ran = SimpleNamespace(append=lambda _: seen.append(stackauth.requests.count("jwks")))
             site.get("/me", stackauth.headers())
         finally:
             project.ran = ran_before

@@ -70,11 +70,9 @@ def test_handlers_share_a_few_connections(
     """Flask runs each coroutine in an event loop of its own, which no connection could outlive."""
     ask: Callable[[Ask], Answer]
     if framework == "fastapi":
-        asgi = StackAuthASGIMiddleware(fastapi, config)
-        ask = lambda sent: loop.ask(asgi, sent)  # noqa: E731
+        ask = partial(loop.ask, StackAuthASGIMiddleware(fastapi, config))
     else:
-        wsgi = StackAuthWSGIMiddleware(flask.wsgi_app, config)
-        ask = lambda sent: ask_wsgi(wsgi, sent)  # noqa: E731
+        ask = partial(ask_wsgi, StackAuthWSGIMiddleware(flask.wsgi_app, config))
     for number in range(20):
         token = up.token(up.local.users.create(display_name=f"Jane {number}"))
         answer = ask(Ask(path, headers={"x-stack-access-token": token}))

@@ -53,7 +53,7 @@ def test_shown_escapes_and_cuts() -> None:
         nested = [nested]
     assert shown(nested) == "(nested too deeply)"
     while nested:  # some interpreters recurse when they free it
-        nested = nested.pop()  # type: ignore[assignment]
+        nested = nested.pop()
 
 
 def test_bare_names_need_no_quotes() -> None:

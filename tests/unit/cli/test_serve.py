@@ -78,7 +78,7 @@ def test_disconnecting_client_prints_nothing(capfd: pytest.CaptureFixture[str]) 
     with nothing_left(), serving_wsgi(wsgi) as url:
         parts = urlsplit(url)
         for _ in range(3):
-            with socket.create_connection((parts.hostname, parts.port)) as client:  # type: ignore[arg-type]
+            with socket.create_connection((parts.hostname, parts.port)) as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 client.sendall(b"GET / HTTP/1.1\r\n")
         assert fetched(url) == b"wsgi"

@@ -204,7 +204,7 @@ def test_disagreement_with_the_verifier_is_an_error(
     expires_in: float,
     outcome: Exception | None,
 ) -> None:
-    user = User("u", UserType.NORMAL, *[None] * 13)  # type: ignore[arg-type]
+    user = User("u", UserType.NORMAL, *[None] * 13)
 
     def verify(_self: Verifier, _token: str) -> User:
         if outcome is not None:

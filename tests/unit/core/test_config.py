@@ -95,9 +95,9 @@ def test_environment_is_read_for_settings_that_are_not_given(
 ) -> None:
     given = {"project_id": PROJECT, "secret_server_key": "ssk_x", "publishable_client_key": "pck_x", "api_url": API}
     monkeypatch.setenv(variable, value)
-    assert getattr(StackAuthConfig(**given), setting) == given[setting]  # type: ignore[arg-type]
+    assert getattr(StackAuthConfig(**given), setting) == given[setting]
     del given[setting]
-    assert getattr(StackAuthConfig(**given), setting) == value  # type: ignore[arg-type]
+    assert getattr(StackAuthConfig(**given), setting) == value
 
 
 def test_config_from_a_file_has_its_settings_and_keywords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,13 +137,13 @@ def test_loading_profiles_needs_a_key(settings: dict[str, Any]) -> None:
 
 def test_settings_are_keywords_and_read_only() -> None:
     with pytest.raises(TypeError):
-        StackAuthConfig(PROJECT)  # type: ignore[call-arg]
+        StackAuthConfig(PROJECT)
     with pytest.raises(TypeError):
-        StackAuthConfig(project=PROJECT)  # type: ignore[call-arg]
+        StackAuthConfig(project=PROJECT)
     with pytest.raises(TypeError):
         config(audiences={})
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config().project_id = OTHER_PROJECT  # type: ignore[misc]
+        config().project_id = OTHER_PROJECT
 
 
 def test_repr_shows_settings_that_differ_from_the_defaults_and_hides_secrets() -> None:
@@ -210,10 +210,10 @@ def test_given_settings_make_a_config() -> None:
     ("make", "message"),
     [
         (lambda: config_of(config(), {"leeway": 1}), "config and 'leeway' are both given"),
-        (lambda: config_of(None, {"projectid": PROJECT}), "unknown setting 'projectid'"),  # type: ignore[typeddict-unknown-key]
-        (lambda: config_of(None, {"audiences": {}}), "unknown setting 'audiences'"),  # type: ignore[typeddict-unknown-key]
-        (lambda: config_of(StackAuthConfig, {}), "config is type; it must be a StackAuthConfig"),  # type: ignore[arg-type]
-        (lambda: config_of({"project_id": PROJECT}, {}), "config is dict"),  # type: ignore[arg-type]
+        (lambda: config_of(None, {"projectid": PROJECT}), "unknown setting 'projectid'"),
+        (lambda: config_of(None, {"audiences": {}}), "unknown setting 'audiences'"),
+        (lambda: config_of(StackAuthConfig, {}), "config is type; it must be a StackAuthConfig"),
+        (lambda: config_of({"project_id": PROJECT}, {}), "config is dict"),
         (lambda: config_of(None, {}), "project_id is not set"),
     ],
 )

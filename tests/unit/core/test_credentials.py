@@ -88,7 +88,7 @@ def test_bearer_token_and_subprotocol_have_no_brand() -> None:
 def test_disabled_source_is_ignored(headers: dict[str, str]) -> None:
     """It yields no token, and a malformed value in it is no error."""
     name = next(iter(headers)).replace("hexclave", "stack")
-    own: TokenSource = {"authorization": "bearer", "sec-websocket-protocol": "websocket"}.get(name, name)  # type: ignore[assignment]
+    own: TokenSource = {"authorization": "bearer", "sec-websocket-protocol": "websocket"}.get(name, name)
     assert extract(headers, ALL - {own}) is None
     assert extract(dict.fromkeys(headers, "junk,\x00" * 2000), ALL - {own}) is None
     assert extract(headers, frozenset({own})) == JWT

@@ -620,9 +620,9 @@ def test_key_set_is_immutable() -> None:
     mine.clear()
     assert set(record.keys) == {ONE.kid}
     with pytest.raises(TypeError):
-        record.keys["x"] = KEYS[ONE.kid]  # type: ignore[index]
+        record.keys["x"] = KEYS[ONE.kid]
     with pytest.raises(AttributeError):
-        record.fetched_at = 0  # type: ignore[misc]
+        record.fetched_at = 0
 
 
 @pytest.mark.parametrize(("wall", "mono"), [(1.0, 0.0), (0.0, 1.0), (-3600.0, 1.0)], ids=str)

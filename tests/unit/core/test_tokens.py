@@ -810,8 +810,8 @@ class _WithoutIat(joserfc.jwt.JWTClaimsRegistry):
 def joserfc_accepts(text: str, signer: Signer, kind: UserType, iss: str, wall: float) -> bool:
     found = joserfc.jwt.decode(text, joserfc.jwk.ECKey.import_key(signer.jwk()), algorithms=["ES256"])
     registry = _WithoutIat(
-        now=wall,  # type: ignore[arg-type]
-        leeway=LEEWAY,  # type: ignore[arg-type]
+        now=wall,
+        leeway=LEEWAY,
         iss={"essential": True, "value": iss},
         aud={"essential": True, "value": PROJECT + SUFFIXES[kind]},
         sub={"essential": True},

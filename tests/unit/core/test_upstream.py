@@ -158,7 +158,7 @@ def test_retry_after_never_raises(value: str) -> None:
 
 
 def test_share_has_no_limits_by_default() -> None:
-    share = Share("key", lambda: iter(()))  # type: ignore[arg-type,return-value]
+    share = Share("key", lambda: iter(()))
     assert (share.budget, share.wait, share.max_waiters) == (float("inf"), float("inf"), None)
 
 

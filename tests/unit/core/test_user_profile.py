@@ -133,7 +133,7 @@ def test_profile_is_deeply_immutable_and_to_dict_returns_a_copy() -> None:
     with pytest.raises(TypeError):
         profile.client_metadata["a"] = 1
     with pytest.raises(TypeError):
-        profile.oauth_providers[0]["id"] = "other"  # type: ignore[index]
+        profile.oauth_providers[0]["id"] = "other"
     yours = profile.to_dict()
     yours["client_metadata"]["a"].append("mine")
     assert profile.client_metadata == {"a": (1, {"b": None})}
@@ -184,6 +184,6 @@ def test_arbitrary_members_make_a_profile_or_raise_value_error(changes: dict[str
 def test_profile_made_by_its_constructor_has_no_server_only_members() -> None:
     needed = (each for each in dataclasses.fields(UserProfile) if each.default is each.default_factory)
     made = dict.fromkeys((each.name for each in needed), None) | {"oauth_providers": ()}
-    by_hand = UserProfile(**made)  # type: ignore[arg-type]
+    by_hand = UserProfile(**made)
     assert (by_hand.raw, by_hand.server_metadata) == ({}, None)
     assert by_hand.to_dict(server_only=True) == {**made, **dict.fromkeys(SERVER_ONLY), "raw": {}, "oauth_providers": []}

@@ -190,13 +190,13 @@ def test_script_can_handle_exception_of_a_shared_fetch(backend: Backend, transpo
 
     def fails() -> Script[None]:
         raise LookupError("of the fetch")
-        yield  # type: ignore[unreachable]
+        yield
 
     def script() -> Script[str]:
         try:
             yield Share("key", fails)
         except LookupError as error:
-            resume = yield Share("key", send_all)  # type: ignore[arg-type]
+            resume = yield Share("key", send_all)
             return f"{error}, then {type(resume.answer).__name__}"
         return "not raised"
 

@@ -83,7 +83,7 @@ def test_redirect_is_not_followed(backend: Backend) -> None:
     """The target of the redirect receives nothing."""
     with Loopback(hostile.whole) as second:
         for status in (301, 302, 303, 307, 308):
-            with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:  # type: ignore[misc]
+            with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:
                 answer = ask_once(backend, first.url)
             assert isinstance(answer, Reply)
             assert (answer.status, answer.headers["location"]) == (status, second.url)

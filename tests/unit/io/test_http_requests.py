@@ -73,7 +73,7 @@ def test_redirect_is_not_followed(make_runner: Callable[..., SyncRunner]) -> Non
     """The target of the redirect receives nothing."""
     with Loopback(hostile.whole) as second:
         for status in (301, 302, 303, 307, 308):
-            with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:  # type: ignore[misc]
+            with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:
                 answer = ask(make_runner(first.url), first.url, **{"x-stack-secret-server-key": SECRET})
             assert isinstance(answer, Reply)
             assert (answer.status, answer.headers["location"]) == (status, second.url)

@@ -129,7 +129,7 @@ def test_transport_override_replaces_the_network(
 
 def test_exception_of_a_script_propagates(make_runner: Callable[..., SyncRunner]) -> None:
     def script() -> Script[None]:
-        yield Share("key", send_all)  # type: ignore[arg-type]
+        yield Share("key", send_all)
         raise LookupError("of the script")
 
     with pytest.raises(LookupError, match="of the script"):
@@ -141,13 +141,13 @@ def test_script_can_handle_exception_of_a_shared_fetch(make_runner: Callable[...
 
     def fails() -> Script[None]:
         raise LookupError("of the fetch")
-        yield  # type: ignore[unreachable]
+        yield
 
     def script() -> Script[str]:
         try:
             yield Share("key", fails)
         except LookupError as error:
-            resume = yield Share("key", send_all)  # type: ignore[arg-type]
+            resume = yield Share("key", send_all)
             return f"{error}, then {type(resume.answer).__name__}"
         return "not raised"
 
@@ -159,7 +159,7 @@ def test_traceback_frames_hold_no_local_variables(make_runner: Callable[..., Syn
 
     def script() -> Script[None]:
         canary = "canary of the script"
-        yield Share("key", send_all)  # type: ignore[arg-type]
+        yield Share("key", send_all)
         raise LookupError(len(canary))
 
     own = "canary of the caller"
@@ -194,7 +194,7 @@ def test_script_is_closed_when_its_thread_is_killed(
 
 def test_script_is_resumed_with_both_clocks(make_runner: Callable[..., SyncRunner]) -> None:
     def script() -> Script[Resume]:
-        return (yield Share("key", send_all))  # type: ignore[arg-type]
+        return (yield Share("key", send_all))
 
     resume = make_runner().run(script())
     assert abs(resume.clocks.wall - time.time()) < 5
@@ -207,7 +207,7 @@ def test_concurrent_callers_with_equal_keys_share_one_fetch(
     runner, gate = make_runner(), Gate()
     ends = [threads.submit(runner.run, share_end(gate.share())) for _ in range(32)]
     wait_until(lambda: gate.started.is_set() and runner._in_flight["key"].waiters == 31)
-    assert runner.run(share_end(Share("another", send_all))) is ShareEnd.DONE  # type: ignore[arg-type]
+    assert runner.run(share_end(Share("another", send_all))) is ShareEnd.DONE
     gate.go.set()
     assert [each.result(10) for each in ends] == [ShareEnd.DONE] * 32
     assert gate.runs == 1
@@ -293,7 +293,7 @@ def test_follower_that_times_out_as_the_leader_finishes_does_not_release_the_loc
                 assert follower_is_done.wait(10)
             lock.release()
 
-    fetch.lock = SlowRelease()  # type: ignore[assignment]
+    fetch.lock = SlowRelease()
     assert runner.run(share_end(gate.share(wait=0.01))) is ShareEnd.DONE
     follower_is_done.set()
     assert leader.result(10) is ShareEnd.DONE
