@@ -121,7 +121,9 @@ def measure(module: Path, data: Path, found: Connection) -> None:
     if whole.report(include=[str(module)], file=report) < 100:
         text = f"is not covered by {test.name} alone\n{report.getvalue()}"
         return found.send(Outcome(name, good=False, text=text))
-    return found.send(Outcome(name, good=True, text=f"by {test.relative_to(ROOT)}: {printed.strip().splitlines()[-1]}"))
+    last = printed.strip().splitlines()[-1]
+    text = f"by {test.relative_to(ROOT)}: {last}; {sum(os.times()[:4]):.1f} s of CPU time"
+    return found.send(Outcome(name, good=True, text=text))
 
 
 def _keyword(module: Path) -> str:
