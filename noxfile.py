@@ -41,8 +41,16 @@ GEVENT_TESTS = ("tests/gevent",)
 ATTACK_TESTS = ("tests/attack",)
 SITE_TESTS = "tests/test_site.py"
 JS_TESTS = "tests/unit/testing/test_js_sdk.py"
+TYPING_TESTS = "tests/typing/test_typing.py"
 TIMED_TESTS = ("tests/unit/io", "tests/network", "tests/load")
 """Tests with real sockets, threads and deadlines run one at a time; all others run in parallel."""
+ONCE_TESTS = (
+    "tests/concurrency/test_interleavings.py",
+    "tests/security/test_costs.py",
+    "tests/security/test_e_paths.py",
+    "tests/test_ci_run.py",
+)
+"""Long tests of what is the same on every Python, such as the order of steps: they run on the newest alone."""
 WHEEL_TESTS = (
     "tests/test_structure.py",
     "tests/unit/test_main.py",
@@ -66,6 +74,8 @@ LOWEST_VERSION_TESTS = (
     "tests/unit/testing",
 )
 """Tests of all code that calls a dependency: PyJWT, cryptography, both HTTP clients, anyio, asgiref, the demo."""
+FEW_EXAMPLES = "15"
+"""Examples of each property test where their number is not the subject: for coverage, and on the Pythons between."""
 CACHED_HEADER_TEST = "tests/unit/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
 """The one test of `tokens` that needs the cache of parsed headers, which the mutants session takes away."""
 MUTATED_MODULES = (
@@ -73,19 +83,21 @@ MUTATED_MODULES = (
     *("_core/upstream", "_core/lookup", "_core/profiles", "_core/cache", "_core/responses", "_core/flow", "_adapters"),
 )
 """The modules whose surviving mutants tests/security/MUTANTS.md lists: they decide, ask Stack Auth, or cache."""
-TIMING_PYTHONS = (PYTHONS[0], *PYTHONS[-2:])
-"""The Pythons that run the timed tests, and every hostile token through each middleware and verifier."""
+INSTALLED = [each for each in PYTHONS if shutil.which(f"python{each}")] or PYTHONS
+OLDEST, NEWEST = INSTALLED[0], INSTALLED[-1]
+"""The Pythons that run the whole suite; those between run the unit tests. Where one Python is installed, it is both."""
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style by ruff; types by mypy and pyright, over the package, the examples and a file per framework."""
+    """Style by ruff; types by mypy and pyright, over the package, the examples, and right and wrong uses of it."""
     session.install("-e", ".[demo]", *_groups("lint", "test", "frameworks", "gevent"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     typed = [path for path in ("stackauth_middleware", "examples", "tests/typing") if _has_python(path)]
     session.run("mypy", *typed)
     session.run("pyright", "--pythonpath", str(Path(session.bin, "python")))
+    _pytest(session, TYPING_TESTS)
     workflows = sorted(map(str, Path(".github", "workflows").glob("*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     forms = [".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/feature.yml"]
@@ -106,9 +118,21 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the quick suite: all tests that need no framework, and no server but the demo's."""
+    """Run the tests that need no framework, and no server but the demo's.
+
+    All of them run on the oldest and the newest Python, and those between run the unit tests that are not timed.
+    """
     session.install("-e", ".[demo]", *_groups("test"))
-    _quick_suite(session)
+    if session.python not in (OLDEST, NEWEST):
+        beside = (*TIMED_TESTS, JS_TESTS)
+        _pytest(session, "-n", "auto", "tests/unit", *_ignored(beside), env={"TESTS_EXAMPLES": FEW_EXAMPLES})
+        return
+    beside = (*FRAMEWORK_TESTS, *SERVER_TESTS, *GEVENT_TESTS, *ATTACK_TESTS, *TIMED_TESTS, JS_TESTS, SITE_TESTS)
+    if session.python != NEWEST:
+        beside += ONCE_TESTS
+    _pytest(session, "-n", "auto", "tests", *_ignored((*beside, TYPING_TESTS)), env={"TESTS_ALL_CASES": "1"})
+    if not _names_tests(session.posargs):
+        _pytest(session, *TIMED_TESTS, *_ignored(FRAMEWORK_TESTS))
 
 
 @nox.session
@@ -134,7 +158,7 @@ def gevent(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def corpus(session: nox.Session) -> None:
-    """Send every hostile token through verifiers and middlewares, as the quick suite does on `TIMING_PYTHONS`."""
+    """Send every hostile token through verifiers and middlewares, as the tests do on the oldest and newest Python."""
     session.install("-e", ".[demo]", *_groups("test"))
     _pytest(session, "-n", "auto", "tests/security/test_corpus.py", env={"TESTS_ALL_CASES": "1"})
 
@@ -143,7 +167,7 @@ def corpus(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Demand all lines and branches of the package: each module by its own test file alone, and combined."""
     session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
-    session.run("python", "tests/one_file_coverage.py", *session.posargs)
+    session.run("python", "tests/one_file_coverage.py", *session.posargs, env={"TESTS_EXAMPLES": FEW_EXAMPLES})
 
 
 @nox.session(reuse_venv=False)
@@ -196,7 +220,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def attack(session: nox.Session) -> None:
-    """Attack every framework and server with random requests for a minute, or as said; see ``-- --help``."""
+    """Attack every framework and server with random requests for half a minute, or as said; see ``-- --help``."""
     session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
     if not session.posargs:
         _pytest(session, *ATTACK_TESTS)
@@ -268,13 +292,8 @@ def _build(session: nox.Session, dist: Path) -> Path:
     return next(dist.glob("*.whl"))
 
 
-def _quick_suite(session: nox.Session) -> None:
-    """Run the tests that are not timed on all cores, then the timed ones, one at a time."""
-    beside = (*FRAMEWORK_TESTS, *SERVER_TESTS, *GEVENT_TESTS, *ATTACK_TESTS, *TIMED_TESTS, JS_TESTS, SITE_TESTS)
-    env = {"TESTS_ALL_CASES": "1"} if session.python in TIMING_PYTHONS else None
-    _pytest(session, "-n", "auto", "tests", *(f"--ignore={path}" for path in beside), env=env)
-    if session.python in TIMING_PYTHONS and not _names_tests(session.posargs):
-        _pytest(session, *TIMED_TESTS, *(f"--ignore={path}" for path in FRAMEWORK_TESTS))
+def _ignored(paths: tuple[str, ...]) -> list[str]:
+    return [f"--ignore={path}" for path in paths]
 
 
 def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:

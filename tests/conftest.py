@@ -6,12 +6,15 @@ import os
 import ssl
 from functools import cache
 
+import hypothesis
 import pytest
 
 from stackauth_middleware._io import network
 from tests import shared
 
 _made_anew = network.tls_context
+_SETTINGS = "_hypothesis_internal_use_settings"
+"""The attribute in which ``@settings`` leaves the settings of a property test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,6 +25,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     shared.settle(config.getoption("--shared-root"))
     network.tls_context = _tls_context
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run fewer examples of each property test if ``TESTS_EXAMPLES`` says so, where their number is not the subject."""
+    limit = int(os.environ.get("TESTS_EXAMPLES", "0"))
+    for test in [getattr(item, "obj", None) for item in items] if limit else []:
+        if hypothesis.is_hypothesis_test(test):
+            own: hypothesis.settings = getattr(test, _SETTINGS, hypothesis.settings.default)
+            fewer = hypothesis.settings(own, max_examples=min(own.max_examples, limit), derandomize=True, database=None)
+            setattr(test, _SETTINGS, fewer)
 
 
 def _tls_context() -> ssl.SSLContext:

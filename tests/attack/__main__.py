@@ -11,7 +11,7 @@ from .broken import BROKEN
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60, help="for all parts together")
+    parser.add_argument("--seconds", type=float, default=30, help="for all parts together")
     parser.add_argument("--seed", default="1", help="the same seed sends the same requests, as far as time allows")
     parser.add_argument(
         "--only", action="append", default=[], metavar="TEXT", help="only sites with this in their name"
