@@ -8,15 +8,7 @@ from typing import Any
 import pytest
 
 from stackauth_middleware import (
-    AsyncVerifier,
-    AuthServerError,
-    ConfigError,
-    ErrorCode,
     Rule,
-    StackAuthASGIMiddleware,
-    StackAuthConfig,
-    StackAuthWSGIMiddleware,
-    Verifier,
 )
 from tests.unit.core.helpers import PROJECT
 
@@ -116,65 +108,3 @@ def test_optional_route_passes_unauthenticated_with_the_error(kind: Kind, up: Up
     with Site(kind, up.config(secret_server_key="ssk_wrong", default_access="optional")) as site:
         answer = site.ask(up.token())
         assert (answer.status, answer.json) == (200, {"user": None, "error": "auth_misconfigured"})
-
-
-@both_middlewares
-def test_load_profile_raises_auth_misconfigured(kind: Kind, up: Upstream) -> None:
-    with Site(kind, up.config(mode="jwt", secret_server_key="ssk_wrong")) as site:
-        answer = site.ask(up.token(), "/load")
-        assert answer.json["failed"] == "auth_misconfigured"
-        assert answer.json["retry_after"] is None
-
-
-NEEDS_A_KEY: dict[str, dict[str, Any]] = {
-    "rest": {"mode": "rest"},
-    "a profile rule": {"rules": [Rule("/open"), Rule("/me", profile=True)]},
-    "both": {"mode": "rest", "rules": [Rule("/me", profile=True)]},
-}
-
-
-@pytest.mark.parametrize("what", NEEDS_A_KEY)
-@pytest.mark.parametrize(
-    "make",
-    [
-        StackAuthConfig,
-        Verifier,
-        AsyncVerifier,
-        lambda **settings: StackAuthASGIMiddleware(lambda *_: None, **settings),
-        lambda **settings: StackAuthWSGIMiddleware(lambda *_: [], **settings),
-    ],
-    ids=["config", "verifier", "async verifier", "asgi", "wsgi"],
-)
-def test_settings_that_need_a_key_raise_config_error_without_one(what: str, make: Any) -> None:
-    with pytest.raises(ConfigError, match="STACK_SECRET_SERVER_KEY"):
-        make(project_id=PROJECT, **NEEDS_A_KEY[what])
-
-
-@pytest.mark.parametrize("key", [{"secret_server_key": SECRET}, {"publishable_client_key": PUBLISHABLE}])
-@pytest.mark.parametrize("what", NEEDS_A_KEY)
-def test_either_key_is_sufficient(what: str, key: dict[str, Any]) -> None:
-    StackAuthConfig(project_id=PROJECT, **NEEDS_A_KEY[what], **key)
-
-
-@both_middlewares
-def test_a_handler_cannot_load_a_profile_without_a_key(kind: Kind, up: Upstream) -> None:
-    with Site(kind, up.config(mode="jwt", secret_server_key="")) as site:
-        assert site.ask(up.token()).status == 200
-        with pytest.raises(ConfigError, match="STACK_SECRET_SERVER_KEY"):
-            site.ask(up.token(), "/load")
-    assert up.calls == []
-
-
-def test_verifier_cannot_load_a_profile_without_a_key(up: Upstream) -> None:
-    config = up.config(mode="jwt", secret_server_key="")
-    with Verifier(config) as verifier, pytest.raises(ConfigError, match="STACK_SECRET_SERVER_KEY"):
-        verifier.profile(up.token())
-    assert up.server.requests == []
-
-
-def test_exception_has_the_error_code(up: Upstream) -> None:
-    with Verifier(up.config(secret_server_key="ssk_wrong")) as verifier:
-        for ask in (verifier.verify, verifier.profile):
-            with pytest.raises(AuthServerError) as raised:
-                ask(up.token())
-            assert (raised.value.code, raised.value.retry_after) == (ErrorCode.MISCONFIGURED, None)

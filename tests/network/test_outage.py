@@ -13,12 +13,11 @@ import pytest
 
 from stackauth_middleware import Rule
 from stackauth_middleware._core.profiles import MAX_BYTES
-from stackauth_middleware._core.replies import MAX_PARTS
 from tests.unit.core.helpers import API
 from tests.unit.io.loopback import Exchange
 
 from .conftest import Attempts, Warp
-from .sites import KINDS, Answer, Ask, Kind, Site, both_middlewares, every_runner
+from .sites import KINDS, Answer, Kind, Site, both_middlewares, every_runner
 from .upstream import USERS_ME, Upstream, raw
 
 BODY = {"error": "Authentication server error", "code": "auth_server_error"}
@@ -82,13 +81,6 @@ def _cut_off(up: Upstream, then: str) -> Me:
         getattr(exchange, then)()
 
     return me
-
-
-def _endless(exchange: Exchange) -> None:
-    exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for _ in range(200):
-        exchange.send("4000\r\n", b" " * 0x4000, "\r\n")
-    exchange.hold()
 
 
 def _another(up: Upstream) -> Me:
@@ -184,41 +176,6 @@ def test_every_failure_of_users_me_is_a_503(
     assert not any(each.target == "/elsewhere" for each in up.server.requests)
 
 
-def _grown(metadata: str) -> Callable[[Upstream, Exchange], None]:
-    def me(up: Upstream, exchange: Exchange) -> None:
-        exchange.reply(profile(up, exchange).rstrip()[:-1] + f', "client_metadata": {metadata}}}'.encode())
-
-    return me
-
-
-OVERGROWN: dict[str, Callable[[Upstream, Exchange], None]] = {
-    "oversize": _grown(f'"{"x" * MAX_BYTES}"'),
-    "without end": lambda up, exchange: _endless(exchange),
-    "of too many parts": _grown(f"[{'0,' * MAX_PARTS}0]"),
-    "too deep to hold": _grown("[" * 600 + "]" * 600),
-    "too deep": _grown("[" * 30_000 + "]" * 30_000),
-}
-
-
-@every_runner
-@pytest.mark.parametrize("how", OVERGROWN)
-def test_oversized_profiles_do_not_open_the_breaker(how: str, kind: Kind, up: Upstream, attempts: Attempts) -> None:
-    """Users write their own metadata: more oversized profiles than failures that open the breaker, then others."""
-    honest, grown = up.tokens(2), up.tokens(6)
-    right = up.slowly(0)
-    up.me = lambda exchange: (
-        OVERGROWN[how](up, exchange) if exchange.headers["x-stack-access-token"] in grown else right(exchange)
-    )
-    with Site(kind, up.config()) as site:
-        for token in grown:
-            down(site.ask(token))
-            down(site.ask(token))
-        assert attempts.since() == 6
-        assert site.reached == []
-        assert [site.ask(token).status for token in honest] == [200, 200]
-        assert attempts.since() == 2
-
-
 @every_runner
 def test_stopped_server_is_a_503(kind: Kind, up: Upstream, warp: Warp, attempts: Attempts) -> None:
     tokens = up.tokens(8)
@@ -233,18 +190,6 @@ def test_stopped_server_is_a_503(kind: Kind, up: Upstream, warp: Warp, attempts:
             down(site.ask(tokens[6]), retry_after="10")
         assert attempts.since() == 0
         assert site.ask(tokens[0]).user["display_name"] == "user 0"
-
-
-@both_middlewares
-def test_connection_closed_by_the_server_is_retried(kind: Kind, up: Upstream, attempts: Attempts) -> None:
-    """The pool holds connections that the server has closed, hence the retry."""
-    tokens = up.tokens(5)
-    with Site(kind, up.config()) as site:
-        for token in tokens:
-            assert site.ask(token).status == 200
-            up.server.drop_connections()
-    assert len(up.calls) == 5
-    assert attempts.count <= 10
 
 
 @both_middlewares
@@ -263,19 +208,6 @@ def test_one_time_budget_covers_a_whole_request(kind: Kind, up: Upstream) -> Non
         started = time.monotonic()
         down(site.ask(up.token()))
         assert time.monotonic() - started < 1.5
-
-
-@both_middlewares
-def test_concurrent_requests_share_one_timeout(kind: Kind, up: Upstream) -> None:
-    (token,) = up.tokens(1)
-    with Site(kind, up.config(timeout=0.3)) as site:
-        assert site.ask(up.token()).status == 200
-        up.me = lambda exchange: exchange.hold()
-        started = time.monotonic()
-        answers = site.ask_all([Ask(token)] * 30, at_once=30)
-        assert time.monotonic() - started < 2
-    assert {answer.status for answer in answers} == {503}
-    assert len(up.calls) == 1 + 2  # on the pooled connection, then on a new one
 
 
 # -- throttling ---------------------------------------------------------------------------------------
@@ -309,40 +241,7 @@ def test_retry_after_is_honoured(
         assert site.ask(tokens[1]).status == site.ask(tokens[2]).status == 200
 
 
-@both_middlewares
-def test_a_429_without_retry_after_counts_like_any_failure(
-    kind: Kind, up: Upstream, warp: Warp, attempts: Attempts
-) -> None:
-    tokens = up.tokens(6)
-    up.me = lambda exchange: exchange.reply({"message": "Artificial development rate limit triggered."}, 429)
-    with Site(kind, up.config()) as site:
-        for token in tokens[:4]:
-            down(site.ask(token))
-        down(site.ask(tokens[4]), retry_after="10")
-        down(site.ask(tokens[5]), retry_after="10")
-    assert attempts.since() == 5
-
-
 # -- failures of one user -------------------------------------------------------------------------------
-
-
-@both_middlewares
-@pytest.mark.parametrize("name", ["500", "{}", "an unknown code"])
-def test_failures_of_one_account_do_not_refuse_others(
-    name: str, kind: Kind, up: Upstream, warp: Warp, attempts: Attempts
-) -> None:
-    """Failures that concern one user must not refuse others."""
-    odd, *others = up.tokens(6)
-    with Site(kind, up.config()) as site:
-        up.me = WAYS[name].me(up)
-        for _ in range(20):
-            for _ in range(5):
-                down(site.ask(odd))
-            warp.pass_by(1)
-        assert attempts.since() == 20
-        up.me = None
-        for token in others:
-            assert site.ask(token).status == 200
 
 
 # -- requests that pass --------------------------------------------------------------------------------------
@@ -367,18 +266,6 @@ def test_jwt_mode_needs_no_users_me(kind: Kind, up: Upstream) -> None:
         down(site.ask(up.token(), "/whole"))
         assert site.ask(up.token(), "/load").json["failed"] == "auth_server_error"
         assert site.ask(up.token(), "/load").json["retry_after"] == 1
-
-
-@both_middlewares
-def test_cached_profile_is_used_in_an_outage_until_profile_ttl(kind: Kind, up: Upstream, warp: Warp) -> None:
-    token = up.token()
-    with Site(kind, up.config(profile_ttl=30)) as site:
-        assert site.ask(token).status == 200
-        up.me = lambda exchange: exchange.reply(b"", 500)
-        warp.pass_by(29)
-        assert site.ask(token).status == 200
-        warp.pass_by(1)
-        down(site.ask(token))
 
 
 @both_middlewares

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import anyio
 import pytest
 
-from stackauth_middleware import AsyncVerifier, AuthServerError, StackAuthConfig, Verifier
+from stackauth_middleware import AsyncVerifier, StackAuthConfig, Verifier
 from stackauth_middleware._io import attempt
 from tests.unit.io.loopback import BACKENDS, Backend
 
@@ -26,19 +24,6 @@ def test_concurrent_requests_of_one_user_share_one_call(kind: Kind, up: Upstream
     assert {answer.user["user_id"] for answer in answers} == {user.id}
     assert {answer.user["session_id"] for answer in answers} == {f"session {number}" for number in range(5)}
     assert len(up.calls) == 1
-
-
-@pytest.mark.parametrize("settings", [{"profile_ttl": 0}, {"profile_cache_size": 0}])
-@pytest.mark.parametrize("kind", BACKENDS)
-def test_concurrent_requests_share_one_call_without_a_cache(settings: dict[str, Any], kind: Kind, up: Upstream) -> None:
-    token = up.token(up.local.users.create(display_name="Jane"))
-    up.me = up.slowly()
-    with Site(kind, up.config(**settings)) as site:
-        site.ask(up.token(up.local.users.create()))
-        site.ask_all([Ask(token)] * 200, at_once=200)
-        assert len(up.calls) == 2
-        site.ask(token)
-    assert len(up.calls) == 3
 
 
 @every_runner
@@ -110,28 +95,6 @@ def test_followers_share_a_new_call_when_the_leader_is_cancelled(backend: Backen
     anyio.run(main, backend=backend)
     assert names == ["Jane"] * 20
     assert len(up.calls) == 2
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_cancelled_probe_lets_the_next_call_be_the_probe(backend: Backend, up: Upstream, warp: Any) -> None:
-    jane, john = up.tokens(2)
-    up.me = lambda exchange: exchange.reset()
-
-    async def main() -> None:
-        async with AsyncVerifier(up.config()) as verifier:
-            for _ in range(5):
-                with pytest.raises(AuthServerError):
-                    await verifier.profile(jane)
-            asked = len(up.calls)
-            warp.pass_by(10)
-            up.me = lambda exchange: exchange.hold()
-            with anyio.move_on_after(0.05):
-                await verifier.profile(jane)
-            assert len(up.calls) == asked + 1
-            up.me = None
-            assert (await verifier.profile(john)).display_name == "user 1"
-
-    anyio.run(main, backend=backend)
 
 
 def test_configs_share_nothing(up: Upstream) -> None:

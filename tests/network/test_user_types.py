@@ -10,8 +10,8 @@ import pytest
 from stackauth_middleware import AuthServerError, RefusedError, Rule, User, UserType, Verifier
 
 from .conftest import Attempts, Warp
-from .sites import Ask, Kind, Site, both_middlewares, every_runner
-from .upstream import USERS_ME, Upstream
+from .sites import Kind, Site, both_middlewares, every_runner
+from .upstream import Upstream
 
 NORMAL, RESTRICTED, ANONYMOUS = UserType
 STRICTNESS = [NORMAL, RESTRICTED, ANONYMOUS]
@@ -122,32 +122,6 @@ def test_deleted_user_is_refused(way: str, kind: Kind, up: Upstream, attempts: A
 
 
 @both_middlewares
-def test_deleted_user_with_a_cached_profile_is_refused_after_profile_ttl(kind: Kind, up: Upstream, warp: Warp) -> None:
-    user = up.local.users.create()
-    token = up.token(user)
-    with Site(kind, up.config(profile_ttl=30)) as site:
-        assert site.ask(token).status == 200
-        up.local.users.delete(user.id)
-        warp.pass_by(29)
-        assert site.ask(token).status == 200
-        warp.pass_by(1)
-        assert site.ask(token).code == "invalid_token"
-
-
-@both_middlewares
-def test_fresh_profile_replaces_the_cached_one(kind: Kind, up: Upstream) -> None:
-    user = up.local.users.create()
-    token = up.token(user)
-    with Site(kind, up.config()) as site:
-        assert site.ask(token).status == 200
-        up.local.users.restrict(user.id, "spam")
-        assert site.ask(token).status == 200
-        assert site.ask(token, "/fresh").json["failed"] == "restricted_not_allowed"
-        assert site.ask(token).code == "restricted_not_allowed"
-        assert site.ask(token).json["restricted_reason"] == "restricted_by_administrator"
-
-
-@both_middlewares
 def test_user_restricted_after_token_issue_is_refused(kind: Kind, up: Upstream) -> None:
     user = up.local.users.create()
     token = up.token(user)
@@ -194,27 +168,6 @@ def test_user_fields_come_from_the_profile(kind: Kind, up: Upstream) -> None:
 
 
 @both_middlewares
-@pytest.mark.parametrize(("settings", "calls"), [({}, 1), ({"profile_ttl": 0}, 5), ({"profile_cache_size": 0}, 5)])
-def test_number_of_calls_for_one_user(settings: dict[str, Any], calls: int, kind: Kind, up: Upstream) -> None:
-    (token,) = up.tokens(1)
-    with Site(kind, up.config(**settings)) as site:
-        for _ in range(5):
-            assert site.ask(token).status == 200
-    assert len(up.calls) == calls
-
-
-@both_middlewares
-def test_profile_cache_size_limits_the_cache(kind: Kind, up: Upstream) -> None:
-    one, two, three = up.tokens(3)
-    with Site(kind, up.config(profile_cache_size=2)) as site:
-        for token in (one, two, one, two, three, two):
-            site.ask(token)
-        assert len(up.calls) == 3
-        site.ask(one)
-    assert len(up.calls) == 4
-
-
-@both_middlewares
 def test_profile_is_not_cached_past_the_expiry_of_the_token(kind: Kind, up: Upstream, warp: Warp) -> None:
     """Within the leeway Stack Auth is called, and refuses by its own clock."""
     user = up.local.users.create()
@@ -230,22 +183,6 @@ def test_profile_is_not_cached_past_the_expiry_of_the_token(kind: Kind, up: Upst
         warp.pass_by(5)
         assert site.ask(short).code == "expired_token"
         assert len(up.calls) == 3
-
-
-@both_middlewares
-def test_a_refused_token_is_not_sent_again_within_a_second(
-    kind: Kind, up: Upstream, warp: Warp, attempts: Attempts
-) -> None:
-    user = up.local.users.create()
-    tokens = [up.token(user, session_id=f"s{number}") for number in range(3)]
-    up.local.users.delete(user.id)
-    with Site(kind, up.config()) as site:
-        answers = site.ask_all([Ask(token) for token in tokens * 20], at_once=20)
-        assert {answer.code for answer in answers} == {"invalid_token"}
-        assert attempts.since() == 3
-        warp.pass_by(1)
-        assert site.ask(tokens[0]).code == "invalid_token"
-        assert attempts.since() == 1
 
 
 # -- without a middleware -----------------------------------------------------------------------------------
@@ -270,12 +207,3 @@ def test_verifier_in_rest_mode_calls_like_the_middleware(up: Upstream) -> None:
         with pytest.raises(AuthServerError) as failed:
             verifier.verify(up.token(up.local.users.create()))
         assert (failed.value.code.value, failed.value.retry_after) == ("auth_server_error", 1)
-
-
-def test_verifier_in_jwt_mode_calls_only_for_the_profile(up: Upstream) -> None:
-    with Verifier(up.config(mode="jwt")) as verifier:
-        token = up.token()
-        assert verifier.verify(token).profile is None
-        assert up.calls == []
-        assert verifier.profile(token).id == verifier.verify(token).user_id
-        assert [each.target for each in up.calls] == [USERS_ME]

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from stackauth_middleware import AsyncVerifier, ConfigError, ErrorCode, RefusedError
+from stackauth_middleware import AsyncVerifier, ConfigError
 from stackauth_middleware._core.upstream import (
     Answer,
     Call,
@@ -25,11 +25,10 @@ from stackauth_middleware._core.upstream import (
     Share,
     ShareEnd,
 )
-from stackauth_middleware._core.users import UserType
 from stackauth_middleware._io import async_runner, network
 from stackauth_middleware._io.async_runner import AsyncRunner
 from stackauth_middleware._io.http_httpx import HttpxClient
-from tests.unit.core.helpers import SIGNERS, Signer
+from tests.unit.core.helpers import Signer
 from tests.unit.io import hostile
 from tests.unit.io.helpers import (
     ask_once,
@@ -49,7 +48,6 @@ from tests.unit.io.loopback import (
     Exchange,
     Issuer,
     Loopback,
-    Skew,
     config_for,
     live_token,
 )
@@ -377,109 +375,9 @@ def test_leader_and_follower_can_be_cancelled_by_asyncio(transport_override: Hel
     asyncio.run(main())
 
 
-@both
-def test_cold_start_fetches_keys_once(backend: Backend) -> None:
-    """A thousand concurrent requests, each with a different token."""
-    issuer = Issuer()
-    issuer.held = threading.Event()
-    tokens = [live_token(sub=sub(at)) for at in range(1000)]
-
-    async def main() -> None:
-        users: set[str] = set()
-
-        async with AsyncVerifier(config_for(server.url)) as verifier, anyio.create_task_group() as group:
-
-            async def verify(token: str) -> None:
-                users.add((await verifier.verify(token)).user_id)
-
-            for token in tokens:
-                group.start_soon(verify, token)
-            await wait_until_async(lambda: len(server.requests) == 1)
-            await anyio.sleep(0.02)
-            assert issuer.held is not None
-            issuer.held.set()
-        assert len(users) == 1000
-
-    with Loopback(issuer) as server:
-        anyio.run(main, backend=backend)
-    assert len(server.requests) == 1
-
-
-@both
-def test_flood_of_unknown_key_ids_causes_one_fetch(
-    backend: Backend, skew: Skew, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """10,000 unknown key ids; requests with a known key do not wait for the fetch."""
-    # The count is the subject: a slow machine, or one that measures coverage, may take more than the second.
-    monkeypatch.setattr("stackauth_middleware._core.key_set_cache.REFRESH_BUDGET", 60.0)
-    issuer = Issuer()
-    template = live_token().split(".")[1:]
-    junk = [".".join([header(f"junk-{at}"), *template]) for at in range(10_000)]
-
-    async def main() -> None:
-        refused: list[ErrorCode] = []
-        verifier = AsyncVerifier(config_for(server.url))
-
-        async def flood(tokens: list[str]) -> None:
-            for token in tokens:
-                with pytest.raises(RefusedError) as caught:
-                    await verifier.verify(token)
-                refused.append(caught.value.code)
-
-        async with verifier:
-            await verifier.verify(live_token())
-            await flood(junk[:100])  # within the minimum interval they cause no fetch
-            assert len(server.requests) == 1
-            refused.clear()
-            skew.seconds = 10.1
-            issuer.held = held = threading.Event()
-            async with anyio.create_task_group() as group:
-                for at in range(100):
-                    group.start_soon(flood, junk[at::100])
-                await wait_until_async(lambda: len(server.requests) == 2)
-                for at in range(50):
-                    assert (await verifier.verify(live_token(sub=sub(at)))).user_id == sub(at)
-                assert not refused
-                held.set()
-        assert refused == [ErrorCode.INVALID_TOKEN] * 10_000
-
-    with Loopback(issuer) as server:
-        anyio.run(main, backend=backend)
-    assert len(server.requests) == 2
-    assert server.requests[1].headers["cache-control"] == "no-cache"
-
-
 def header(kid: str) -> str:
     """Return the header part of a token signed by `kid`."""
     return Signer(1, kid).token({}).partition(".")[0]
-
-
-@both
-def test_key_rotation_causes_one_fetch(backend: Backend, skew: Skew) -> None:
-    """200 concurrent requests with the new key succeed."""
-    issuer = Issuer()
-    new = Signer(77_777, "rotated")
-    tokens = [live_token(signer=new, sub=sub(at)) for at in range(200)]
-
-    async def main() -> None:
-        users: set[str] = set()
-        async with AsyncVerifier(config_for(server.url)) as verifier:
-
-            async def verify(token: str) -> None:
-                users.add((await verifier.verify(token)).user_id)
-
-            await verifier.verify(live_token())
-            skew.seconds = 10.1
-            issuer.signers = {**SIGNERS, UserType.NORMAL: (new,)}
-            issuer.hold = 0.05
-            async with anyio.create_task_group() as group:
-                for token in tokens:
-                    group.start_soon(verify, token)
-        assert len(users) == 200
-
-    with Loopback(issuer) as server:
-        anyio.run(main, backend=backend)
-    assert len(server.requests) == 2
 
 
 _FIRST_CALL = """

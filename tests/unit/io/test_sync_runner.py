@@ -363,19 +363,6 @@ def test_signal_before_the_leader_starts_leaves_no_fetch_in_flight(
     assert runner._in_flight == {}
 
 
-def test_cold_start_under_threads_fetches_keys_once(threads: ThreadPoolExecutor) -> None:
-    """1,000 verifications by 32 threads, each with a different token."""
-    issuer = Issuer()
-    issuer.held = threading.Event()
-    tokens = [live_token(sub=f"22222222-2222-4222-8222-{at:012x}") for at in range(1000)]
-    with Loopback(issuer) as server, Verifier(config_for(server.url)) as verifier, ThreadPoolExecutor(32) as pool:
-        users = [pool.submit(verifier.verify, each) for each in tokens]
-        wait_until(lambda: any(each.waiters == 31 for each in verifier._runner._in_flight.values()))
-        issuer.held.set()
-        assert len({each.result(30).user_id for each in users}) == 1000
-    assert len(server.requests) == 1
-
-
 def test_follower_of_a_dead_leader_keeps_its_own_deadline(
     threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
