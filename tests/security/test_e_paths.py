@@ -32,23 +32,9 @@ WHO: dict[str, dict[str, str]] = {
     "anonymous": {NAME: signed(ANONYMOUS, signer=SIGNERS[ANONYMOUS][0])},
 }
 
-ENCODED = [
-    "%2e",
-    "%2E%2e",
-    "%2f",
-    "%2F",
-    "%252f",
-    "%252e",
-    "%5c",
-    "%00",
-    "%0a",
-    "%0d",
-    "%09",
-    "%20",
-    "%3f",
-    "%23",
-    "%25",
-]
+ENCODED = """
+    %2e %2E%2e %2f %2F %252f %252e %5c %00 %0a %0d %09 %20 %3f %23 %25
+""".split()
 OCTETS = ["%ff", "%c3%a9", "%c0%ae", "%ef%bf%bd", "%ed%a0%80", "%41", "%61dmin", "adm%69n"]
 WORDS = ["admin", "public", "ADMIN", "PUBLIC", "r/", "//", "..", ";x", "..;", ".;"]
 PIECES = st.sampled_from([*"//////abr.;*~:@%A\\", *WORDS, *ENCODED, *OCTETS])

@@ -14,22 +14,12 @@ from stackauth_middleware.errors import ConfigError
 
 from .helpers import bounded
 
-RIGHT = [
-    "*",
-    "https://app.example.com",
-    "https://app.example.com:8443",
-    "http://localhost:3000",
-    "https://example.com.",
-    "http://127.0.0.1:5173",
-    "http://[::1]:3000",
-    "http://[::ffff:102:304]",
-    "https://xn--mnchen-3ya.example",
-    "https://*.example.com",
-    "https://*.vercel.app",
-    "http://*.localhost:3000",
-    "capacitor://localhost",
-    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
-]
+RIGHT = """
+    * https://app.example.com https://app.example.com:8443 http://localhost:3000 https://example.com.
+    http://127.0.0.1:5173 http://[::1]:3000 http://[::ffff:102:304] https://xn--mnchen-3ya.example
+    https://*.example.com https://*.vercel.app http://*.localhost:3000 capacitor://localhost
+    chrome-extension://abcdefghijklmnopabcdefghijklmnop
+""".split()
 NEVER_SENT = {
     "": "scheme, host and port only",
     "app.example.com": "scheme, host and port only",
