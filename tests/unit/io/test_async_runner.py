@@ -7,43 +7,35 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from stackauth_middleware import AsyncVerifier, ConfigError
+from stackauth_middleware import AsyncVerifier
 from stackauth_middleware._core.upstream import (
-    Answer,
     Call,
-    NoReplyKind,
-    Reply,
-    Resume,
     Script,
-    Share,
     ShareEnd,
 )
-from stackauth_middleware._io import async_runner, network
+from stackauth_middleware._io import async_runner
 from stackauth_middleware._io.async_runner import AsyncRunner
 from stackauth_middleware._io.http_httpx import HttpxClient
-from tests.unit.core.helpers import Signer
-from tests.unit.io import hostile
+from tests.unit.io.either import Kind
 from tests.unit.io.helpers import (
     ask_once,
     both,
-    brief,
     forking,
     in_a_child,
     opened,
-    send_all,
     share_end,
     sub,
     wait_until_async,
     with_threads,
 )
 from tests.unit.io.loopback import (
+    BACKENDS,
     Backend,
     Exchange,
     Issuer,
@@ -51,69 +43,17 @@ from tests.unit.io.loopback import (
     config_for,
     live_token,
 )
+from tests.unit.io.runner_cases import *  # noqa: F403 - the tests of both
+from tests.unit.io.runner_cases import HeldTransport, share
 
 
-class HeldTransport:
-    """A transport override whose replies wait for `go`."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.go: anyio.Event | None = None
-
-    async def asend(self, call: Call, seconds: float) -> Reply:
-        self.calls += 1
-        if self.go is not None:
-            await self.go.wait()
-        return Reply(200, {}, b"override")
+@pytest.fixture(params=BACKENDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    chosen: Kind = request.param
+    return chosen
 
 
-@pytest.fixture
-def transport_override(monkeypatch: pytest.MonkeyPatch) -> HeldTransport:
-    held = HeldTransport()
-    monkeypatch.setattr(network, "transport_override", held)
-    return held
-
-
-def share(**limits: Any) -> Share:
-    """Return a shared fetch of one call."""
-
-    def script() -> Script[None]:
-        yield Call("GET", "http://127.0.0.1:9/", max_bytes=10)
-
-    return Share("key", script, **limits)
-
-
-@both
-def test_all_calls_of_a_script_share_one_time_budget(backend: Backend) -> None:
-    """The second call gets the rest of the time; the third is not sent."""
-
-    def slowly(exchange: Exchange) -> None:
-        exchange.hold(0.6)
-        exchange.reply()
-
-    async def main() -> list[Any]:
-        async with opened(server.url, timeout=1) as runner:
-            return [
-                brief(each)
-                for each in await runner.run(send_all(*[Call("GET", server.url, max_bytes=10, fresh=True)] * 3))
-            ]
-
-    with Loopback(slowly) as server:
-        began = time.monotonic()
-        assert anyio.run(main, backend=backend) == [(200, b""), NoReplyKind.TIMED_OUT, NoReplyKind.TIMED_OUT]
-        assert time.monotonic() - began < 1.6
-    assert len(server.requests) == 2
-
-
-def test_missing_certificate_file_fails_at_construction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
-    with pytest.raises(ConfigError, match=r"SSL_CERT_FILE is '.*missing\.pem'; it must be a file of PEM"):
-        AsyncRunner(config_for("https://api.example.com"))
-
-
-def test_runners_in_one_event_loop_share_nothing(
-    transport_override: HeldTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runners_in_one_event_loop_share_nothing(held: HeldTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if run variables are identified by name, as in older releases of anyio."""
     values: dict[str, Any] = {}
 
@@ -130,29 +70,16 @@ def test_runners_in_one_event_loop_share_nothing(
     async def main() -> None:
         monkeypatch.setattr(async_runner, "RunVar", RunVarByName)
         runners = [AsyncRunner(config_for("http://127.0.0.1:9")) for _ in range(2)]
-        transport_override.go = anyio.Event()
         async with anyio.create_task_group() as group:
             for runner in runners:
                 group.start_soon(runner.run, share_end(share()))
-            await wait_until_async(lambda: transport_override.calls == 2)
+            await wait_until_async(lambda: held.calls == 2)
             runners[0].after_fork()
             group.start_soon(runners[0].run, share_end(share()))
-            await wait_until_async(lambda: transport_override.calls == 3)
-            transport_override.go.set()
+            await wait_until_async(lambda: held.calls == 3)
+            held.go.set()
 
     anyio.run(main)
-
-
-@both
-def test_transport_override_replaces_the_network(
-    backend: Backend, transport_override: HeldTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a connection was asked for")
-
-    monkeypatch.setattr(HttpxClient, "_new_pool", none)
-    assert brief(ask_once(backend, "http://127.0.0.1:9")) == (200, b"override")
-    AsyncRunner(config_for("http://127.0.0.1:9")).reset()
 
 
 @both
@@ -167,42 +94,6 @@ def test_unexpected_exception_propagates_unwrapped(backend: Backend, monkeypatch
     with pytest.raises(LookupError) as caught:
         ask_once(backend, "http://127.0.0.1:9")
     assert caught.value is failure
-
-
-def test_exception_of_a_script_propagates(transport_override: HeldTransport) -> None:
-    def script() -> Script[None]:
-        yield share()
-        raise LookupError("of the script")
-
-    async def main() -> None:
-        async with opened() as runner:
-            await runner.run(script())
-
-    with pytest.raises(LookupError, match="of the script"):
-        anyio.run(main)
-
-
-@both
-def test_script_can_handle_exception_of_a_shared_fetch(backend: Backend, transport_override: HeldTransport) -> None:
-    """The middleware refuses the request, and the failed fetch is not in flight any more."""
-
-    def fails() -> Script[None]:
-        raise LookupError("of the fetch")
-        yield
-
-    def script() -> Script[str]:
-        try:
-            yield Share("key", fails)
-        except LookupError as error:
-            resume = yield Share("key", send_all)
-            return f"{error}, then {type(resume.answer).__name__}"
-        return "not raised"
-
-    async def main() -> str:
-        async with opened() as runner:
-            return await runner.run(script())
-
-    assert anyio.run(main, backend=backend) == "of the fetch, then Led"
 
 
 @both
@@ -220,21 +111,8 @@ def test_exit_exceptions_in_a_call_propagate_unwrapped(
         ask_once(backend, "http://127.0.0.1:9")
 
 
-def test_script_is_resumed_with_both_clocks(transport_override: HeldTransport) -> None:
-    def script() -> Script[Resume]:
-        return (yield share())
-
-    async def main() -> Resume:
-        async with opened() as runner:
-            return await runner.run(script())
-
-    resume = anyio.run(main)
-    assert abs(resume.clocks.wall - time.time()) < 5
-    assert abs(resume.clocks.mono - time.monotonic()) < 5
-
-
 @both
-def test_script_is_closed_when_its_task_is_cancelled(backend: Backend, transport_override: HeldTransport) -> None:
+def test_script_is_closed_when_its_task_is_cancelled(backend: Backend, held: HeldTransport) -> None:
     closed = []
 
     def script() -> Script[None]:
@@ -246,78 +124,12 @@ def test_script_is_closed_when_its_task_is_cancelled(backend: Backend, transport
     running = script()
 
     async def main() -> None:
-        transport_override.go = anyio.Event()
         async with opened() as runner:
             with anyio.move_on_after(0.02):
                 await runner.run(running)
 
     anyio.run(main, backend=backend)
     assert closed == [True]
-
-
-@both
-def test_concurrent_callers_with_equal_keys_share_one_fetch(
-    backend: Backend, transport_override: HeldTransport
-) -> None:
-    """With any number of followers: `max_waiters` applies to threads."""
-
-    async def main() -> None:
-        transport_override.go = anyio.Event()
-        ends: list[ShareEnd] = []
-
-        async def join() -> None:
-            ends.append(await runner.run(share_end(share(max_waiters=4))))
-
-        async with opened() as runner:
-            async with anyio.create_task_group() as group:
-                for _ in range(100):
-                    group.start_soon(join)
-                await wait_until_async(lambda: transport_override.calls == 1)
-                await anyio.sleep(0.01)
-                transport_override.go.set()
-            assert runner._here().in_flight == {}
-        assert ends == [ShareEnd.DONE] * 100
-        assert transport_override.calls == 1
-
-    anyio.run(main, backend=backend)
-
-
-@both
-def test_follower_with_wait_zero_returns_at_once(backend: Backend, transport_override: HeldTransport) -> None:
-    """And one with a limit after its `wait`, or when its own time budget is spent."""
-
-    async def main() -> None:
-        transport_override.go = anyio.Event()
-        async with opened(timeout=0.5) as runner, anyio.create_task_group() as group:
-            group.start_soon(runner.run, share_end(share()))
-            await wait_until_async(lambda: transport_override.calls == 1)
-            began = time.monotonic()
-            assert await runner.run(share_end(share(wait=0))) is ShareEnd.TIMED_OUT
-            assert await runner.run(share_end(share(wait=0.05))) is ShareEnd.TIMED_OUT
-            assert time.monotonic() - began < 0.45
-            assert await runner.run(share_end(share())) is ShareEnd.TIMED_OUT
-            assert 0.55 <= time.monotonic() - began < 2
-            transport_override.go.set()
-
-    anyio.run(main, backend=backend)
-
-
-@both
-def test_leader_stops_after_its_budget(backend: Backend) -> None:
-    answers: list[Answer] = []
-
-    def fetching() -> Script[None]:
-        answers.append((yield Call("GET", server.url, max_bytes=10)).answer)
-
-    async def main() -> ShareEnd:
-        async with opened(server.url) as runner:
-            return await runner.run(share_end(Share("key", fetching, budget=0.1)))
-
-    with Loopback(hostile.silence) as server:
-        began = time.monotonic()
-        assert anyio.run(main, backend=backend) is ShareEnd.DONE
-        assert time.monotonic() - began < 2
-    assert [brief(each) for each in answers] == [NoReplyKind.TIMED_OUT]
 
 
 @both
@@ -354,15 +166,14 @@ def test_followers_of_a_cancelled_leader_look_again(backend: Backend) -> None:
     assert len(server.requests) == 2
 
 
-def test_leader_and_follower_can_be_cancelled_by_asyncio(transport_override: HeldTransport) -> None:
+def test_leader_and_follower_can_be_cancelled_by_asyncio(held: HeldTransport) -> None:
     """By `Task.cancel`, as `asyncio.wait_for` and servers do."""
     import asyncio
 
     async def main() -> None:
-        transport_override.go = anyio.Event()
         runner = AsyncRunner(config_for("http://127.0.0.1:9"))
         leader, waiter, other = (asyncio.create_task(runner.run(share_end(share()))) for _ in range(3))
-        await wait_until_async(lambda: transport_override.calls == 1)
+        await wait_until_async(lambda: held.calls == 1)
         leader.cancel()
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -373,11 +184,6 @@ def test_leader_and_follower_can_be_cancelled_by_asyncio(transport_override: Hel
         assert runner._here().in_flight == {}
 
     asyncio.run(main())
-
-
-def header(kid: str) -> str:
-    """Return the header part of a token signed by `kid`."""
-    return Signer(1, kid).token({}).partition(".")[0]
 
 
 _FIRST_CALL = """

@@ -17,10 +17,10 @@ from stackauth_middleware import AsyncVerifier
 from stackauth_middleware._core import cache
 from stackauth_middleware._core.upstream import (
     NoReplyKind,
-    Reply,
 )
-from stackauth_middleware._io.async_runner import AsyncRunner
 from tests.unit.io import authority, hostile
+from tests.unit.io.client_cases import *  # noqa: F403 - the tests of both
+from tests.unit.io.either import Kind
 from tests.unit.io.helpers import (
     SECRET,
     ask_async,
@@ -29,9 +29,9 @@ from tests.unit.io.helpers import (
     brief,
     gathered,
     opened,
-    wait_until_async,
 )
 from tests.unit.io.loopback import (
+    BACKENDS,
     Backend,
     Exchange,
     Issuer,
@@ -43,24 +43,10 @@ from tests.unit.io.loopback import (
 from tests.unit.io.test_deadline_adapter import closed_address, tunnel
 
 
-@both
-@pytest.mark.parametrize("case", hostile.CASES, ids=hostile.IDS)
-def test_server_behaviour_gives_expected_result_within_budget(case: hostile.Case, backend: Backend) -> None:
-    """The same result as in `test_http_requests`, within the time budget and the size limit."""
-    timeout = 0.3 if case.outcome is NoReplyKind.TIMED_OUT else 30
-    with Loopback(case.conduct) as server:
-        began = time.monotonic()
-        answer = brief(ask_once(backend, server.url, timeout=timeout))
-        took = time.monotonic() - began
-    assert answer == case.outcome
-    assert len(server.requests) == 1
-    assert took < (2 if case.outcome is NoReplyKind.TIMED_OUT else 20)
-
-
-@both
-def test_two_content_lengths_are_rejected(backend: Backend) -> None:
-    with Loopback(hostile.two_lengths) as server:
-        assert ask_once(backend, server.url) in (NoReplyKind.BROKEN, NoReplyKind.UNSENT)
+@pytest.fixture(params=BACKENDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    chosen: Kind = request.param
+    return chosen
 
 
 @both
@@ -76,59 +62,6 @@ def test_early_hints_are_not_taken_for_the_reply(backend: Backend) -> None:
 
     with Loopback(conduct) as server:
         assert anyio.run(main, backend=backend) == [(200, b"/0"), (200, b"/1"), (200, b"/2")]
-
-
-@both
-def test_redirect_is_not_followed(backend: Backend) -> None:
-    """The target of the redirect receives nothing."""
-    with Loopback(hostile.whole) as second:
-        for status in (301, 302, 303, 307, 308):
-            with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:
-                answer = ask_once(backend, first.url)
-            assert isinstance(answer, Reply)
-            assert (answer.status, answer.headers["location"]) == (status, second.url)
-    assert second.connections == 0
-
-
-@both
-def test_only_our_headers_are_sent(backend: Backend) -> None:
-    """Those of the call and of every call, none that a library adds, and no cookie."""
-
-    async def main() -> None:
-        async with opened(server.url) as runner:
-            for _ in range(3):
-                await ask_async(runner, f"{server.url}/jwks?a=b", **{"x-stack-project-id": "internal"})
-
-    with Loopback(lambda e: e.reply(b"{}", Set_Cookie="session=of-another; Path=/")) as server:
-        anyio.run(main, backend=backend)
-    assert len(server.requests) == 3
-    assert {(each.method, each.target) for each in server.requests} == {("GET", "/jwks?a=b")}
-    for each in server.requests:
-        assert each.headers == {
-            "host": f"127.0.0.1:{server.port}",
-            "accept-encoding": "identity",
-            "user-agent": "stackauth-middleware",
-            "x-stack-project-id": "internal",
-        }
-
-
-@both
-def test_header_names_are_lower_case_and_repeated_headers_joined(backend: Backend) -> None:
-    text = hostile.OK + "X-A: 1\r\nx-a: 2\r\nCACHE-Control: max-age=1\r\nContent-Length: 0\r\n\r\n"
-    with Loopback(lambda e: e.send(text)) as server:
-        answer = ask_once(backend, server.url)
-    assert isinstance(answer, Reply)
-    assert dict(answer.headers) == {"x-a": "1, 2", "cache-control": "max-age=1", "content-length": "0"}
-
-
-def test_netrc_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login user password secret\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    with Loopback(hostile.whole) as server:
-        ask_once("asyncio", server.url)
-        ask_once("asyncio", server.url, trust_env_proxies=True)
-    assert [each.headers.get("authorization") for each in server.requests] == [None, None]
 
 
 @both
@@ -255,27 +188,13 @@ def test_concurrent_calls_reuse_connections(backend: Backend) -> None:
             for _ in range(30):
                 assert brief(await ask_async(runner, server.url)) == hostile.WHOLE
 
-        async with opened(server.url) as runner:
+        async with opened(server.url, timeout=30) as runner:
             await gathered(*[thirty] * 8)
 
     with Loopback(hostile.whole) as server:
         anyio.run(main, backend=backend)
     assert len(server.requests) == 240
     assert server.connections <= 16
-
-
-@both
-def test_closed_pooled_connection_is_replaced(backend: Backend) -> None:
-    async def main() -> None:
-        async with opened(server.url) as runner:
-            assert brief(await ask_async(runner, server.url)) == hostile.WHOLE
-            server.drop_connections()
-            await anyio.sleep(0.02)
-            assert brief(await ask_async(runner, server.url)) == hostile.WHOLE
-
-    with Loopback(hostile.whole) as server:
-        anyio.run(main, backend=backend)
-    assert server.connections == 2
 
 
 @both
@@ -297,22 +216,6 @@ def test_call_is_retried_when_a_pooled_connection_breaks(backend: Backend) -> No
     with Loopback(conduct) as server:
         anyio.run(main, backend=backend)
     assert (len(server.requests), server.connections) == (3, 2)
-
-
-@both
-def test_close_closes_pooled_connections_and_next_call_reconnects(backend: Backend) -> None:
-    async def main() -> None:
-        runner = AsyncRunner(config_for(server.url))
-        await runner.aclose()
-        for _ in range(2):
-            assert brief(await ask_async(runner, server.url)) == hostile.WHOLE
-            assert len(server._open) == 1
-            await runner.aclose()
-            await wait_until_async(lambda: not server._open)
-
-    with Loopback(hostile.whole) as server:
-        anyio.run(main, backend=backend)
-    assert server.connections == 2
 
 
 @both

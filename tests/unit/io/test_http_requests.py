@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,8 @@ from stackauth_middleware._core.upstream import (
 from stackauth_middleware._io import http_requests
 from stackauth_middleware._io.sync_runner import SyncRunner
 from tests.unit.io import authority, hostile
+from tests.unit.io.client_cases import *  # noqa: F403 - the tests of both
+from tests.unit.io.either import Kind
 from tests.unit.io.helpers import (
     SECRET,
     ask,
@@ -35,24 +36,10 @@ from tests.unit.io.loopback import (
 )
 
 
-@pytest.mark.parametrize("case", hostile.CASES, ids=hostile.IDS)
-def test_server_behaviour_gives_expected_result_within_budget(
-    case: hostile.Case, make_runner: Callable[..., SyncRunner]
-) -> None:
-    """Within the time budget and the size limit."""
-    with Loopback(case.conduct) as server:
-        runner = make_runner(server.url, timeout=0.3 if case.outcome is NoReplyKind.TIMED_OUT else 30)
-        began = time.monotonic()
-        answer = brief(ask(runner, server.url))
-        took = time.monotonic() - began
-    assert answer == case.outcome
-    assert len(server.requests) == 1
-    assert took < (2 if case.outcome is NoReplyKind.TIMED_OUT else 20)
-
-
-def test_two_content_lengths_are_rejected(make_runner: Callable[..., SyncRunner]) -> None:
-    with Loopback(hostile.two_lengths) as server:
-        assert ask(make_runner(server.url), server.url) in (NoReplyKind.BROKEN, NoReplyKind.UNSENT)
+@pytest.fixture(params=["threads"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    chosen: Kind = request.param
+    return chosen
 
 
 def test_early_hints_are_not_taken_for_the_reply(make_runner: Callable[..., SyncRunner]) -> None:
@@ -67,60 +54,6 @@ def test_early_hints_are_not_taken_for_the_reply(make_runner: Callable[..., Sync
         runner = make_runner(server.url)
         assert [ask(runner, f"{server.url}/{at}") for at in range(3)] == [NoReplyKind.BROKEN] * 3
         assert server.connections == 3
-
-
-def test_redirect_is_not_followed(make_runner: Callable[..., SyncRunner]) -> None:
-    """The target of the redirect receives nothing."""
-    with Loopback(hostile.whole) as second:
-        for status in (301, 302, 303, 307, 308):
-            with Loopback(lambda e, s=status: e.reply(b"", s, Location=second.url)) as first:
-                answer = ask(make_runner(first.url), first.url, **{"x-stack-secret-server-key": SECRET})
-            assert isinstance(answer, Reply)
-            assert (answer.status, answer.headers["location"]) == (status, second.url)
-    assert second.connections == 0
-
-
-def test_cookies_are_not_stored(make_runner: Callable[..., SyncRunner]) -> None:
-    with Loopback(lambda e: e.reply(b"{}", Set_Cookie="session=of-another; Path=/")) as server:
-        runner = make_runner(server.url)
-        for _ in range(3):
-            ask(runner, server.url)
-    assert len(server.requests) == 3
-    assert not any("cookie" in each.headers for each in server.requests)
-
-
-def test_only_our_headers_are_sent(make_runner: Callable[..., SyncRunner]) -> None:
-    """Those of the call and of every call, and none that a library adds."""
-    with Loopback(hostile.whole) as server:
-        ask(make_runner(server.url), f"{server.url}/jwks?a=b", **{"x-stack-project-id": "internal"})
-    [sent] = server.requests
-    assert (sent.method, sent.target) == ("GET", "/jwks?a=b")
-    assert sent.headers == {
-        "host": f"127.0.0.1:{server.port}",
-        "accept-encoding": "identity",
-        "user-agent": "stackauth-middleware",
-        "x-stack-project-id": "internal",
-    }
-
-
-def test_header_names_are_lower_case_and_repeated_headers_joined(make_runner: Callable[..., SyncRunner]) -> None:
-    text = hostile.OK + "X-A: 1\r\nx-a: 2\r\nCACHE-Control: max-age=1\r\nContent-Length: 0\r\n\r\n"
-    with Loopback(lambda e: e.send(text)) as server:
-        answer = ask(make_runner(server.url), server.url)
-    assert isinstance(answer, Reply)
-    assert dict(answer.headers) == {"x-a": "1, 2", "cache-control": "max-age=1", "content-length": "0"}
-
-
-def test_netrc_is_not_read(
-    make_runner: Callable[..., SyncRunner], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login user password secret\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    with Loopback(hostile.whole) as server:
-        ask(make_runner(server.url), server.url)
-        ask(make_runner(server.url, trust_env_proxies=True), server.url)
-    assert [each.headers.get("authorization") for each in server.requests] == [None, None]
 
 
 def test_untrusted_certificate_receives_no_request(make_runner: Callable[..., SyncRunner], tmp_path: Path) -> None:
@@ -159,16 +92,6 @@ def test_each_thread_opens_at_most_one_connection(make_runner: Callable[..., Syn
     assert server.connections <= 32
 
 
-def test_closed_pooled_connection_is_replaced(make_runner: Callable[..., SyncRunner]) -> None:
-    with Loopback(hostile.whole) as server:
-        runner = make_runner(server.url)
-        assert brief(ask(runner, server.url)) == hostile.WHOLE
-        server.drop_connections()
-        time.sleep(0.02)
-        assert brief(ask(runner, server.url)) == hostile.WHOLE
-    assert server.connections == 2
-
-
 def test_call_is_retried_when_a_pooled_connection_breaks() -> None:
     """The server closes the connection during the call; the retry on a new one succeeds."""
     issuer = Issuer()
@@ -183,17 +106,6 @@ def test_call_is_retried_when_a_pooled_connection_breaks() -> None:
         cache.reset_all()
         assert verifier.verify(live_token()).is_authenticated
     assert (len(server.requests), server.connections) == (3, 2)
-
-
-def test_close_closes_pooled_connections(make_runner: Callable[..., SyncRunner]) -> None:
-    with Loopback(hostile.whole) as server:
-        runner = make_runner(server.url)
-        ask(runner, server.url)
-        transport = runner._http._pooled()
-        assert len(server._open) == 1
-        runner.close()
-        wait_until(lambda: not server._open)
-        assert runner._http._pooled() is not transport
 
 
 def test_partially_read_response_is_closed(
@@ -212,14 +124,4 @@ def test_partially_read_response_is_closed(
         runner = make_runner(server.url)
         assert [ask(runner, server.url) for _ in range(2)] == [NoReplyKind.TOO_LARGE] * 2
         wait_until(lambda: not server._open)
-    assert server.connections == 2
-
-
-def test_call_after_close_reconnects(make_runner: Callable[..., SyncRunner]) -> None:
-    with Loopback(hostile.whole) as server:
-        runner = make_runner(server.url)
-        runner.close()
-        for _ in range(2):
-            assert brief(ask(runner, server.url)) == hostile.WHOLE
-            runner.close()
     assert server.connections == 2

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stackauth_middleware import ConfigError, Verifier
+from stackauth_middleware import Verifier
 from stackauth_middleware._core import cache
 from stackauth_middleware._core.upstream import (
-    Answer,
     Call,
     NoReply,
-    NoReplyKind,
     Reply,
-    Resume,
     Script,
     Share,
     ShareEnd,
@@ -30,10 +25,8 @@ from stackauth_middleware._core.upstream import (
 from stackauth_middleware._io import network
 from stackauth_middleware._io.http_requests import RequestsClient
 from stackauth_middleware._io.sync_runner import SyncRunner
-from tests.unit.io import hostile
+from tests.unit.io.either import Kind
 from tests.unit.io.helpers import (
-    ask,
-    brief,
     forking,
     in_a_child,
     send_all,
@@ -43,12 +36,18 @@ from tests.unit.io.helpers import (
     with_threads,
 )
 from tests.unit.io.loopback import (
-    Exchange,
     Issuer,
     Loopback,
     config_for,
     live_token,
 )
+from tests.unit.io.runner_cases import *  # noqa: F403 - the tests of both
+
+
+@pytest.fixture(params=["threads"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    chosen: Kind = request.param
+    return chosen
 
 
 class Gate:
@@ -83,75 +82,6 @@ class Gate:
 def threads() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(40) as pool:
         yield pool
-
-
-def test_missing_certificate_file_fails_at_construction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not only by failing calls later."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
-    with pytest.raises(ConfigError, match=r"SSL_CERT_FILE is '.*missing\.pem'; it must be a file of PEM"):
-        SyncRunner(config_for("https://api.example.com"))
-
-
-def test_all_calls_of_a_script_share_one_time_budget(make_runner: Callable[..., SyncRunner]) -> None:
-    """The second call gets the rest of the time; the third is not sent."""
-
-    def slowly(exchange: Exchange) -> None:
-        exchange.hold(0.6)
-        exchange.reply()
-
-    with Loopback(slowly) as server:
-        runner = make_runner(server.url, timeout=1)
-        began = time.monotonic()
-        answers = runner.run(send_all(*[Call("GET", server.url, max_bytes=10, fresh=True)] * 3))
-        took = time.monotonic() - began
-    assert [brief(each) for each in answers] == [(200, b""), NoReplyKind.TIMED_OUT, NoReplyKind.TIMED_OUT]
-    assert len(server.requests) == 2
-    assert took < 1.5
-
-
-def test_transport_override_replaces_the_network(
-    make_runner: Callable[..., SyncRunner], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class TransportOverride:
-        def send(self, call: Call, seconds: float) -> Reply:
-            assert 0 < seconds <= 30
-            return Reply(200, {}, call.url.encode())
-
-    def no_socket(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a socket was made")
-
-    monkeypatch.setattr(socket, "socket", no_socket)
-    monkeypatch.setattr(network, "transport_override", TransportOverride())
-    runner = make_runner()
-    assert brief(ask(runner, "http://127.0.0.1:9/")) == (200, b"http://127.0.0.1:9/")
-    runner.reset()
-
-
-def test_exception_of_a_script_propagates(make_runner: Callable[..., SyncRunner]) -> None:
-    def script() -> Script[None]:
-        yield Share("key", send_all)
-        raise LookupError("of the script")
-
-    with pytest.raises(LookupError, match="of the script"):
-        make_runner().run(script())
-
-
-def test_script_can_handle_exception_of_a_shared_fetch(make_runner: Callable[..., SyncRunner]) -> None:
-    """The middleware refuses the request, and the failed fetch is not in flight any more."""
-
-    def fails() -> Script[None]:
-        raise LookupError("of the fetch")
-        yield
-
-    def script() -> Script[str]:
-        try:
-            yield Share("key", fails)
-        except LookupError as error:
-            resume = yield Share("key", send_all)
-            return f"{error}, then {type(resume.answer).__name__}"
-        return "not raised"
-
-    assert make_runner().run(script()) == "of the fetch, then Led"
 
 
 def test_traceback_frames_hold_no_local_variables(make_runner: Callable[..., SyncRunner]) -> None:
@@ -192,39 +122,6 @@ def test_script_is_closed_when_its_thread_is_killed(
     assert closed == [True]
 
 
-def test_script_is_resumed_with_both_clocks(make_runner: Callable[..., SyncRunner]) -> None:
-    def script() -> Script[Resume]:
-        return (yield Share("key", send_all))
-
-    resume = make_runner().run(script())
-    assert abs(resume.clocks.wall - time.time()) < 5
-    assert abs(resume.clocks.mono - time.monotonic()) < 5
-
-
-def test_concurrent_callers_with_equal_keys_share_one_fetch(
-    make_runner: Callable[..., SyncRunner], threads: ThreadPoolExecutor
-) -> None:
-    runner, gate = make_runner(), Gate()
-    ends = [threads.submit(runner.run, share_end(gate.share())) for _ in range(32)]
-    wait_until(lambda: gate.started.is_set() and runner._in_flight["key"].waiters == 31)
-    assert runner.run(share_end(Share("another", send_all))) is ShareEnd.DONE
-    gate.go.set()
-    assert [each.result(10) for each in ends] == [ShareEnd.DONE] * 32
-    assert gate.runs == 1
-    assert runner._in_flight == {}
-
-
-def test_follower_with_wait_zero_returns_at_once(
-    make_runner: Callable[..., SyncRunner], threads: ThreadPoolExecutor
-) -> None:
-    runner, gate = make_runner(), Gate()
-    leader = threads.submit(runner.run, share_end(gate.share(wait=0)))
-    wait_until(gate.started.is_set)
-    assert runner.run(share_end(gate.share(wait=0))) is ShareEnd.TIMED_OUT
-    gate.go.set()
-    assert leader.result(10) is ShareEnd.DONE
-
-
 def test_number_of_followers_is_limited(make_runner: Callable[..., SyncRunner], threads: ThreadPoolExecutor) -> None:
     runner, gate = make_runner(), Gate()
     leader = threads.submit(runner.run, share_end(gate.share(max_waiters=4)))
@@ -254,23 +151,6 @@ def test_fetches_of_a_pool_share_the_limit_of_followers(
     assert [each.result(10) for each in ends] == [ShareEnd.DONE] * 7
 
 
-def test_follower_times_out_by_its_own_wait_and_budget(
-    make_runner: Callable[..., SyncRunner], threads: ThreadPoolExecutor
-) -> None:
-    """It stops after its `wait`, or when its own time budget is spent, and is no longer counted."""
-    runner, gate = make_runner(timeout=0.5), Gate()
-    leader = threads.submit(runner.run, share_end(gate.share()))
-    wait_until(gate.started.is_set)
-    began = time.monotonic()
-    assert runner.run(share_end(gate.share(wait=0.05))) is ShareEnd.TIMED_OUT
-    assert time.monotonic() - began < 0.45
-    assert runner.run(share_end(gate.share())) is ShareEnd.TIMED_OUT
-    assert 0.55 <= time.monotonic() - began < 2
-    assert runner._in_flight["key"].waiters == 0
-    gate.go.set()
-    assert leader.result(10) is ShareEnd.DONE
-
-
 def test_follower_that_times_out_as_the_leader_finishes_does_not_release_the_lock(
     make_runner: Callable[..., SyncRunner], threads: ThreadPoolExecutor
 ) -> None:
@@ -298,20 +178,6 @@ def test_follower_that_times_out_as_the_leader_finishes_does_not_release_the_loc
     follower_is_done.set()
     assert leader.result(10) is ShareEnd.DONE
     assert runner._in_flight == {}
-
-
-def test_leader_stops_after_its_budget(make_runner: Callable[..., SyncRunner]) -> None:
-    with Loopback(hostile.silence) as server:
-        runner = make_runner(server.url, timeout=5)
-        answers: list[Answer] = []
-
-        def fetching() -> Script[None]:
-            answers.append((yield Call("GET", server.url, max_bytes=10)).answer)
-
-        began = time.monotonic()
-        assert runner.run(share_end(Share("key", fetching, budget=0.1))) is ShareEnd.DONE
-        assert time.monotonic() - began < 2
-    assert [brief(each) for each in answers] == [NoReplyKind.TIMED_OUT]
 
 
 @pytest.mark.parametrize("death", [KeyboardInterrupt, SystemExit, RuntimeError])
