@@ -1,9 +1,10 @@
-"""Mounting on Falcon under ASGI and under WSGI, and reading the user. Type-checked, not run."""
+"""Falcon under ASGI and under WSGI: mounting, the user, and `contrib`. Type-checked, not run."""
 
 from __future__ import annotations
 
 import falcon
 import falcon.asgi
+from typing_extensions import assert_type
 
 from stackauth_middleware import (
     Rule,
@@ -14,31 +15,39 @@ from stackauth_middleware import (
     get_user,
     require_user,
 )
-
-auth = StackAuthConfig(rules=[Rule("/healthz", "public")])
+from stackauth_middleware.contrib.falcon import require_auth
 
 
 class Me:
+    @falcon.before(require_auth)
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        user: User = require_user(req)
-        resp.media = user.to_dict()
+        assert_type(require_user(req), User)
+        assert_type(get_user(req), User | None)
+        resp.media = req.context.user.to_dict()
+
+
+@falcon.before(require_auth, profile=True)
+class Profile:
+    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        resp.media = name
 
 
 class AsyncMe:
+    @falcon.before(require_auth)
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        user: User = require_user(req)
-        resp.media = user.to_dict()
+        assert_type(require_user(req), User)
+        resp.media = req.context.user.to_dict()
 
+    @falcon.before(require_auth, profile=True)
     async def on_websocket(self, req: falcon.asgi.Request, ws: falcon.asgi.WebSocket) -> None:
-        user: User | None = get_user(req)
-        await ws.accept()
-        await ws.send_text(user.id if user else "unauthenticated")
+        assert_type(require_user(req), User)
+        assert_type(get_user(req), User | None)
 
 
-wsgi_app = falcon.App()
-wsgi_app.add_route("/me", Me())
-application = StackAuthWSGIMiddleware(wsgi_app, config=auth)
+app = falcon.App()
+app.add_route("/me", Me())
+application = StackAuthWSGIMiddleware(app, config=StackAuthConfig(rules=[Rule("/healthz", "public")]))
 
-asgi_app = falcon.asgi.App()
-asgi_app.add_route("/me", AsyncMe())
-asgi_application = StackAuthASGIMiddleware(asgi_app, project_id="internal", websocket_refusal="accept")
+async_app = falcon.asgi.App()
+async_app.add_route("/me", AsyncMe())
+async_application = StackAuthASGIMiddleware(async_app, project_id="internal", websocket_refusal="accept")

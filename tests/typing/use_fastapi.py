@@ -1,4 +1,4 @@
-"""Mounting on FastAPI in every form, and the user as a dependency and as a response model. Type-checked, not run."""
+"""FastAPI: mounting in every form, the user as a dependency and response model, `contrib`. Type-checked, not run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ from stackauth_middleware import (
     load_profile,
     require_user,
 )
+from stackauth_middleware.contrib.fastapi import (
+    CurrentProfile,
+    CurrentUser,
+    OptionalUser,
+    current_profile,
+    current_user,
+    optional_user,
+)
 
 auth = StackAuthConfig(default_access="optional")
 app = FastAPI(middleware=[Middleware(StackAuthASGIMiddleware, config=auth)])
@@ -27,26 +35,14 @@ app.mount("/v2", StackAuthASGIMiddleware(FastAPI(), auth))
 router = APIRouter()
 
 
-def current_user(request: Request) -> User:
-    return require_user(request)
-
-
-CurrentUser = Annotated[User, Depends(current_user)]
-
-
-@app.get("/me")
-async def me(user: CurrentUser) -> User:
-    assert_type(user, User)
-    return user
-
-
 @router.get("/maybe", response_model=User | None)
 def maybe(request: Request) -> User | None:
     return get_user(request)
 
 
-@router.get("/profile")
-async def profile(request: Request) -> UserProfile:
+@router.get("/loaded")
+async def loaded(request: Request) -> UserProfile:
+    assert_type(require_user(request), User)
     return await aload_profile(request)
 
 
@@ -55,6 +51,46 @@ def fresh(request: Request) -> UserProfile:
     return load_profile(request, fresh=True)
 
 
-@app.websocket("/chat")
-async def chat(websocket: WebSocket) -> None:
+@app.get("/me")
+async def me(user: CurrentUser) -> User:
+    assert_type(user, User)
+    return user
+
+
+@app.get("/hello")
+def hello(user: OptionalUser) -> str | None:
+    assert_type(user, User | None)
+    return user.email if user else None
+
+
+@app.get("/profile")
+def profile(profile: CurrentProfile) -> UserProfile:
+    assert_type(profile, UserProfile)
+    return profile
+
+
+@app.get("/spelled-out", dependencies=[Depends(current_user)])
+async def spelled_out(
+    user: Annotated[User, Depends(current_user)], optional: Annotated[User | None, Depends(optional_user)]
+) -> bool:
+    return user is optional
+
+
+@app.websocket("/socket")
+async def socket(websocket: WebSocket, user: CurrentUser) -> None:
+    assert_type(user, User)
     assert_type(get_user(websocket), User | None)
+
+
+def own_dependency(user: CurrentUser) -> str:
+    return user.user_id
+
+
+async def by_hand(request: Request) -> None:
+    assert_type(await current_user(request), User)
+    assert_type(await optional_user(request), User | None)
+    assert_type(await current_profile(request), UserProfile)
+
+
+def optional(user: User) -> None:
+    app.dependency_overrides[current_user] = lambda: user
