@@ -72,6 +72,7 @@ LOWEST_VERSION_TESTS = (
     "tests/unit/test_wsgi.py",
     "tests/unit/cli",
     "tests/unit/testing",
+    "tests/concurrency/test_cancelled_calls.py",
 )
 """Tests of all code that calls a dependency: PyJWT, cryptography, both HTTP clients, anyio, asgiref, the demo."""
 FEW_EXAMPLES = "15"

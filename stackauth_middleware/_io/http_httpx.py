@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import time
+import traceback
 from collections.abc import AsyncIterator, Mapping
 from importlib import import_module
 from typing import Any, cast
@@ -108,6 +109,8 @@ async def _exchange(transport: httpx.AsyncHTTPTransport, attempt: Attempt, scope
         nonlocal connected
         if event == "connection.connect_tcp.started":
             connected = True
+        elif event == "connection.connect_tcp.failed":
+            await _close_lost_stream(info["exception"])
         elif event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
             attempt.reused = not connected
             enter(Stage.WAITING)
@@ -121,6 +124,18 @@ async def _exchange(transport: httpx.AsyncHTTPTransport, attempt: Attempt, scope
         return await _read(response, attempt)
     finally:
         await response.aclose()
+
+
+async def _close_lost_stream(error: BaseException) -> None:
+    """Close the stream that `anyio.connect_tcp` held when it was cancelled.
+
+    Before 4.16, anyio drops a stream that is connected just as the cancellation arrives. Its socket then stays open
+    until a garbage collection, and nothing but the traceback of the cancellation refers to it.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        stream = frame.f_locals.get("connected_stream") if frame.f_code.co_name == "connect_tcp" else None
+        if stream is not None:
+            await anyio.aclose_forcefully(stream)
 
 
 async def _read(response: httpx.Response, attempt: Attempt) -> Reply | NoReply:

@@ -18,6 +18,7 @@ from stackauth_middleware._core import cache
 from stackauth_middleware._core.upstream import (
     NoReplyKind,
 )
+from stackauth_middleware._io.http_httpx import _close_lost_stream
 from tests.unit.io import authority, hostile
 from tests.unit.io.client_cases import *  # noqa: F403 - the tests of both
 from tests.unit.io.either import Kind
@@ -237,3 +238,29 @@ def test_each_event_loop_has_its_own_connections(backend: Backend) -> None:
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(run, range(8))) == [True] * 8
         assert 3 < server.connections <= 11
+
+
+class _Stream:
+    closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@both
+def test_stream_that_anyio_dropped_is_closed(backend: Backend) -> None:
+    """The traceback is that of a cancelled `anyio.connect_tcp`; `nox -s lowest` shows the same with an old anyio."""
+    stream = _Stream()
+
+    async def connect_tcp() -> None:
+        connected_stream = stream  # noqa: F841  # read from the frame
+        raise RuntimeError
+
+    async def main() -> None:
+        try:
+            await connect_tcp()
+        except RuntimeError as error:
+            await _close_lost_stream(error)
+
+    anyio.run(main, backend=backend)
+    assert stream.closed
