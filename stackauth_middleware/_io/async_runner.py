@@ -7,6 +7,7 @@ What is bound to an event loop is kept in a run variable, one value for each loo
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from itertools import count
@@ -152,14 +153,17 @@ class AsyncRunner:
             finally:
                 script_ended.set()
 
+        running = run_script()
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(run_script)
+                group.start_soon(lambda: running)
                 try:
                     await script_ended.wait()
                 finally:
                     grace.deadline = anyio.current_time() + share.cancel_grace
         finally:
+            if inspect.getcoroutinestate(running) == inspect.CORO_CREATED:
+                running.close()  # `asyncio.run` ended now, and cancelled the task before its first step
             del in_flight[share.key]
             done.set()
         if failure is not None:

@@ -107,9 +107,6 @@ def test_slow_key_fetch_does_not_delay_shutdown(auth: StackAuthConfig, stackauth
     assert driver.sent[-1] == "lifespan.shutdown.complete"
 
 
-# trio, which ends right after the exception here, drops the task of the key fetch before its first step.
-@pytest.mark.filterwarnings("ignore:coroutine 'AsyncRunner._lead:RuntimeWarning")
-@pytest.mark.filterwarnings("ignore:.*AsyncRunner._lead:pytest.PytestUnraisableExceptionWarning")
 @BACKENDS
 @pytest.mark.parametrize("at", ["lifespan.startup", "lifespan.shutdown"])
 def test_exception_of_the_lifespan_is_raised_unchanged(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,25 @@ def test_leader_and_follower_can_be_cancelled_by_asyncio(held: HeldTransport) ->
         assert runner._here().in_flight == {}
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_run_that_ends_as_a_fetch_starts_leaves_no_coroutine_behind(turns: int, held: HeldTransport) -> None:
+    """`asyncio.run` cancels the task of the fetch before its first step, as it ends during a prefetch."""
+    import asyncio
+
+    async def main() -> None:
+        runner = AsyncRunner(config_for("http://127.0.0.1:9"))
+        leader = asyncio.create_task(runner.run(share_end(share())))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert not leader.done()
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(main())
+        gc.collect()
+    assert [str(each.message) for each in caught] == []
 
 
 _FIRST_CALL = """
