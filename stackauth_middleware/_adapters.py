@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 from ._core.cors import HEADERS as CORS_HEADERS
 from ._core.credentials import HEADERS, MAX_HEADERS, UNSEARCHED
 from ._core.outcome import Outcome
-from ._core.paths import of_environ, of_scope
+from ._core.paths import of_environ, of_scope, stated_root_path
 from ._core.records import RequestRecord
 from ._core.rules import WEBSOCKET
+from ._core.users import GUEST, Permissions
 
 Headers: TypeAlias = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str] | tuple[bytes, bytes]]
 """Argument type of `Verifier.authenticate`: a mapping or pairs, as text or bytes."""
@@ -26,8 +27,6 @@ OUTCOME = "stackauth.outcome"
 
 HEADER_NAMES = HEADERS - {"sec-websocket-protocol"} | CORS_HEADERS
 """Names of the headers that are read from a request, in lower case."""
-_REREADABLE = frozenset({tuple, list})
-"""Types of header pairs that are known not to be iterators."""
 _SCOPE_NAMES = {name.encode("ascii"): name for name in HEADER_NAMES}
 _ENVIRON_KEYS = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in sorted(HEADER_NAMES))
 
@@ -65,17 +64,22 @@ def request_from_scope(scope: Any, setting: str, stated: str) -> RequestRecord:
         pairs = scope["headers"] = list(pairs)
     if length_hint(pairs) > MAX_HEADERS:
         pairs, headers = (), dict(UNSEARCHED)
-    elif not _REREADABLE.issuperset(map(type, pairs)) and any(isinstance(pair, Iterator) for pair in pairs):
-        pairs = scope["headers"] = [tuple(pair) if isinstance(pair, Iterator) else pair for pair in pairs]
-    repeated: list[str] = []
-    for name, value in pairs:
-        if name in _SCOPE_NAMES:
-            key = _SCOPE_NAMES[name]
-            if key in headers:
-                repeated.append(key)
-            else:
-                headers[key] = value.decode("latin-1")
-    for key in set(repeated) if repeated else ():
+    repeated: set[str] = set()
+    try:
+        for pair in pairs:
+            if pair[0] in _SCOPE_NAMES:
+                name, value = pair
+                key = _SCOPE_NAMES[name]
+                if key in headers:
+                    repeated.add(key)
+                else:
+                    headers[key] = value.decode("latin-1")
+    except TypeError:
+        if not any(isinstance(pair, Iterator) for pair in pairs):
+            raise
+        scope["headers"] = [tuple(pair) if isinstance(pair, Iterator) else pair for pair in pairs]
+        return request_from_scope(scope, setting, stated)
+    for key in repeated:
         headers[key] += ","
     websocket = scope["type"] == "websocket"
     if websocket and scope.get("subprotocols"):
@@ -83,7 +87,19 @@ def request_from_scope(scope: Any, setting: str, stated: str) -> RequestRecord:
     method = WEBSOCKET if websocket else scope.get("method") or "GET"
     if not isinstance(method, str):
         raise TypeError("the method is not a string")
-    path, root_path = of_scope(scope, setting, stated)
+    path, root_path = scope.get("path") or "/", scope.get("root_path") or ""
+    # `of_scope` finds nothing else if raw_path is the path, nothing adds to root_path, and no app states one.
+    if not (
+        path.isascii()
+        and scope.get("raw_path") == path.encode()
+        and "%" not in path
+        and "?" not in path
+        and root_path == setting
+        and "app_root_path" not in scope
+        and "litestar_app" not in scope
+        and not (stated or ("app" in scope and stated_root_path(scope["app"])))
+    ):
+        path, root_path = of_scope(scope, setting, stated)
     return RequestRecord(method, path, root_path, headers, websocket=websocket)
 
 
@@ -149,3 +165,26 @@ def publish(mapping: MutableMapping[str, Any], outcome: Outcome) -> None:
     mapping[USER] = outcome.user
     mapping[ERROR] = outcome.error
     mapping[OUTCOME] = outcome
+
+
+def publish_in_scope(scope: MutableMapping[str, Any], outcome: Outcome) -> None:
+    """Do the same as `publish`, and write the user where Starlette and other frameworks read it.
+
+    In place: outer layers may hold the scope.
+    """
+    user, config = outcome.user, outcome.config
+    scope[USER] = user
+    scope[ERROR] = outcome.error
+    scope[OUTCOME] = outcome
+    key = config.state_key
+    if key is not None:
+        state = scope.get("state")
+        if state is None:
+            scope["state"] = {key: user}
+        elif isinstance(state, MutableMapping):
+            if key in state:  # some servers share one dict between requests: do not overwrite another user
+                state = scope["state"] = {**state}
+            state[key] = user
+    if config.request_user:
+        scope["user"] = GUEST if user is None else user
+        scope["auth"] = Permissions([] if user is None else ["authenticated"])

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ._adapters import accepts, publish, request_from_scope
+from ._adapters import accepts, publish_in_scope, request_from_scope
 from ._core.config import StackAuthConfig, config_of
 from ._core.credentials import SUBPROTOCOL, vary_names
 from ._core.flow import Flow
 from ._core.headers import preflight_headers, private_headers
 from ._core.outcome import Outcome, Refused
 from ._core.paths import checked_root_path
-from ._core.records import Response
+from ._core.records import Clocks, RequestRecord, Response
 from ._core.responses import close_code_of
 from ._core.sealed import Sealed
 from ._core.upstream import Script
-from ._core.users import GUEST, Permissions, User, UserType
-from ._io.network import clocks, in_event_loop
+from ._core.users import UserType
+from ._io.network import in_event_loop
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class StackAuthASGIMiddleware:
         self._config = config_of(config, settings)
         self._stated = checked_root_path(app, self._config.root_path)
         self._flow = self._config.get_or_create(Flow)
+        self._short_path = self._flow.short_path.outcome
         self._runner = self._config.get_or_create(AsyncRunner)
         self._vary = vary_names(self._config.token_sources) if self._config.private_responses else ()
 
@@ -91,16 +93,23 @@ class StackAuthASGIMiddleware:
             raise ConfigError(_RECURSION)
         if kind not in ("http", "websocket"):
             return await (self._lifespan if kind == "lifespan" else self.app)(scope, receive, send)
-        request = Sealed(scope)
-        del scope  # error trackers show the variables of this frame if a hook raises
-        step = self._authorize(request)
-        outcome = step if isinstance(step, Outcome) else await self._runner.run(step)
-        scope = request.value
-        if isinstance(outcome, Refused):
-            refuse = self._refuse_websocket if kind == "websocket" else _refuse
-            return await refuse(scope, receive, send, outcome.response)
-        publish(scope, outcome)
-        self._fill_state(scope, outcome.user)
+        try:
+            request = request_from_scope(scope, self._config.root_path, self._stated)
+        except Exception:  # of any type: the scope is invalid
+            request = None
+        outcome: Outcome | None = None
+        if request is not None:
+            outcome = self._short_path(request, time(), monotonic(), in_event_loop=True)
+        if outcome is None:
+            sealed = Sealed(scope)
+            del scope  # error trackers show the variables of this frame if a hook raises
+            step = self._authorize(request)
+            outcome = step if isinstance(step, Outcome) else await self._runner.run(step)
+            scope = sealed.value
+            if isinstance(outcome, Refused):
+                refuse = self._refuse_websocket if kind == "websocket" else _refuse
+                return await refuse(scope, receive, send, outcome.response)
+        publish_in_scope(scope, outcome)
         if kind == "websocket" and "websocket" in self._config.token_sources and _hide_token(scope):
             send = _echoing(send)
         elif outcome.is_preflight:
@@ -112,34 +121,18 @@ class StackAuthASGIMiddleware:
             await self._refresh(outcome.refresh)
         return result
 
-    def _authorize(self, request: Sealed) -> Outcome | Script[Outcome]:
-        try:
-            record = request_from_scope(request.value, self._config.root_path, self._stated)
-        except Exception:  # of any type: the scope is invalid
+    def _authorize(self, request: RequestRecord | None) -> Outcome | Script[Outcome]:
+        """Return the outcome of a request that the short path leaves open, or a script. None could not be read."""
+        if request is None:
             return self._flow.unreadable()
-        return self._flow.authorize(record, clocks(), defer_refresh=True, in_event_loop=True)
+        return self._flow.authorize(request, Clocks(time(), monotonic()), defer_refresh=True, in_event_loop=True)
 
     async def _refresh(self, user_type: UserType) -> None:
         """Refresh a stale key set (stale-while-revalidate); the response has been sent."""
         try:
-            await self._runner.run(self._flow.keys.refresh_if_stale(user_type, clocks()))
+            await self._runner.run(self._flow.keys.refresh_if_stale(user_type, Clocks(time(), monotonic())))
         except Exception:
             logger.exception("the key set could not be refreshed; a later request will try again")
-
-    def _fill_state(self, scope: MutableMapping[str, Any], user: User | None) -> None:
-        """Write the user where Starlette and other frameworks read it. In place: outer layers may hold the scope."""
-        key = self._config.state_key
-        if key is not None:
-            state = scope.get("state")
-            if state is None:
-                scope["state"] = {key: user}
-            elif isinstance(state, MutableMapping):
-                if key in state:  # some servers share one dict between requests: do not overwrite another user
-                    state = scope["state"] = {**state}
-                state[key] = user
-        if self._config.request_user:
-            scope["user"] = GUEST if user is None else user
-            scope["auth"] = Permissions([] if user is None else ["authenticated"])
 
     async def _refuse_websocket(self, scope: Any, receive: Any, send: Any, response: Response) -> None:
         """Refuse before accepting the connection; with a response if the server supports it, else a close code."""
@@ -190,7 +183,7 @@ class StackAuthASGIMiddleware:
 
     async def _prefetch_keys(self) -> None:
         try:
-            await self._runner.run(self._flow.keys.prefetch_keys(clocks()))
+            await self._runner.run(self._flow.keys.prefetch_keys(Clocks(time(), monotonic())))
         except Exception:
             logger.exception("the key set could not be prefetched; the first request will fetch it")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from ._adapters import accepts, publish, request_from_environ
@@ -13,9 +14,9 @@ from ._core.flow import Flow
 from ._core.headers import preflight_headers, private_headers
 from ._core.outcome import Outcome, Refused
 from ._core.paths import routes_on_script_name
+from ._core.records import Clocks, RequestRecord
 from ._core.sealed import Sealed
 from ._core.upstream import Script
-from ._io.network import clocks
 from .errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class StackAuthWSGIMiddleware:
         self._config = config_of(config, settings)
         self._script_name_is_routed = routes_on_script_name(app)
         self._flow = self._config.get_or_create(Flow)
+        self._short_path = self._flow.short_path.outcome
         self._runner = self._config.get_or_create(SyncRunner)
         self._vary = vary_names(self._config.token_sources) if self._config.private_responses else ()
 
@@ -77,15 +79,25 @@ class StackAuthWSGIMiddleware:
         """
         if getattr(self.app, "wsgi_app", None) is self:
             raise ConfigError(_RECURSION)
-        request = Sealed(environ)
-        del environ  # error trackers show the variables of this frame if a hook raises
-        step = self._authorize(request)
-        outcome = step if isinstance(step, Outcome) else self._runner.run(step)
-        if isinstance(outcome, Refused):
-            response = outcome.response
-            start_response(response.status_line, list(response.headers))
-            return [response.body]
-        environ = request.value
+        try:
+            request = request_from_environ(
+                environ, self._config.root_path, script_name_is_routed=self._script_name_is_routed
+            )
+        except Exception:  # of any type: the environ is invalid
+            request = None
+        outcome: Outcome | None = None
+        if request is not None:
+            outcome = self._short_path(request, time(), monotonic(), in_event_loop=False)
+        if outcome is None:
+            sealed = Sealed(environ)
+            del environ  # error trackers show the variables of this frame if a hook raises
+            step = self._authorize(request)
+            outcome = step if isinstance(step, Outcome) else self._runner.run(step)
+            if isinstance(outcome, Refused):
+                response = outcome.response
+                start_response(response.status_line, list(response.headers))
+                return [response.body]
+            environ = sealed.value
         publish(environ, outcome)
         if outcome.is_preflight:
             return _relayed_preflight(self.app, environ, start_response)
@@ -93,14 +105,11 @@ class StackAuthWSGIMiddleware:
             start_response = _making_private(start_response, self._vary)
         return self.app(environ, start_response)
 
-    def _authorize(self, request: Sealed) -> Outcome | Script[Outcome]:
-        try:
-            record = request_from_environ(
-                request.value, self._config.root_path, script_name_is_routed=self._script_name_is_routed
-            )
-        except Exception:  # of any type: the environ is invalid
+    def _authorize(self, request: RequestRecord | None) -> Outcome | Script[Outcome]:
+        """Return the outcome of a request that the short path leaves open, or a script. None could not be read."""
+        if request is None:
             return self._flow.unreadable()
-        return self._flow.authorize(record, clocks(), defer_refresh=False, in_event_loop=False)
+        return self._flow.authorize(request, Clocks(time(), monotonic()), defer_refresh=False, in_event_loop=False)
 
 
 def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:

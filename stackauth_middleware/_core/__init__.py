@@ -2,9 +2,11 @@
 
 Layers, from the request down:
 
+    short_path      the outcome of the most common request, at once; what it leaves open goes to flow
     flow            the steps from a request to its outcome
     key_set_cache   the steps around key sets: which to fetch, and when
     lookup          the steps around other answers of Stack Auth: cache, single flight, circuit breaker
+    token_cache     the verified tokens, and what has to hold for one to be used again
     upstream        the effects that scripts yield, and the answers that resume them
     credentials, tokens, key_sets, rules, paths, cors, users ...   functions and records without steps
 

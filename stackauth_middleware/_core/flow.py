@@ -7,7 +7,6 @@ import logging
 from typing import NamedTuple
 
 from ..errors import AuthServerError, ConfigError, ErrorCode, RefusedError
-from .cache import LRUCache
 from .config import StackAuthConfig
 from .cors import Cors, preflight_of
 from .credentials import extract
@@ -19,29 +18,14 @@ from .profiles import ProfileLookup
 from .rate_limited_log import KeyedRateLimitedLog, RateLimitedLog
 from .records import Clocks, RequestRecord
 from .reporting import Reporter
+from .short_path import ShortPath
+from .token_cache import TokenCache, VerifiedToken
 from .tokens import ForeignToken, Token, check_signature, is_possible, parse, user_of
 from .upstream import Script
 from .users import User, UserProfile, with_profile
 
 _NO_REQUEST = RequestRecord("GET", "/", "", {})
 """The record of a call that comes from no request, or from one that cannot be read."""
-
-
-class _VerifiedToken(NamedTuple):
-    """A token whose signature and claims were checked.
-
-    Attributes:
-        user: the user of the token.
-        digest: SHA-256 of the token, its key in the cache.
-        key: the key that verified the signature, and `kid` its id. The result holds while that key is published.
-        stale: whether the key set of that key has to be refreshed.
-    """
-
-    user: User
-    digest: bytes
-    kid: str
-    key: Key
-    stale: bool = False
 
 
 class _AwaitingKey(NamedTuple):
@@ -52,14 +36,21 @@ class _AwaitingKey(NamedTuple):
 
 
 class Flow:
-    """The steps for one config, with its caches."""
+    """The steps for one config, with its caches.
+
+    Attributes:
+        config: the config.
+        keys: its key sets.
+        short_path: what middlewares try before `authorize`.
+    """
 
     def __init__(self, config: StackAuthConfig) -> None:
         self.config = config
         self.keys = KeySetCache(config)
         self._profiles = ProfileLookup(config)
         self._reporter = Reporter(config)
-        self._tokens: LRUCache[bytes, _VerifiedToken] = LRUCache(config.token_cache_size)
+        self._tokens = TokenCache(config, self.keys.cells)
+        self.short_path = ShortPath(config, self._tokens)
         self._cors = Cors(config)
         self._default = Policy("required", config.mode == "rest", config.allow_restricted, config.allow_anonymous)
         self._log_foreign_token = RateLimitedLog(logging.WARNING)
@@ -149,7 +140,7 @@ class Flow:
     def _authorize_with_io(
         self,
         token: str,
-        verified: _VerifiedToken | _AwaitingKey,
+        verified: VerifiedToken | _AwaitingKey,
         policy: Policy,
         now: Clocks,
         request: RequestRecord,
@@ -189,13 +180,14 @@ class Flow:
             RefusedError: the token is refused, or the settings do not let its user in.
             AuthServerError: the keys or the profile cannot be fetched.
         """
-        verified = self._verify_locally(token, now, defer_refresh=False)
+        verified = self._tokens.current(token, *now) or self._verify_locally(token, now, defer_refresh=False)
         if isinstance(verified, _AwaitingKey) or self._default.profile:
             return self._verify_with_io(token, verified, now)
-        enforce(verified.user, self._default)
+        if verified.user.is_restricted:
+            enforce(verified.user, self._default)
         return verified.user
 
-    def _verify_with_io(self, token: str, verified: _VerifiedToken | _AwaitingKey, now: Clocks) -> Script[User]:
+    def _verify_with_io(self, token: str, verified: VerifiedToken | _AwaitingKey, now: Clocks) -> Script[User]:
         outcome = yield from self._authorize_with_io(
             token, verified, self._default, now, _NO_REQUEST, defer_refresh=False, in_event_loop=False
         )
@@ -236,16 +228,14 @@ class Flow:
 
     # -- local verification ------------------------------------------------------------------------
 
-    def _verify_locally(self, token: str, now: Clocks, *, defer_refresh: bool) -> _VerifiedToken | _AwaitingKey:
+    def _verify_locally(self, token: str, now: Clocks, *, defer_refresh: bool) -> VerifiedToken | _AwaitingKey:
         """Verify `token` by the token cache, or else by its form, key, signature and claims, as far as without I/O."""
         if not is_possible(token):
             raise RefusedError(ErrorCode.INVALID_TOKEN, "not a token by form")
         digest = hashlib.sha256(token.encode("ascii")).digest()
-        cached = self._tokens.get(digest)
+        cached = self._tokens.recheck(digest, now, defer_refresh=defer_refresh)
         if cached is not None:
-            cached = self._recheck(cached, now, defer_refresh=defer_refresh)
-            if cached is not None:
-                return cached
+            return cached
         try:
             parsed = parse(token, self.config.audiences, self.config.issuers)
         except ForeignToken:
@@ -259,32 +249,17 @@ class Flow:
             raise no_key(key_set, now)
         return _AwaitingKey(parsed, digest)
 
-    def _recheck(self, cached: _VerifiedToken, now: Clocks, *, defer_refresh: bool) -> _VerifiedToken | None:
-        """Return `cached` if it still holds; None if its key was replaced or has to be refreshed first."""
-        key_set = self.keys.record(cached.user.user_type)
-        if key_set.keys.get(cached.kid) is not cached.key:
-            self._tokens.drop(cached.digest)
-            return None
-        if cached.user.expires_at <= now.wall - self.config.leeway:
-            self._tokens.drop(cached.digest)
-            raise RefusedError(ErrorCode.EXPIRED_TOKEN, "expired")
-        if key_set.is_fresh(now):
-            return cached
-        action = key_set.action(cached.kid, now)
-        ready = action.is_ready(defer_refresh=defer_refresh)
-        return cached._replace(stale=action is Action.USE_AND_REFRESH) if ready else None
-
     def _with_key(
         self, pending: _AwaitingKey, now: Clocks, *, defer_refresh: bool
-    ) -> Script[tuple[_VerifiedToken, Clocks]]:
+    ) -> Script[tuple[VerifiedToken, Clocks]]:
         key, action, now = yield from self.keys.key_for(pending.token, now, defer_refresh=defer_refresh)
         return self._verify_signature(pending.token, pending.digest, key, action, now), now
 
-    def _verify_signature(self, token: Token, digest: bytes, key: Key, action: Action, now: Clocks) -> _VerifiedToken:
+    def _verify_signature(self, token: Token, digest: bytes, key: Key, action: Action, now: Clocks) -> VerifiedToken:
         """Check the signature and the claims, and cache the result."""
         check_signature(token, key.public)
         user = user_of(token, now.wall, self.config.leeway)
-        verified = _VerifiedToken(user, digest, token.kid, key)
+        verified = VerifiedToken(user, digest, token.kid, key)
         self._tokens.put(digest, verified)
         return verified._replace(stale=True) if action is Action.USE_AND_REFRESH else verified
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import AuthServerError, ErrorCode, RefusedError
@@ -40,17 +41,21 @@ class Status:
 
 
 class KeySetCache:
-    """The key sets of one config, one for each user type."""
+    """The key sets of one config, one for each user type.
+
+    Attributes:
+        cells: the key set of each user type. Only this class replaces them.
+    """
 
     def __init__(self, config: StackAuthConfig) -> None:
         self._url = config.key_set_url
-        self._key_sets = {user_type: Atomic(KeySet()) for user_type in UserType}
+        self.cells: Mapping[UserType, Atomic[KeySet]] = {user_type: Atomic(KeySet()) for user_type in UserType}
         self._log_misconfiguration = RateLimitedLog(logging.ERROR)
         self._log_outage = RateLimitedLog(logging.WARNING)
 
     def record(self, user_type: UserType) -> KeySet:
         """Return the key set of `user_type`."""
-        return self._key_sets[user_type].record
+        return self.cells[user_type].record
 
     def status(self, now: Clocks) -> Status:
         """Return the readiness for tokens of normal users, without a fetch."""
@@ -73,7 +78,7 @@ class KeySetCache:
             RefusedError: INVALID_TOKEN, the key is not published.
             AuthServerError: the key set cannot be fetched.
         """
-        cell = self._key_sets[token.user_type]
+        cell = self.cells[token.user_type]
         resume = Resume(ShareEnd.DONE, now)
         while True:
             record, now = cell.record, resume.clocks
@@ -110,7 +115,7 @@ class KeySetCache:
         also has a short budget, and bypasses HTTP caches.
         """
         if record.age(now) is Age.NONE:
-            is_any_usable = any(each.record.age(now) is not Age.NONE for each in self._key_sets.values())
+            is_any_usable = any(each.record.age(now) is not Age.NONE for each in self.cells.values())
             share = self._shared_fetch(user_type, record, now)
             return share._replace(max_waiters=MAX_WAITERS if is_any_usable else None, cancel_grace=CANCEL_GRACE)
         share = self._shared_fetch(user_type, record, now, past_caches=True)
@@ -130,7 +135,7 @@ class KeySetCache:
         Nothing is fetched if the cached key set is no longer `seen`: another fetch has ended since the caller
         looked. Nothing is cached if another runner or event loop has cached keys whose fetch started after `as_of`.
         """
-        cell = self._key_sets[user_type]
+        cell = self.cells[user_type]
         if cell.record is not seen:
             return
         document, clocks = yield from self._documents(user_type, past_caches=past_caches)

@@ -22,7 +22,7 @@ from .settings import flag, flag_or_none, one_of, setting
 
 WEBSOCKET = "WEBSOCKET"
 """Entry of `Rule.methods` for WebSockets. No HTTP method matches it, not even one of this name."""
-_CACHED_LENGTH, _CACHED_PATHS = 256, 1024
+CACHED_LENGTH, CACHED_PATHS = 256, 1024
 """Characters and entries: at four bytes a character, the paths of the policy cache take 1 MiB at most."""
 
 
@@ -102,7 +102,7 @@ class Matcher:
         named = frozenset[str]().union(*(rule.methods or () for rule in rules)) - {WEBSOCKET}
         self._by_method: Mapping[str, _Table] = {method: table(method) for method in named}
         self._other_methods, self._websocket = table(None), table(WEBSOCKET)
-        self._cached = lru_cache(_CACHED_PATHS)(_Table.policy)
+        self._cached = lru_cache(CACHED_PATHS)(_Table.policy)
 
     def __call__(self, method: str, path: str, root_path: str | None, *, websocket: bool = False) -> Policy:
         """Return the policy of a request.
@@ -125,7 +125,7 @@ class Matcher:
     def _policy_in(self, table: _Table, path: str, root_path: str | None) -> Policy:
         if root_path is None:
             return table.every_rule
-        if len(path) + len(root_path) > _CACHED_LENGTH:
+        if len(path) + len(root_path) > CACHED_LENGTH:
             return table.policy(path, root_path)
         return self._cached(table, path or "/", root_path)
 

@@ -36,7 +36,8 @@ ES256 = jwt.get_algorithm_by_name("ES256")
 
 SIGNATURE_CHARACTERS = 86
 """Length in characters of a signature: the 64 octets of r and s (RFC 7518 section 3.4) in base64url."""
-_BEFORE_SIGNATURE = slice(-SIGNATURE_CHARACTERS - 1, -SIGNATURE_CHARACTERS)
+BEFORE_SIGNATURE = slice(-SIGNATURE_CHARACTERS - 1, -SIGNATURE_CHARACTERS)
+"""Where the dot before the signature is."""
 _USER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FORBIDDEN_HEADERS = ("crit", "b64", "zip", "cty", "enc", "jku", "jwk", "x5u", "x5c")
 _MAX_KID = 128
@@ -126,7 +127,7 @@ def user_of(token: Token, wall: float, leeway: float) -> User:
 
 def is_possible(token: str) -> bool:
     """Return whether `token` is ASCII of at most 8 KiB with a dot where the signature begins."""
-    return len(token) <= MAX_BYTES and token.isascii() and token[_BEFORE_SIGNATURE] == "."
+    return len(token) <= MAX_BYTES and token.isascii() and token[BEFORE_SIGNATURE] == "."
 
 
 def parse_jws(token: str) -> tuple[str, bytes, bytes, bytes]:

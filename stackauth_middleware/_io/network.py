@@ -143,7 +143,7 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
 
 def clocks() -> Clocks:
     """Return the time on the wall clock and on the monotonic clock."""
-    return Clocks(time.time(), time.monotonic())
+    return tuple.__new__(Clocks, (time.time(), time.monotonic()))  # a third of the time of Clocks(...)
 
 
 def in_event_loop() -> bool:

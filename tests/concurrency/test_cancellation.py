@@ -27,6 +27,7 @@ from stackauth_middleware import (
 from stackauth_middleware._core.key_sets import FRESH_FOR, MIN_FETCH_INTERVAL
 from stackauth_middleware._core.users import UserType
 from stackauth_middleware._io import network
+from tests.network.conftest import patch_clocks
 from tests.unit.core.helpers import ANONYMOUS, NORMAL, PROJECT, RESTRICTED, SIGNERS, USER_ID, Signer, reply
 from tests.unit.io.loopback import Skew, live_token
 
@@ -55,8 +56,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> SlowIssuer:
 @pytest.fixture
 def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
     skew = Skew()
-    for module in ("_io.async_runner", "_verifiers", "_handler_api", "asgi"):
-        monkeypatch.setattr(f"stackauth_middleware.{module}.clocks", skew)
+    patch_clocks(monkeypatch, skew)
     return skew
 
 

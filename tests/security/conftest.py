@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stackauth_middleware import StackAuthConfig
-from tests.network.conftest import CLOCK_READERS, Attempts, attempts_counted
+from tests.network.conftest import Attempts, attempts_counted, patch_clocks
 from tests.network.upstream import Upstream, upstream_serving
 from tests.shared import shared_path
 from tests.unit.core.helpers import PROJECT, Clock
@@ -49,8 +49,7 @@ def config() -> StackAuthConfig:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Stop both clocks as the package reads them. Time budgets still use the real clock."""
     clock = Clock()
-    for module in CLOCK_READERS:
-        monkeypatch.setattr(module, "clocks", lambda: clock.now)
+    patch_clocks(monkeypatch, lambda: clock.now)
     return clock
 
 

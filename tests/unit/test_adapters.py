@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from asgiref.wsgi import WsgiToAsgi
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from werkzeug.local import LocalProxy
@@ -24,12 +25,15 @@ from stackauth_middleware._adapters import (
     USER,
     accepts,
     publish,
+    publish_in_scope,
     request_from_environ,
     request_from_headers,
     request_from_scope,
 )
 from stackauth_middleware._core.credentials import MAX_HEADERS, UNSEARCHED
-from stackauth_middleware._core.outcome import Unauthenticated
+from stackauth_middleware._core.outcome import Outcome, Unauthenticated
+from stackauth_middleware._core.paths import of_scope
+from stackauth_middleware._core.users import GUEST, Permissions
 from stackauth_middleware.errors import ConfigError, ErrorCode
 from stackauth_middleware.testing import LocalStackAuth
 
@@ -389,6 +393,31 @@ def test_websocket_subprotocols_are_read_as_a_header() -> None:
     assert record.headers == {"sec-websocket-protocol": "a,b"}
 
 
+AT_A = FastAPI()
+AT_A.root_path = "/a"
+part = st.sampled_from(["/a", "/b", "%61", "%2F", "?b", "\xe9", "a", "/", ""])
+root = st.sampled_from(["", "", "/a", "/b", "/a/b"])
+scopes = st.fixed_dictionaries(
+    {"path": st.lists(part, max_size=3).map("".join)},
+    optional={
+        "root_path": root,
+        "raw_path": st.lists(part, max_size=3).map(lambda parts: "".join(parts).encode()),
+        "app": st.sampled_from([FastAPI(), AT_A, object()]),
+        "app_root_path": root,
+        "litestar_app": st.none(),
+    },
+)
+
+
+@given(scopes, st.booleans(), st.sampled_from(["", "/a", "scope"]), st.sampled_from(["", "", "/a"]))
+@settings(bounded, max_examples=600)
+def test_path_of_a_scope_is_what_of_scope_finds(scope: dict[str, Any], same: bool, setting: str, stated: str) -> None:
+    """Also where it is not asked, since nothing is special about the scope."""
+    scope = {**scope, "raw_path": scope["path"].encode()} if same else scope
+    record = request_from_scope({"type": "http", **scope}, setting, stated)
+    assert (record.path, record.root_path) == of_scope(scope, setting, stated)
+
+
 @pytest.mark.parametrize(
     "environ",
     [{"PATH_INFO": 5}, {"REQUEST_METHOD": b"GET"}, {"HTTP_AUTHORIZATION": 7}, {"HTTP_X_STACK_AUTH": b"{}"}],
@@ -429,3 +458,27 @@ def test_publish_writes_user_error_code_and_outcome() -> None:
     mapping: dict[str, Any] = {USER: "preset"}
     publish(mapping, outcome)
     assert mapping == {USER: None, ERROR: ErrorCode.SERVER_ERROR, OUTCOME: outcome}
+
+
+NO_USER: dict[str, Any] = {USER: None, ERROR: None}
+AS_STARLETTE = {"user": GUEST, "auth": Permissions([])}
+
+
+@pytest.mark.parametrize(
+    ("scope", "settings", "written"),
+    [
+        ({}, {}, {"state": {"user": None}}),
+        ({"state": {"db": 1}}, {}, {"state": {"db": 1, "user": None}}),
+        ({"state": {"user": "another user"}}, {}, {"state": {"user": None}}),
+        ({"state": "no mapping"}, {}, {"state": "no mapping"}),
+        ({}, {"state_key": None}, {}),
+        ({}, {"state_key": "me", "request_user": True}, {"state": {"me": None}, **AS_STARLETTE}),
+    ],
+    ids=str,
+)
+def test_publish_in_scope_also_fills_the_state(
+    scope: dict[str, Any], settings: dict[str, Any], written: dict[str, Any]
+) -> None:
+    outcome = Outcome(StackAuthConfig(project_id=PROJECT, **settings))
+    publish_in_scope(scope, outcome)
+    assert scope == {**NO_USER, OUTCOME: outcome, **written}

@@ -6,6 +6,7 @@ import asyncio
 import types
 from collections.abc import Iterator
 from functools import wraps
+from time import monotonic
 from typing import Any
 
 import anyio
@@ -26,7 +27,6 @@ from stackauth_middleware import asgi as module
 from stackauth_middleware._core.flow import Flow
 from stackauth_middleware._core.key_sets import FRESH_FOR
 from stackauth_middleware._core.outcome import Unauthenticated
-from stackauth_middleware._core.records import Clocks
 from stackauth_middleware.testing import LocalStackAuth
 
 from .drive import PROJECT, asgi, http_scope, settings_of
@@ -52,6 +52,14 @@ def test_user_is_written_into_the_scope_in_place(stackauth: LocalStackAuth) -> N
     assert scope["stackauth.error"] is None
     assert "user" not in scope
     assert "auth" not in scope
+
+
+def test_cached_token_is_published_as_a_new_one_is(stackauth: LocalStackAuth) -> None:
+    config, headers = settings_of({}), signed(stackauth)
+    scopes = [http_scope(headers=headers) for _ in range(2)]
+    assert [asgi(scope, config=config).status for scope in scopes] == [200, 200]
+    assert scopes[0]["stackauth.user"] is scopes[1]["stackauth.user"]
+    assert scopes[0].keys() == scopes[1].keys()
 
 
 def test_unauthenticated_request_is_refused_without_a_network_call(stackauth: LocalStackAuth) -> None:
@@ -279,8 +287,7 @@ def test_stale_key_set_is_refreshed_after_the_response(
     config = settings_of({})
     headers = signed(stackauth)
     later = 0.0
-    real = module.clocks
-    monkeypatch.setattr(module, "clocks", lambda: Clocks(real().wall, real().mono + later))
+    monkeypatch.setattr(module, "monotonic", lambda: monotonic() + later)
     asgi(http_scope(headers=headers), config=config)
     assert stackauth.requests.count("jwks") == 1
     later = FRESH_FOR + 1
@@ -299,8 +306,7 @@ def test_internal_error_after_the_response_is_only_logged(
     config = settings_of({})
     headers = signed(stackauth)
     asgi(http_scope(headers=headers), config=config)
-    real = module.clocks
-    monkeypatch.setattr(module, "clocks", lambda: Clocks(real().wall, real().mono + FRESH_FOR + 1))
+    monkeypatch.setattr(module, "monotonic", lambda: monotonic() + FRESH_FOR + 1)
 
     def broken(*_: Any) -> Any:
         raise ArithmeticError("internal")

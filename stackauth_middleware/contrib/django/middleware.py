@@ -183,7 +183,9 @@ class StackAuthMiddleware:
             record = self._request_record(request)
         except Exception:  # any: reading an object that is not an environ can fail in any way
             return self._flow.unreadable()
-        return self._flow.authorize(record, clocks(), defer_refresh=under_asgi, in_event_loop=under_asgi)
+        now = clocks()
+        outcome = self._flow.short_path.outcome(record, *now, in_event_loop=under_asgi)
+        return outcome or self._flow.authorize(record, now, defer_refresh=under_asgi, in_event_loop=under_asgi)
 
     def _request_record(self, request: HttpRequest) -> RequestRecord:
         """Return the request record, with the path that Django routes on.
