@@ -32,10 +32,11 @@ if SHARED.is_dir():
 FRAMEWORK_TESTS = (
     "tests/frameworks",
     "tests/network/frameworks",
-    "tests/integrations",
     "tests/test_readme.py",
     "tests/test_docs.py",
 )
+INTEGRATION_TESTS = ("tests/integrations",)
+"""Run by the session `coverage`, whose tests of `contrib` they are."""
 SERVER_TESTS = ("tests/servers",)
 GEVENT_TESTS = ("tests/gevent",)
 ATTACK_TESTS = ("tests/attack",)
@@ -76,7 +77,7 @@ LOWEST_VERSION_TESTS = (
 )
 """Tests of all code that calls a dependency: PyJWT, cryptography, both HTTP clients, anyio, asgiref, the demo."""
 FEW_EXAMPLES = "15"
-"""Examples of each property test where their number is not the subject: for coverage, and on the Pythons between."""
+"""Examples of each property test of tests/unit: for coverage, on the Pythons between, with the lowest versions."""
 CACHED_HEADER_TEST = "tests/unit/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
 """The one test of `tokens` that needs the cache of parsed headers, which the mutants session takes away."""
 MUTATED_MODULES = (
@@ -128,7 +129,16 @@ def tests(session: nox.Session) -> None:
         beside = (*TIMED_TESTS, JS_TESTS)
         _pytest(session, "-n", "auto", "tests/unit", *_ignored(beside), env={"TESTS_EXAMPLES": FEW_EXAMPLES})
         return
-    beside = (*FRAMEWORK_TESTS, *SERVER_TESTS, *GEVENT_TESTS, *ATTACK_TESTS, *TIMED_TESTS, JS_TESTS, SITE_TESTS)
+    beside = (
+        *FRAMEWORK_TESTS,
+        *INTEGRATION_TESTS,
+        *SERVER_TESTS,
+        *GEVENT_TESTS,
+        *ATTACK_TESTS,
+        *TIMED_TESTS,
+        JS_TESTS,
+        SITE_TESTS,
+    )
     if session.python != NEWEST:
         beside += ONCE_TESTS
     _pytest(session, "-n", "auto", "tests", *_ignored((*beside, TYPING_TESTS)), env={"TESTS_ALL_CASES": "1"})
@@ -138,7 +148,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def frameworks(session: nox.Session) -> None:
-    """Run the middleware and the examples under each framework."""
+    """Run what all frameworks have in common, and the code blocks of README and docs."""
     session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
     _pytest(session, "-n", "auto", *FRAMEWORK_TESTS)
 
@@ -194,7 +204,8 @@ def wheel(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the tests of what calls a dependency on the lowest versions that the package declares."""
     session.install("-e", ".[demo]", *_floors(), *_groups("test"))
-    _pytest(session, "-n", "auto", *LOWEST_VERSION_TESTS, f"--ignore={JS_TESTS}")
+    few = {"TESTS_EXAMPLES": FEW_EXAMPLES}
+    _pytest(session, "-n", "auto", *LOWEST_VERSION_TESTS, f"--ignore={JS_TESTS}", env=few)
 
 
 @nox.session
@@ -210,7 +221,7 @@ def js(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Fuzz for a minute, or as said: ``nox -s fuzz -- --seconds 3600 token``."""
+    """Fuzz for half a minute, or as said: ``nox -s fuzz -- --seconds 3600 token``."""
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         if os.environ.get("CI"):
             session.error("atheris is for Python 3.11 to 3.13, and continuous integration must have one of them")

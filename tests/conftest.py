@@ -28,9 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run fewer examples of each property test if ``TESTS_EXAMPLES`` says so, where their number is not the subject."""
+    """Run fewer examples of each property test of tests/unit if ``TESTS_EXAMPLES`` says so."""
     limit = int(os.environ.get("TESTS_EXAMPLES", "0"))
-    for test in [getattr(item, "obj", None) for item in items] if limit else []:
+    for test in [getattr(item, "obj", None) for item in items if "unit" in item.path.parts] if limit else []:
         if hypothesis.is_hypothesis_test(test):
             own: hypothesis.settings = getattr(test, _SETTINGS, hypothesis.settings.default)
             fewer = hypothesis.settings(own, max_examples=min(own.max_examples, limit), derandomize=True, database=None)

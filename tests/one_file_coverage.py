@@ -2,7 +2,7 @@
 
 A script: ``python tests/one_file_coverage.py [MODULE ...]``, where a module is named by its path below the package,
 such as ``_core/rules.py`` or ``testing/_local.py``. Without names it measures all modules, and all combined as well.
-``tests/unit`` mirrors the package; for `contrib` see `INTEGRATIONS`.
+``tests/unit`` mirrors the package; all modules of `contrib` are measured together, see `INTEGRATIONS`.
 
 Each test file runs in its own process, forked from one that has imported the third-party packages: importing them
 again would take longer than most of the test files.
@@ -34,7 +34,7 @@ PROCESSES = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else
 IMPORTED = ["pytest", "coverage", "hypothesis", "cryptography.x509", "jwt", "joserfc", "requests", "httpx", "trio"]
 """Imported before the fork. None of them may import the package, since its import has to be measured."""
 INTEGRATIONS = TESTS / "integrations"
-"""The tests of the modules of `contrib`: the conformance suite and the files beside it, selected by framework."""
+"""The tests of the modules of `contrib`: the conformance suite and the files beside it, in one process for all."""
 _CODE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.For, ast.Try)
 
 
@@ -72,29 +72,24 @@ def own_test(module: Path) -> Path:
     return test
 
 
-def outcome(module: Path, data: Path) -> Outcome:
-    """Measure `module` in a process of its own."""
+def outcomes(test: Path, measured: list[Path], data: Path) -> list[Outcome]:
+    """Run `test` in a process of its own, and return the outcome of each module that it has to cover."""
     receiving, sending = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=measure, args=(module, data, sending))
+    process = PROCESSES.Process(target=measure, args=(test, measured, data, sending))
     process.start()
     sending.close()
     try:
-        found: Outcome = receiving.recv()
+        found: list[Outcome] = receiving.recv()
     except EOFError:
         process.join()
-        return Outcome(_name(module), good=False, text=f"its process ended by {process.exitcode}")
+        found = [Outcome(_name(test, TESTS), good=False, text=f"its process ended by {process.exitcode}")]
     process.join()
     return found
 
 
-def measure(module: Path, data: Path, found: Connection) -> None:
-    """Run the test file of `module` and send the outcome to `found`."""
-    name = _name(module)
-    try:
-        test = own_test(module)
-    except LookupError as error:
-        return found.send(Outcome(name, good=False, text=str(error)))
-    folder = data / name.replace(os.sep, "-")
+def measure(test: Path, measured: list[Path], data: Path, found: Connection) -> None:
+    """Run `test` and send the outcome of each module to `found`."""
+    folder = data / _name(test, TESTS).replace(os.sep, "-")
     folder.mkdir()
     os.chdir(ROOT)
     sys.path[0] = str(ROOT)  # as ``python -m pytest`` has it
@@ -102,38 +97,33 @@ def measure(module: Path, data: Path, found: Connection) -> None:
         for descriptor in (1, 2):
             os.dup2(output.fileno(), descriptor)
         data_file = str(folder / ".coverage")
-        measured = coverage.Coverage(data_file=data_file)
-        with measured.collect():
+        measuring = coverage.Coverage(data_file=data_file)
+        with measuring.collect():
             # Some modules were imported before pytest could rewrite their asserts.
             not_rewritten = "ignore::pytest.PytestAssertRewriteWarning"
-            chosen = ["-k", _keyword(module)] if test == INTEGRATIONS else []
-            arguments = ["-q", "-p", "no:cacheprovider", "-W", not_rewritten, *chosen, str(test.relative_to(ROOT))]
-            failed = pytest.main(arguments)
-        measured.save()
+            failed = pytest.main(["-q", "-p", "no:cacheprovider", "-W", not_rewritten, str(test.relative_to(ROOT))])
+        measuring.save()
         sys.stdout.flush()
         printed = folder.joinpath("output").read_text()
     if failed:
-        return found.send(Outcome(name, good=False, text=f"{test.name} failed\n{printed}"))
-    report = io.StringIO()
+        return found.send([Outcome(_name(test, TESTS), good=False, text=f"failed\n{printed}")])
     whole = coverage.Coverage(data_file=data_file)  # with the data of its subprocesses
     whole.combine()
     whole.save()
+    last = f"{printed.strip().splitlines()[-1]}; {sum(os.times()[:4]):.1f} s of CPU time"
+    return found.send([_outcome(whole, test, module, last) for module in measured])
+
+
+def _outcome(whole: coverage.Coverage, test: Path, module: Path, last: str) -> Outcome:
+    report = io.StringIO()
     if whole.report(include=[str(module)], file=report) < 100:
         text = f"is not covered by {test.name} alone\n{report.getvalue()}"
-        return found.send(Outcome(name, good=False, text=text))
-    last = printed.strip().splitlines()[-1]
-    text = f"by {test.relative_to(ROOT)}: {last}; {sum(os.times()[:4]):.1f} s of CPU time"
-    return found.send(Outcome(name, good=True, text=text))
+        return Outcome(_name(module), good=False, text=text)
+    return Outcome(_name(module), good=True, text=f"by {test.relative_to(ROOT)}: {last}")
 
 
-def _keyword(module: Path) -> str:
-    """Return the pytest ``-k`` expression that selects the tests of a contrib module: its framework."""
-    name = module.relative_to(PACKAGE / "contrib").with_suffix("").parts[0].strip("_")
-    return {"werkzeug": "flask or quart", "shared": "shared or bottle or falcon"}.get(name, name)
-
-
-def _name(module: Path) -> str:
-    return str(module.relative_to(PACKAGE))
+def _name(path: Path, root: Path = PACKAGE) -> str:
+    return str(path.relative_to(root))
 
 
 def combined(data: Path) -> int:
@@ -147,16 +137,25 @@ def combined(data: Path) -> int:
 
 def main(names: list[str]) -> int:
     """Measure the named modules, or all, and return the exit status."""
-    chosen = [PACKAGE / name for name in names] or modules()
+    by_test: dict[Path, list[Path]] = {}
+    failed = 0
+    for module in [PACKAGE / name for name in names] or modules():
+        try:
+            by_test.setdefault(own_test(module), []).append(module)
+        except LookupError as error:
+            print("FAIL", _name(module), error)
+            failed += 1
+    longest_first = sorted(by_test, key=lambda test: test != INTEGRATIONS)
     PROCESSES.set_forkserver_preload(IMPORTED)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         data = Path(folder)
-        failed = 0
-        for future in as_completed(pool.submit(outcome, module, data) for module in chosen):
-            found = future.result()
-            print("ok  " if found.good else "FAIL", found.module, found.text, flush=True)
-            failed += not found.good
-        print(f"{len(chosen) - failed} of {len(chosen)} modules are covered by their own test file")
+        covered = 0
+        for future in as_completed(pool.submit(outcomes, test, by_test[test], data) for test in longest_first):
+            for found in future.result():
+                print("ok  " if found.good else "FAIL", found.module, found.text, flush=True)
+                failed += not found.good
+                covered += found.good
+        print(f"{covered} modules are covered by their own test file; {failed} failed")
         return 1 if failed or (not names and combined(data)) else 0
 
 

@@ -10,7 +10,7 @@ grows faster than its input; and the plain request of every caller reaches the h
 
 ::
 
-    nox -s attack                                        # a minute, as continuous integration has it
+    nox -s attack                                        # half a minute, as continuous integration has it
     nox -s attack -- --seconds 3600 --seed 7             # longer, with other requests
     python -m tests.attack --part in-process --only litestar
     python -m tests.attack --replay '{"site": ...}'      # the request of a finding, as it is printed

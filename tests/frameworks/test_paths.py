@@ -180,8 +180,13 @@ def headers(stackauth: Any) -> Headers:
 # -- the table ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("setting", ["", "the server's", "scope"])
-@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize(
+    ("root", "setting"),
+    [
+        *(("no root path", ""), ("no root path", "/r1"), ("uvicorn --root-path", "/r1")),
+        *(("uvicorn --root-path", "scope"), ("hypercorn --root-path", "scope"), ("hypercorn --root-path", "")),
+    ],
+)
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("name", sites.BUILDERS)
 def test_no_handler_is_reached_past_its_rule(
@@ -195,10 +200,6 @@ def test_no_handler_is_reached_past_its_rule(
     headers: Headers,
 ) -> None:
     root_path, prefixed = ROOTS[root]
-    if setting == "" and not root_path:
-        setting = "/r1"  # which no request then has
-    elif setting == "the server's":
-        setting = root_path
     site = ROOTED[name](root_path) if name in ROOTED else built[name]
     guarded = Guarded(site, config(rules, root_path=setting), loop)
     asks = [Ask(target, root_path=root_path, prefixed=prefixed) for target in TARGETS]

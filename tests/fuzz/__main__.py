@@ -12,7 +12,7 @@ from pathlib import Path
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", help="all, unless named")
-    parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
+    parser.add_argument("--seconds", type=int, default=30, help="for all targets together")
     parser.add_argument("--keep", type=Path, help="a folder for what is found; else one that is left where it fails")
     parser.add_argument("--one", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -30,16 +30,19 @@ BLOCK = 4 * 1024 * 1024
 def milliseconds(work: Callable[[], object]) -> float:
     """Return the shortest of five runs, to reduce noise of other processes."""
     taken: list[float] = []
+    gc.collect()
     for _ in range(5):
-        gc.collect()
         began = time.perf_counter()
         work()
         taken.append(time.perf_counter() - began)
     return min(taken) * 1000
 
 
-@pytest.mark.parametrize("name", [b"origin", b"authorization", b"x-stack-auth", b"access-control-request-method", b"a"])
-@pytest.mark.parametrize("value", [b"", b"x", b"x" * 40_000])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(b"a", b""), (b"origin", b"x"), (b"x-stack-auth", b"x"), (b"authorization", b"x" * 40_000)],
+    ids=["a", "origin", "x-stack-auth", "authorization"],
+)
 def test_header_block_of_four_megabytes_is_read_within_30_milliseconds(name: bytes, value: bytes) -> None:
     count = BLOCK // (len(name) + len(value) + 4)
     scope = http_scope(headers=[(bytes(bytearray(name)), bytes(bytearray(value))) for _ in range(count)])
@@ -124,8 +127,10 @@ def traced() -> Iterator[None]:
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("shape", METADATA)
-@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "ascii_only"),
+    [*((shape, True) for shape in METADATA), *((shape, False) for shape in METADATA if "wide" in shape)],
+)
 @pytest.mark.usefixtures("traced")
 def test_memory_of_a_profile_is_never_estimated_too_low(shape: str, ascii_only: bool) -> None:
     body = {"id": USER_ID, "client_metadata": METADATA[shape]}
