@@ -246,10 +246,10 @@ def test_files_that_the_docs_name_exist() -> None:
 
 
 def test_table_of_origins_is_what_the_pattern_matches() -> None:
-    rows = re.findall(r"^\| `(https?://\S+)` \| (yes|no) \|$", CORS, re.MULTILINE)
-    assert len(rows) == 7
+    lines = re.findall(r"^\| `(https?://\S+)` \| (yes|no) \|$", CORS, re.MULTILINE)
+    assert len(lines) == 7
     allowed = Origins(["https://*.example.com"]).allowed
-    assert [(origin, "yes" if allowed(origin) else "no") for origin, _ in rows] == rows
+    assert [(origin, "yes" if allowed(origin) else "no") for origin, _ in lines] == lines
 
 
 def test_figures_are_those_of_the_code() -> None:

@@ -65,7 +65,7 @@ HOOKS = {"before_send": scrub, "before_send_transaction": scrub, "before_breadcr
 def failing(headers: Any) -> None:
     token = headers.get("x-stack-access-token")
     logging.getLogger("app").warning("about to fail with %s and %s", token, KEY)
-    raise LookupError(f"no row for {token}")
+    raise LookupError(f"nothing for {token}")
 
 
 async def asgi_app(scope: Any, receive: Any, send: Any) -> None:

@@ -51,7 +51,7 @@ class Figures:
     def markdown(self) -> str:
         """Return a short account of the run."""
         rss = ", ".join(f"{count:,}: {kib:,}" for count, kib in self.rss.items())
-        rows = {
+        figures = {
             "distinct tokens, each verified once": f"{self.tokens:,}",
             "of them verified as another user": f"{self.wrong_users:,}",
             "seconds, of them signing": f"{self.seconds:.0f}, {self.signing_seconds:.0f}",
@@ -66,7 +66,7 @@ class Figures:
             "failures": "; ".join(self.failures) or "none",
         }
         return "\n".join(
-            ["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in rows.items())]
+            ["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in figures.items())]
         )
 
 

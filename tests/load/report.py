@@ -119,7 +119,7 @@ class Report:
     def markdown(self) -> str:
         """Return a short account of the run."""
         tally = self.tally
-        rows = {
+        figures = {
             "seconds": f"{self.seconds:.0f}",
             "requests, answers": f"{tally.sent:,}, {tally.answered:,} ({_counts(tally.middlewares)})",
             "wrong outcomes, lost requests": f"{len(tally.wrong)}, {len(tally.lost)}",
@@ -140,23 +140,23 @@ class Report:
             "longest time without a turn": f"{tally.longest_stall:.2f} s",
             f"times without a turn for {STALL} s, which excuse": _counts(tally.stalls),
         }
-        rows |= {f"slowest answer: {name}": f"{seconds:.3f} s" for name, seconds in sorted(tally.worst.items())}
+        figures |= {f"slowest answer: {name}": f"{seconds:.3f} s" for name, seconds in sorted(tally.worst.items())}
         for name, end in self.snapshots["end"].items():
             start = self.snapshots["start"].get(name, end)
-            rows[f"{name}: RSS at start, quarters, end (KiB)"] = ", ".join(
+            figures[f"{name}: RSS at start, quarters, end (KiB)"] = ", ".join(
                 f"{each:,}" for each in (start.held.rss, *_quarters(self.rss.get(name, [])), end.held.rss)
             )
-            rows[f"{name}: fds, threads, tasks, objects"] = (
+            figures[f"{name}: fds, threads, tasks, objects"] = (
                 f"{start.held.fds}→{end.held.fds}, {start.held.threads}→{end.held.threads},"
                 f" {start.tasks}→{end.tasks}, {start.objects:,}→{end.objects:,}"
             )
-            rows[f"{name}: idle connections to Stack Auth; other sockets; cache sizes"] = (
+            figures[f"{name}: idle connections to Stack Auth; other sockets; cache sizes"] = (
                 f"{_counts(end.held.pooled)}; {_counts(end.held.stray)};"
                 f" {', '.join(str(each) for each in end.cache_sizes)}"
             )
         failures = self.failures()
-        rows["broken promises"] = str(len(failures))
-        lines = ["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in rows.items())]
+        figures["broken promises"] = str(len(failures))
+        lines = ["| what | figure |", "|---|---|", *(f"| {name} | {figure} |" for name, figure in figures.items())]
         return "\n".join([*lines, *(f"- {each}" for each in failures[:50])])
 
 

@@ -337,6 +337,6 @@ def test_user_in_rest_mode_has_a_profile(kind: Kind, up: Upstream) -> None:
 
 
 def test_docs_list_all_differences() -> None:
-    rows = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \| ([^|]+?) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
-    shown = [row for row in rows if row[0] in DIFFER or row[2] in {each.rest for each in DIFFER.values()}]
+    lines = re.findall(r"^\| ([^|]+?) \| ([^|]+?) \| ([^|]+?) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    shown = [line for line in lines if line[0] in DIFFER or line[2] in {each.rest for each in DIFFER.values()}]
     assert shown == [(name, each.jwt, each.rest) for name, each in DIFFER.items()]

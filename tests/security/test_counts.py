@@ -34,12 +34,12 @@ def test_docs_state_how_many_tokens_there_are() -> None:
 def test_mutants_are_listed_for_every_mutated_module() -> None:
     """With the commit at which they were counted; a module that was never counted says so."""
     lines = MUTANTS.read_text("utf-8").splitlines()
-    row = re.compile(r"\| `([\w/]+)` \| (?:(\d+) \| (\d+) \| (\d+) \| `[0-9a-f]{7}`.*|not measured \| \| \| )\|")
-    rows = [found.groups() for line in lines if (found := row.fullmatch(line))]
+    line = re.compile(r"\| `([\w/]+)` \| (?:(\d+) \| (\d+) \| (\d+) \| `[0-9a-f]{7}`.*|not measured \| \| \| )\|")
+    counts_of = [found.groups() for each in lines if (found := line.fullmatch(each))]
     mutated = re.search(r"^MUTATED_MODULES = \((.*?)^\)", NOXFILE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     assert mutated
-    assert sorted(re.findall(r'"([\w/]+)"', mutated[1])) == sorted(name for name, *_ in rows)
-    counted = [(name, *map(int, counts)) for name, *counts in rows if counts[0] is not None]
+    assert sorted(re.findall(r'"([\w/]+)"', mutated[1])) == sorted(name for name, *_ in counts_of)
+    counted = [(name, *map(int, counts)) for name, *counts in counts_of if counts[0] is not None]
     assert counted
     assert all(made == killed + alive for _, made, killed, alive in counted)
     explained = re.findall(r"^\| `([\w/]+)` \| `", "\n".join(lines), re.MULTILINE)

@@ -35,7 +35,7 @@ def test_user_is_the_one_whom_the_same_arguments_sign_in(local: LocalStackAuth) 
     ann = local.users.create(display_name="Ann")
     assert local.user(ann) == local.user(ann.id) == ann
     with pytest.raises(KeyError):
-        local.user("nobody")
+        local.user("unknown")
     with pytest.raises(ValueError, match="sub must be the id of a user"):
         local.user(sub="")
 

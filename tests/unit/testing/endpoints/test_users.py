@@ -61,7 +61,7 @@ def test_created_user_has_the_given_values_and_defaults(local: LocalStackAuth) -
     [
         ({"primary_email": "jane@example.com", "primary_email_auth_enabled": True}, 409, "USER_EMAIL_ALREADY_EXISTS"),
         ({"primary_email": "jane@example.com"}, 201, ""),
-        ({"primary_email": "nobody"}, 400, "body.primary_email must be a valid email"),
+        ({"primary_email": "no-address"}, 400, "body.primary_email must be a valid email"),
         ({"primary_email_verified": True}, 400, "primary_email_verified cannot be true without primary_email"),
         ({"primary_email_auth_enabled": True}, 400, "primary_email_auth_enabled cannot be true without primary_email"),
         ({"selected_team_id": None}, 400, "body contains unknown properties: selected_team_id"),
