@@ -5,7 +5,8 @@
     StackAuthError
     ├── ConfigError       a setting is wrong; raised at construction
     ├── RefusedError      a credential is missing, malformed or not accepted
-    └── AuthServerError   Stack Auth cannot be reached; the credential was not judged
+    ├── AuthServerError   Stack Auth cannot be reached; the credential was not judged
+    └── ApiError          Stack Auth refused a call of `stackauth_middleware.client`, where it is exported
 """
 
 from __future__ import annotations
@@ -165,7 +166,12 @@ class ConfigError(StackAuthError, ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_SECRET.sub(_masked, message))
+        super().__init__(mask_secrets(message))
+
+
+def mask_secrets(text: str) -> str:
+    """Return `text` with keys, tokens, and the passwords of URLs masked."""
+    return _SECRET.sub(_masked, text)
 
 
 def _masked(match: re.Match[str]) -> str:

@@ -111,7 +111,7 @@ def server_call(
     method: str,
     path: str,
     params: Mapping[str, str] = MappingProxyType({}),
-    body: Mapping[str, Any] | None = None,
+    body: Any = None,
     max_bytes: int = MAX_BYTES,
 ) -> Call:
     """Return a call with server access, which is retried only if its method is GET.
@@ -121,7 +121,7 @@ def server_call(
         method: in capitals.
         path: below ``/api/v1``, with the leading slash; no part of it is unchecked input.
         params: of the query; any text.
-        body: JSON object, or None for no body.
+        body: JSON value, or None for no body.
         max_bytes: limit on the size of the reply's body.
 
     Raises:

@@ -96,13 +96,10 @@ class KeySetCache:
                 raise AuthServerError(ErrorCode.SERVER_ERROR, 1, "the keys were not fetched in time")
 
     def refresh_if_stale(self, user_type: UserType, now: Clocks) -> Script[None]:
-        """Refresh the key set of `user_type` if it is stale and no other caller is refreshing it.
-
-        It takes `REFRESH_BUDGET` at most: some hosts, such as Lambda, end an invocation only when the app returns.
-        """
+        """Refresh the key set of `user_type` if it is stale and no other caller is refreshing it."""
         record = self.record(user_type)
         if record.age(now) is not Age.FRESH and record.may_refresh(now):
-            yield self._shared_fetch(user_type, record, now)._replace(budget=REFRESH_BUDGET, wait=0)
+            yield self._shared_fetch(user_type, record, now)._replace(wait=0)
 
     def prefetch_keys(self, now: Clocks) -> Script[None]:
         """Fetch the key set of normal users if there is none, or wait for the fetch in progress."""
