@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import stackauth_middleware
-from stackauth_middleware import asgi, errors, wsgi
+from stackauth_middleware import asgi, client, errors, wsgi
 from stackauth_middleware._core.config import Settings, StackAuthConfig
 from stackauth_middleware._core.key_sets import ACTIONS, Action, Age
 
@@ -34,7 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_core",
         "_io",
         "_adapters",
-        "_handler_api _verifiers",
+        "_handler_api _verifiers client",
         "asgi wsgi",
         "__init__",
         "contrib testing",
@@ -80,7 +80,10 @@ OWNERS = {
     "certifi": {"_io/network"},
     "tomli": {"_core/config_file"},
     "pydantic_core": {"_core/sealed"},
-    "typing_extensions": {"_core/config", "_core/outcome", "_verifiers", "asgi", "wsgi"},
+    "typing_extensions": {
+        *("_core/config", "_core/outcome", "_verifiers", "asgi", "wsgi"),
+        *("client/_async", "client/_calls", "client/_sync"),
+    },
 }
 """Every distribution that the package outside `OUTER` may import, and the modules that may."""
 
@@ -159,15 +162,15 @@ def test_module_imports_only_from_the_layers_below(path: Path) -> None:
     assert inner(path) - allowed - within == set()
 
 
-@pytest.mark.parametrize("folder", ["_core", "_io"])
+@pytest.mark.parametrize("folder", ["_core", "_core/server_api", "_io", "client"])
 def test_modules_of_a_folder_have_no_import_cycle(folder: str) -> None:
     """Of two modules in a cycle neither can be understood without the other."""
     names = {path.stem: path for path in (PACKAGE / folder).glob("*.py")}
     graph = {
         name: {
-            parts[2]
-            for parts in (each.split(".") for each in imports(path))
-            if parts[:2] == ["stackauth_middleware", folder] and parts[2] in names
+            name
+            for name in names
+            if any(is_within(each, f"stackauth_middleware.{folder.replace('/', '.')}.{name}") for each in imports(path))
         }
         for name, path in names.items()
     }
@@ -175,7 +178,7 @@ def test_modules_of_a_folder_have_no_import_cycle(folder: str) -> None:
     assert len(list(TopologicalSorter(graph).static_order())) == len(graph)
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "_core").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((PACKAGE / "_core").rglob("*.py")), ids=lambda path: path.stem)
 def test_core_does_no_io(path: Path) -> None:
     """No socket, thread, coroutine or clock, so that tests of the core are plain calls."""
     broken = {
@@ -206,7 +209,10 @@ def test_only_the_core_makes_generators_of_effects() -> None:
         )
         and any(isinstance(each, ast.Yield | ast.YieldFrom) for each in ast.walk(node))
     }
-    assert makers == {"_core/api", "_core/flow", "_core/key_set_cache", "_core/lookup", "_core/upstream"}
+    assert makers == {
+        *("_core/api", "_core/flow", "_core/key_set_cache", "_core/lookup", "_core/upstream"),
+        "_core/server_api/perform",
+    }
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=module_of)
@@ -309,10 +315,10 @@ def test_package_exports_the_promised_names() -> None:
 
 def test_nothing_else_has_a_public_name() -> None:
     plain = {name for name in vars(stackauth_middleware) if name.isidentifier() and not name.startswith("_")}
-    modules = {"asgi", "wsgi", "errors", "testing", "contrib", "annotations"}
+    modules = {"asgi", "wsgi", "errors", "testing", "contrib", "annotations", "client"}
     assert plain - modules == PROMISED
     public = {module_of(path) for path in core_modules() if not module_of(path).startswith("_")}
-    assert public == {"asgi", "wsgi", "errors"}
+    assert {name for name in public if "/_" not in name} == {"asgi", "wsgi", "errors"}
 
 
 @pytest.mark.parametrize(
@@ -324,8 +330,17 @@ def test_nothing_else_has_a_public_name() -> None:
             errors,
             {"AuthServerError", "ConfigError", "ErrorCode", "Event", "RefusalInfo", "RefusedError", "StackAuthError"},
         ),
+        (
+            client,
+            {
+                *("StackAuthClient", "AsyncStackAuthClient", "UNSET", "Unset"),
+                *("UserFields", "UserListOptions", "TeamDetails", "TeamFields"),
+                *("Team", "Permission", "Session", "ApiKey", "ApiKeyType"),
+                *("ApiError", "NotFoundError", "ConflictError", "PermissionDeniedError", "AuthServerError"),
+            },
+        ),
     ],
-    ids=["asgi", "wsgi", "errors"],
+    ids=["asgi", "wsgi", "errors", "client"],
 )
 def test_public_module_lists_its_exports(module: object, names: set[str]) -> None:
     assert set(module.__all__) == names
@@ -361,6 +376,9 @@ def test_importing_the_package_imports_no_http_client_event_loop_or_test_tool() 
     assert imported_by("import stackauth_middleware", HEAVY) == []
 
 
+SERVER = "project_id='internal', secret_server_key='x'"
+
+
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
@@ -377,8 +395,16 @@ def test_importing_the_package_imports_no_http_client_event_loop_or_test_tool() 
             "from stackauth_middleware import *; StackAuthASGIMiddleware(lambda s, r, t: None, project_id='internal')",
             ("requests", "urllib3"),
         ),
+        (
+            f"from stackauth_middleware.client import *; StackAuthClient({SERVER})",
+            ("httpx", "anyio", "asgiref"),
+        ),
+        (
+            f"from stackauth_middleware.client import *; AsyncStackAuthClient({SERVER})",
+            ("requests", "urllib3"),
+        ),
     ],
-    ids=["config", "verifier", "wsgi", "asgi"],
+    ids=["config", "verifier", "wsgi", "asgi", "client", "async client"],
 )
 def test_middleware_and_verifier_import_only_their_own_http_client(code: str, absent: tuple[str, ...]) -> None:
     assert imported_by(code, absent) == []
