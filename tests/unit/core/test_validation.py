@@ -377,6 +377,31 @@ def test_message_shows_no_secret(name: str, value: Any) -> None:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
+KEY = f"ssk_{SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("issuer_url", [f"https://api.example.com:{KEY}"]),
+        ("api_url", f"https://user:{KEY}@stack.example.com/x@y"),
+        ("api_url", f"https://stack.example.com/{KEY}/api/v1"),
+        ("error_body", {KEY: 1}),
+        ("error_body", {401: {KEY}}),
+        ("realm", f'"{KEY}'),
+        ("websocket_refusal", f"my_{KEY}"),
+        *((name, KEY) for name in ("project_id", "mode", "cors_origins", "rules", "root_path", "timeout")),
+        *((name, KEY) for name in ("token_cache_size", "allow_http", "default_access")),
+        *((name, [KEY]) for name in ("cors_origins", "token_sources", "observers")),
+    ],
+    ids=as_id,
+)
+def test_message_does_not_repeat_a_key_given_as_another_setting(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        final(**{name: value})
+    assert SECRET not in str(caught.value) + repr(caught.value)
+
+
 JUNK: list[Any] = [
     None, True, False, 0, 5, -1, 1.5, float("nan"), float("inf"), 10**400, "", " ", "x", "\u00e9", "\n", b"x", [],
     [[]], [None],
