@@ -47,6 +47,15 @@ def accepts(app: Any, count: int) -> bool:
     return True
 
 
+def is_async(app: object) -> bool:
+    """Return whether a call of `app` returns a coroutine."""
+    call = getattr(type(app), "__call__", None)  # noqa: B004 - not a test of callability
+    try:
+        return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
+    except Exception:  # a proxy without an object yet
+        return False
+
+
 def request_from_scope(scope: Any, setting: str, stated: str) -> RequestRecord:
     """Return the record of an ASGI request or WebSocket.
 

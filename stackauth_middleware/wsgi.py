@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from ._adapters import accepts, publish, request_from_environ
+from ._adapters import accepts, is_async, publish, request_from_environ
 from ._core.config import StackAuthConfig, config_of
 from ._core.credentials import vary_names
 from ._core.flow import Flow
@@ -118,18 +117,9 @@ def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[byte
     Raises:
         ConfigError: `app` is no WSGI app.
     """
-    if _is_async(app) or not accepts(app, 2):
+    if is_async(app) or not accepts(app, 2):
         raise ConfigError(f"app is {app!r}; it must be a WSGI app (for an ASGI app there is StackAuthASGIMiddleware)")
     return app
-
-
-def _is_async(app: object) -> bool:
-    """Return whether a call of `app` returns a coroutine."""
-    call = getattr(type(app), "__call__", None)  # noqa: B004 - not a test of callability
-    try:
-        return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
-    except Exception:  # a proxy without an object yet
-        return False
 
 
 def _relayed_preflight(app: Callable[..., Iterable[bytes]], environ: Any, start_response: Any) -> list[bytes]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import stackauth_middleware
-from stackauth_middleware import asgi, client, errors, wsgi
+from stackauth_middleware import asgi, client, errors, serve, wsgi
 from stackauth_middleware._core.config import Settings, StackAuthConfig
 from stackauth_middleware._core.key_sets import ACTIONS, Action, Age
 
@@ -34,10 +34,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_core",
         "_io",
         "_adapters",
-        "_handler_api _verifiers client",
+        "_apps _handler_api _verifiers client",
         "asgi wsgi",
         "__init__",
-        "contrib testing",
+        "contrib serve testing",
         "_cli _pytest_plugin",
         "__main__",
     )
@@ -315,10 +315,10 @@ def test_package_exports_the_promised_names() -> None:
 
 def test_nothing_else_has_a_public_name() -> None:
     plain = {name for name in vars(stackauth_middleware) if name.isidentifier() and not name.startswith("_")}
-    modules = {"asgi", "wsgi", "errors", "testing", "contrib", "annotations", "client"}
+    modules = {"asgi", "wsgi", "errors", "testing", "contrib", "annotations", "client", "serve"}
     assert plain - modules == PROMISED
     public = {module_of(path) for path in core_modules() if not module_of(path).startswith("_")}
-    assert {name for name in public if "/_" not in name} == {"asgi", "wsgi", "errors"}
+    assert {name for name in public if "/_" not in name} == {"asgi", "wsgi", "errors", "serve"}
 
 
 @pytest.mark.parametrize(
@@ -326,6 +326,7 @@ def test_nothing_else_has_a_public_name() -> None:
     [
         (asgi, {"StackAuthASGIMiddleware"}),
         (wsgi, {"StackAuthWSGIMiddleware"}),
+        (serve, {"create_app", "create_application"}),
         (
             errors,
             {"AuthServerError", "ConfigError", "ErrorCode", "Event", "RefusalInfo", "RefusedError", "StackAuthError"},
@@ -340,7 +341,7 @@ def test_nothing_else_has_a_public_name() -> None:
             },
         ),
     ],
-    ids=["asgi", "wsgi", "errors", "client"],
+    ids=["asgi", "wsgi", "serve", "errors", "client"],
 )
 def test_public_module_lists_its_exports(module: object, names: set[str]) -> None:
     assert set(module.__all__) == names

@@ -1,4 +1,4 @@
-"""The command line: ``demo``, ``verify`` and ``check``.
+"""The command line: ``demo``, ``verify``, ``check`` and ``run``.
 
 Results go to standard output. Errors go to standard error, in one line without a traceback. Each command is a
 module with a function ``add`` for its options and a function ``run``.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import re
@@ -20,10 +21,10 @@ from typing import NoReturn
 
 from .._version import __version__
 from ..errors import StackAuthError
-from . import _check, _demo, _verify
+from . import _check, _demo, _run, _verify
 from ._report import CommandError
 
-COMMANDS = {"demo": _demo, "verify": _verify, "check": _check}
+COMMANDS = {"demo": _demo, "verify": _verify, "check": _check, "run": _run}
 
 FAILED = 2
 INTERRUPTED = 130
@@ -39,7 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: the arguments are invalid, or ask for help or the version.
     """
-    options = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a console of Windows cannot show every character
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    end = arguments.index("--") if arguments[:1] == ["run"] and "--" in arguments else len(arguments)
+    options = _parser().parse_args(arguments[:end])
+    options.server_options = arguments[end + 1 :]
     try:
         with _silenced("stackauth_middleware"), _silenced("uvicorn"):
             status: int = COMMANDS[options.command].run(options)

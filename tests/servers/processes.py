@@ -76,7 +76,14 @@ def serving(name: str, target: str, environ: Mapping[str, str], folder: Path = R
         environ: added to the environment, which is otherwise without Stack Auth's names.
         folder: where it is run from.
     """
-    shares_port = "{port}" in COMMANDS[name]
+    with serving_by([*COMMANDS[name], target], environ, folder) as served:
+        yield served._replace(name=name)
+
+
+@contextmanager
+def serving_by(command: list[str], environ: Mapping[str, str], folder: Path) -> Iterator[Served]:
+    """Run a server as ``python -m COMMAND``, in which ``{fd}`` or ``{port}`` stands for its listener."""
+    shares_port = "{port}" in command
     with tempfile.TemporaryFile("w+b") as log, socket.socket() as listener:
         if shares_port:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -84,12 +91,12 @@ def serving(name: str, target: str, environ: Mapping[str, str], folder: Path = R
         if not shares_port:
             listener.listen(128)
         port = listener.getsockname()[1]
-        arguments = [each.format(fd=listener.fileno(), port=port) for each in COMMANDS[name]]
+        arguments = [each.format(fd=listener.fileno(), port=port) for each in command]
         process = subprocess.Popen(
-            [sys.executable, "-m", *arguments, target],
+            [sys.executable, "-m", *arguments],
             pass_fds=[] if shares_port else [listener.fileno()],
             cwd=folder,
-            env=_clean_environ() | dict(environ),
+            env=clean_environ() | dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -105,12 +112,12 @@ def serving(name: str, target: str, environ: Mapping[str, str], folder: Path = R
                 _until_it_listens(port, process)
             else:
                 listener.close()  # or a server that died would leave its clients waiting
-            yield Served(name, port, so_far)
+            yield Served(command[0], port, so_far)
         finally:
             _end(process)
 
 
-def _clean_environ() -> dict[str, str]:
+def clean_environ() -> dict[str, str]:
     names = [name for name in os.environ if "STACK_" in name or "HEXCLAVE_" in name or "COV" in name]
     return {name: value for name, value in os.environ.items() if name not in names} | {"PYTHONUNBUFFERED": "1"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
@@ -24,6 +25,7 @@ from stackauth_middleware._adapters import (
     OUTCOME,
     USER,
     accepts,
+    is_async,
     publish,
     publish_in_scope,
     request_from_environ,
@@ -361,6 +363,27 @@ def test_headers_that_can_be_read_again_are_not_copied() -> None:
 )
 def test_app_accepts_arguments_by_its_own_signature(app: Any, counts: set[int]) -> None:
     assert {count for count in (1, 2, 3) if accepts(app, count)} == counts
+
+
+class AsyncApp:
+    async def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("app", "expected"),
+    [(AsyncApp().__call__, True), (AsyncApp(), True), (AsyncApp, False), (len, False), (5, False)],
+    ids=["function", "instance", "class", "builtin", "number"],
+)
+def test_app_is_async_where_its_call_is_a_coroutine(app: Any, expected: bool) -> None:
+    assert is_async(app) is expected
+
+
+def test_proxy_without_an_object_is_not_async(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_app: object) -> bool:
+        raise RuntimeError
+
+    monkeypatch.setattr(inspect, "iscoroutinefunction", fail)
+    assert not is_async(LocalProxy(ContextVar("app")))
 
 
 @pytest.mark.parametrize(

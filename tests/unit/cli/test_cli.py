@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import subprocess
 import sys
@@ -64,6 +65,12 @@ def test_errors_are_one_line(run: Runs, monkeypatch: pytest.MonkeyPatch, error: 
     assert ran.err.startswith(f"stackauth-middleware: error: {line}")
     assert ran.err.count("\n") == 1
     assert SECRET not in ran.err
+
+
+def test_standard_output_may_be_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_command(monkeypatch, 0)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert main(["check"]) == 0
 
 
 def test_ctrl_c_ends_quietly(run: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
