@@ -107,8 +107,9 @@ class StackAuthASGIMiddleware:
             outcome = step if isinstance(step, Outcome) else await self._runner.run(step)
             scope = sealed.value
             if isinstance(outcome, Refused):
-                refuse = self._refuse_websocket if kind == "websocket" else _refuse
-                return await refuse(scope, receive, send, outcome.response)
+                if kind == "websocket":
+                    return await self._refuse_websocket(scope, receive, send, outcome.response)
+                return await _respond(send, "http.response", outcome.response)
         publish_in_scope(scope, outcome)
         if kind == "websocket" and "websocket" in self._config.token_sources and _hide_token(scope):
             send = _echoing(send)
@@ -208,10 +209,6 @@ def _offered(scope: Any) -> list[str]:
     """Return the subprotocols that the client offers, without invalid values."""
     offered = scope.get("subprotocols")
     return [each for each in offered if isinstance(each, str)] if isinstance(offered, Iterable) else []
-
-
-async def _refuse(scope: Any, receive: Any, send: Any, response: Response) -> None:
-    await _respond(send, "http.response", response)
 
 
 async def _respond(send: Any, event: Literal["http.response", "websocket.http.response"], response: Response) -> None:

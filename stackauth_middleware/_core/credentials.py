@@ -63,6 +63,8 @@ def extract(headers: Mapping[str, str], token_sources: Container[TokenSource]) -
     Raises:
         RefusedError: INVALID_REQUEST for a credential that is repeated, malformed or over 8 KiB.
     """
+    if headers.keys().isdisjoint(HEADERS):
+        return None
     if "x-stack-access-token" in token_sources:
         value = _one_of(headers, _TOKEN_HEADERS)
         if value is not None:

@@ -153,5 +153,12 @@ class Refused(Outcome):
     __slots__ = ("response",)
 
     def __init__(self, config: StackAuthConfig, response: Response) -> None:
-        super().__init__(config)
+        # Not by super().__init__: refusals have to be cheap.
+        self.config = config
+        self.user = None
+        self.error = None
+        self.retry_after = None
+        self.refresh = None
+        self.per_user = True
+        self.is_preflight = False
         self.response = response

@@ -23,7 +23,7 @@ from .settings import flag, flag_or_none, one_of, setting
 WEBSOCKET = "WEBSOCKET"
 """Entry of `Rule.methods` for WebSockets. No HTTP method matches it, not even one of this name."""
 CACHED_LENGTH, CACHED_PATHS = 256, 1024
-"""Characters and entries: at four bytes a character, the paths of the policy cache take 1 MiB at most."""
+"""Characters and entries: at four bytes a character, the keys of a policy cache take 1 MiB at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Matcher:
         named = frozenset[str]().union(*(rule.methods or () for rule in rules)) - {WEBSOCKET}
         self._by_method: Mapping[str, _Table] = {method: table(method) for method in named}
         self._other_methods, self._websocket = table(None), table(WEBSOCKET)
-        self._cached = lru_cache(CACHED_PATHS)(_Table.policy)
+        self._cached = lru_cache(CACHED_PATHS)(self._find)
 
     def __call__(self, method: str, path: str, root_path: str | None, *, websocket: bool = False) -> Policy:
         """Return the policy of a request.
@@ -114,20 +114,18 @@ class Matcher:
             root_path: the mount point; None where the path cannot be trusted.
             websocket: whether this is a WebSocket; `method` is ignored then.
         """
+        if root_path is None or len(method) + len(path) + len(root_path) > CACHED_LENGTH:
+            return self._find(method, path, root_path, websocket)
+        return self._cached(method, path, root_path, websocket)
+
+    def _find(self, method: str, path: str, root_path: str | None, websocket: bool) -> Policy:  # noqa: FBT001 - a key
         upper = method.upper()
         table = self._websocket if websocket else self._by_method.get(upper, self._other_methods)
-        policy = self._policy_in(table, path, root_path)
+        policy = table.policy(path, root_path)
         if method != upper and table is not self._websocket:  # routers differ in whether ``get`` is GET
-            other = self._policy_in(self._other_methods, path, root_path)
+            other = self._other_methods.policy(path, root_path)
             return policy.stricter(other)._replace(every_rule=policy.every_rule)
         return policy
-
-    def _policy_in(self, table: _Table, path: str, root_path: str | None) -> Policy:
-        if root_path is None:
-            return table.every_rule
-        if len(path) + len(root_path) > CACHED_LENGTH:
-            return table.policy(path, root_path)
-        return self._cached(table, path or "/", root_path)
 
 
 class _Patterns:
@@ -182,9 +180,11 @@ class _Table:
         ]
         self.every_rule = reduce(Policy.stricter, policies, default)._replace(every_rule=True)
 
-    def policy(self, path: str, root_path: str) -> Policy:
-        """Return the policy of a path below `root_path`."""
-        below = path
+    def policy(self, path: str, root_path: str | None) -> Policy:
+        """Return the policy of a path below `root_path`; None where the path cannot be trusted."""
+        if root_path is None:
+            return self.every_rule
+        below = path = path or "/"
         if root_path and (path == root_path or path.startswith(root_path + "/")):
             below = path[len(root_path) :] or "/"
             if below == root_path or below.startswith(root_path + "/"):  # BlackSheep removes it twice
