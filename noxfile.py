@@ -155,8 +155,8 @@ def frameworks(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """Run the middleware under each ASGI and WSGI server, over real sockets."""
-    session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers"))
+    """Run the matrix of servers and frameworks over real sockets, and attacks on single servers."""
+    session.install("-e", ".[demo]", *_groups("test", "frameworks", "servers", "gevent"))
     _pytest(session, "-n", "auto", *SERVER_TESTS)
 
 

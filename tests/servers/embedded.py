@@ -25,9 +25,20 @@ def cheroot(listener: socket.socket, app: Any) -> None:
     Given(listener.getsockname(), app, numthreads=4).safe_start()
 
 
+def uwsgi(listener: socket.socket, target: str) -> None:
+    """Run uWSGI in this process, by the command line that it takes."""
+    import pyuwsgi
+
+    options = ["--die-on-term", "--need-app", "--disable-logging", "--http11-socket", f"fd://{listener.fileno()}"]
+    pyuwsgi.run([*options, "--enable-threads", "--threads", "4", "--module", target])
+
+
 if __name__ == "__main__":
     name, fd, target = sys.argv[1:]
     module, _, attribute = target.partition(":")
-    {"waitress": waitress, "cheroot": cheroot}[name](
-        socket.socket(fileno=int(fd)), getattr(import_module(module), attribute)
-    )
+    if name == "uwsgi":
+        uwsgi(socket.socket(fileno=int(fd)), target)
+    else:
+        {"waitress": waitress, "cheroot": cheroot}[name](
+            socket.socket(fileno=int(fd)), getattr(import_module(module), attribute)
+        )

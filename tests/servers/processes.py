@@ -44,8 +44,18 @@ class Served(NamedTuple):
 
 COMMANDS: Mapping[str, list[str]] = {
     "uvicorn": ["uvicorn", "--fd", "{fd}"],
-    "uvicorn-h11": ["uvicorn", "--http", "h11", "--fd", "{fd}"],
-    "uvicorn-httptools": ["uvicorn", "--http", "httptools", "--fd", "{fd}"],
+    "uvicorn-h11": ["uvicorn", "--http", "h11", "--loop", "asyncio", "--ws", "wsproto", "--fd", "{fd}"],
+    "uvicorn-httptools": [
+        "uvicorn",
+        "--http",
+        "httptools",
+        "--loop",
+        "uvloop",
+        "--ws",
+        "websockets-sansio",
+        "--fd",
+        "{fd}",
+    ],
     "uvicorn-websockets": ["uvicorn", "--ws", "websockets", "--fd", "{fd}"],
     "uvicorn-sansio": ["uvicorn", "--ws", "websockets-sansio", "--fd", "{fd}"],
     "uvicorn-wsproto": ["uvicorn", "--ws", "wsproto", "--fd", "{fd}"],
@@ -61,6 +71,11 @@ COMMANDS: Mapping[str, list[str]] = {
     "cheroot": ["tests.servers.embedded", "cheroot", "{fd}"],
     "gunicorn": ["gunicorn", "--bind", "fd://{fd}"],
     "gunicorn-threads": ["gunicorn", "--worker-class", "gthread", "--threads", "4", "--bind", "fd://{fd}"],
+    "gunicorn-gevent": ["gunicorn", "--worker-class", "gevent", "--bind", "fd://{fd}"],
+    "gunicorn-uvicorn": ["gunicorn", "--worker-class", "uvicorn_worker.UvicornWorker", "--bind", "fd://{fd}"],
+    "gunicorn-asgi": ["gunicorn", "--worker-class", "asgi", "--bind", "fd://{fd}"],
+    "uvicorn-factory": ["uvicorn", "--factory", "--fd", "{fd}"],
+    "uwsgi": ["tests.servers.embedded", "uwsgi", "{fd}"],
     "gunicorn-preload": ["gunicorn", "--preload", "--workers", "4", "--bind", "fd://{fd}"],
 }
 """Arguments of each server as a module; ``{fd}`` is its listener. Granian takes none: it shares the port."""
@@ -132,10 +147,7 @@ def _until_it_listens(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop a server and its children."""
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(5)
+    """Stop a server and its children, at once: what a server does when asked to stop is its own business."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(5)

@@ -54,6 +54,14 @@ class Connection:
         self._socket.sendall(b"\r\n".join([*lines, b"", b""]) + body)
         return self.read(method)
 
+    def send(self, octets: bytes, patience: float = STARTUP) -> None:
+        """Send `octets`; a TimeoutError if the server takes nothing for `patience` seconds."""
+        self._socket.settimeout(patience)
+        try:
+            self._socket.sendall(octets)
+        finally:
+            self._socket.settimeout(STARTUP)
+
     def read(self, method: str = "GET") -> Answer:
         response = http.client.HTTPResponse(self._socket, method=method)
         response.begin()
