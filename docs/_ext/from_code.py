@@ -175,8 +175,8 @@ class BenchmarkTable(FromCode):
         finally:
             sys.path.pop(0)
         results = json.loads((PACKAGE.parent / "tests/benchmarks/results/bench.json").read_text("utf-8"))
-        rows = [report.row_from_json(each) for each in results["rows"]]
-        return [*report.summary_table(rows).splitlines(), "", report.machine_line(results["machine"])]
+        measured = [report.benchmark_from_json(each) for each in results["benchmarks"]]
+        return [*report.summary_table(measured).splitlines(), "", report.machine_line(results["machine"])]
 
 
 class CommandHelp(FromCode):

@@ -1,4 +1,4 @@
-"""What all rows work on: a project, its keys behind a URL, and tokens, good ones and bad ones."""
+"""What all benchmarks work on: a project, its keys behind a URL, and tokens, good ones and bad ones."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from .report import rounded
-from .timing import Figure, Row
+from .timing import Benchmark, Figure
 
 WIDTH, LABELS, VALUES = 780, 290, 90
 BAR, GAP, TITLE = 16, 7, 34
@@ -31,12 +31,12 @@ STYLE = """
 """
 
 
-def as_svg(rows: Sequence[Row]) -> str:
-    """Return the plot of what `rows` have of the charts."""
+def as_svg(benchmarks: Sequence[Benchmark]) -> str:
+    """Return the plot of what `benchmarks` have of the charts."""
     body: list[str] = []
     top = 10.0
     for key, case, title in CHARTS:
-        figures = [f for row in rows if row.key == key for f in row.figures if f.case == case]
+        figures = [f for benchmark in benchmarks if benchmark.key == key for f in benchmark.figures if f.case == case]
         if figures:
             body.append(_chart(title, figures, top))
             top += TITLE + len(figures) * (BAR + GAP) + 12

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .timing import Figure, Row
+from .timing import Benchmark, Figure
 
 DISTRIBUTIONS = (
     *("stackauth-middleware", "PyJWT", "cryptography", "httpx", "requests", "anyio"),
@@ -40,12 +40,12 @@ def machine_line(about: dict[str, Any]) -> str:
     return f"{where}. {versions}. {about['time']}."
 
 
-def as_json(about: dict[str, Any], rows: Iterable[Row], *, quick: bool) -> dict[str, Any]:
-    return {"machine": about, "quick": quick, "rows": [_row_as_json(row) for row in rows]}
+def as_json(about: dict[str, Any], benchmarks: Iterable[Benchmark], *, quick: bool) -> dict[str, Any]:
+    return {"machine": about, "quick": quick, "benchmarks": [_benchmark_as_json(benchmark) for benchmark in benchmarks]}
 
 
-def as_markdown(about: dict[str, Any], rows: Sequence[Row], *, quick: bool) -> str:
-    """Return the whole report: the goals, and then each row with its figures and notes."""
+def as_markdown(about: dict[str, Any], benchmarks: Sequence[Benchmark], *, quick: bool) -> str:
+    """Return the whole report: the goals, and then each benchmark with its figures and notes."""
     how = "`nox -s bench -- --quick`" if quick else "`nox -s bench`"
     parts = [
         "# Benchmark\n",
@@ -53,16 +53,19 @@ def as_markdown(about: dict[str, Any], rows: Sequence[Row], *, quick: bool) -> s
         f"By {how}. Compare only figures of one run. Medians of interleaved rounds, and in",
         "brackets the middle half of the samples.\n",
         "## Goals\n",
-        goals_table(rows),
-        *(_section(row) for row in rows),
+        goals_table(benchmarks),
+        *(_section(benchmark) for benchmark in benchmarks),
     ]
     return "\n".join(parts)
 
 
-def goals_table(rows: Iterable[Row]) -> str:
-    lines = ["| row | goal | measured | held |", "| --- | --- | --- | --- |"]
-    for row in rows:
-        lines += [f"| ({row.key}) {row.title} | {g.text} | {g.measured} | {_held(g.held)} |" for g in row.goals]
+def goals_table(benchmarks: Iterable[Benchmark]) -> str:
+    lines = ["| benchmark | goal | measured | held |", "| --- | --- | --- | --- |"]
+    for benchmark in benchmarks:
+        lines += [
+            f"| ({benchmark.key}) {benchmark.title} | {g.text} | {g.measured} | {_held(g.held)} |"
+            for g in benchmark.goals
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -82,13 +85,13 @@ SUMMARY = (
     ("Import, in addition to PyJWT", "f", "import", "import stackauth_middleware, over import jwt", None, ""),
     ("Memory of a cached token", "j", "tracemalloc", "per cached token", None, ""),
 )
-"""The rows of `summary_table`: label, key, case, our figure, and the figure and name of the best possible result."""
+"""The lines of `summary_table`: label, key, case, our figure, and the figure and name of the best possible result."""
 
 
-def summary_table(rows: Iterable[Row]) -> str:
+def summary_table(benchmarks: Iterable[Benchmark]) -> str:
     """Return the table of docs/explanation/performance.md: ours, the documented snippet, and the best possible."""
     lines = ["| | this package | documented snippet | best possible |", "| --- | ---: | ---: | ---: |"]
-    by_key = {row.key: row for row in rows}
+    by_key = {benchmark.key: benchmark for benchmark in benchmarks}
     for label, key, case, ours, best, best_name in SUMMARY:
         figures = {f.name: f for f in by_key[key].figures if f.case == case}
         snippet = next((name for name in figures if name.startswith("documented snippet")), None)
@@ -109,13 +112,13 @@ def rounded(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _section(row: Row) -> str:
-    lines = [f"## ({row.key}) {row.title}\n"]
-    if row.figures:
+def _section(benchmark: Benchmark) -> str:
+    lines = [f"## ({benchmark.key}) {benchmark.title}\n"]
+    if benchmark.figures:
         lines += ["| | | median | middle half | n |", "| --- | --- | ---: | :---: | ---: |"]
-        lines += [_line(figure) for figure in row.figures]
+        lines += [_line(figure) for figure in benchmark.figures]
         lines.append("")
-    lines += [f"- {note}" for note in row.notes]
+    lines += [f"- {note}" for note in benchmark.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -126,10 +129,10 @@ def _line(figure: Figure) -> str:
     return f"| {figure.case} | {name} | {rounded(figure.median)} {figure.unit} | {between} | {len(figure.samples)} |"
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def _benchmark_as_json(benchmark: Benchmark) -> dict[str, Any]:
     return {
-        "key": row.key,
-        "title": row.title,
+        "key": benchmark.key,
+        "title": benchmark.title,
         "figures": [
             {
                 "case": each.case,
@@ -138,19 +141,19 @@ def _row_as_json(row: Row) -> dict[str, Any]:
                 "ours": each.ours,
                 "samples": [float(f"{sample:.4g}") for sample in each.samples],
             }
-            for each in row.figures
+            for each in benchmark.figures
         ],
-        "goals": [each._asdict() for each in row.goals],
-        "notes": row.notes,
+        "goals": [each._asdict() for each in benchmark.goals],
+        "notes": benchmark.notes,
     }
 
 
-def row_from_json(stored: dict[str, Any]) -> Row:
-    """Return the row that `as_json` wrote."""
+def benchmark_from_json(stored: dict[str, Any]) -> Benchmark:
+    """Return the benchmark that `as_json` wrote."""
     from .timing import Goal
 
     figures = [Figure(**each) for each in stored["figures"]]
-    return Row(
+    return Benchmark(
         stored["key"], stored["title"], figures, [Goal(**each) for each in stored["goals"]], list(stored["notes"])
     )
 

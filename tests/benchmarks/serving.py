@@ -6,10 +6,10 @@ import os
 
 from stackauth_middleware import StackAuthASGIMiddleware, StackAuthConfig, StackAuthWSGIMiddleware
 
+from .bench_middleware import snippet_asgi, snippet_wsgi
 from .contenders import Snippet
 from .drive import asgi_app, wsgi_app
 from .material import PROJECT
-from .rows_middleware import snippet_asgi, snippet_wsgi
 
 _url = os.environ["BENCH_API_URL"]
 _config = StackAuthConfig(project_id=PROJECT, api_url=_url)

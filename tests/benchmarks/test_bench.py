@@ -11,17 +11,17 @@ import pytest
 from . import timing
 from .__main__ import MODULES, RESULTS
 from .plot import as_svg
-from .report import SUMMARY, as_json, as_markdown, machine, machine_line, rounded, row_from_json, summary_table
-from .timing import Contender, Figure, Pace, Row, excess, interleaved, over, ratio
+from .report import SUMMARY, as_json, as_markdown, benchmark_from_json, machine, machine_line, rounded, summary_table
+from .timing import Benchmark, Contender, Figure, Pace, excess, interleaved, over, ratio
 
 
-def a_row(key: str = "a", case: str = "new token") -> Row:
+def a_benchmark(key: str = "a", case: str = "new token") -> Benchmark:
     slow = Figure(case, "a <peer> & co", "us", [20.0, 40.0, 30.0])
     ours = Figure(case, "Verifier.verify", "us", [10.0, 10.0, 30.0], ours=True)
-    row = Row(key, "Some row", [slow, ours], notes=["a note"])
-    row.at_most("at most 2x", ratio(ours, slow), 2, "x")
-    row.at_least("at least 100x", 3.0, 100, "x")
-    return row
+    benchmark = Benchmark(key, "Some benchmark", [slow, ours], notes=["a note"])
+    benchmark.at_most("at most 2x", ratio(ours, slow), 2, "x")
+    benchmark.at_least("at least 100x", 3.0, 100, "x")
+    return benchmark
 
 
 def test_figure_has_the_median_and_the_middle_half_of_its_samples() -> None:
@@ -46,16 +46,16 @@ def test_ratio_refuses_figures_of_different_runs() -> None:
 
 @pytest.mark.parametrize(("value", "held"), [(1.0, True), (2.0, True), (2.1, False)])
 def test_at_most(value: float, held: bool) -> None:
-    row = Row("a", "title")
-    row.at_most("goal", value, 2.0, "x")
-    assert row.goals[0].held is held
+    benchmark = Benchmark("a", "title")
+    benchmark.at_most("goal", value, 2.0, "x")
+    assert benchmark.goals[0].held is held
 
 
 @pytest.mark.parametrize(("value", "held"), [(1.9, False), (2.0, True), (3.0, True)])
 def test_at_least(value: float, held: bool) -> None:
-    row = Row("a", "title")
-    row.at_least("goal", value, 2.0, "x")
-    assert row.goals[0].held is held
+    benchmark = Benchmark("a", "title")
+    benchmark.at_least("goal", value, 2.0, "x")
+    assert benchmark.goals[0].held is held
 
 
 def test_rounds_are_interleaved_and_begin_with_another_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,16 +87,16 @@ def test_over_hands_out_its_arguments_in_turns() -> None:
     assert seen == [1, 2, 3, 1]
 
 
-def test_row_survives_json() -> None:
-    row = a_row()
-    stored = json.loads(json.dumps(as_json(machine(), [row], quick=True)))
-    assert row_from_json(stored["rows"][0]) == row
+def test_benchmark_survives_json() -> None:
+    benchmark = a_benchmark()
+    stored = json.loads(json.dumps(as_json(machine(), [benchmark], quick=True)))
+    assert benchmark_from_json(stored["benchmarks"][0]) == benchmark
     assert stored["quick"] is True
 
 
 def test_markdown_shows_goals_figures_and_notes() -> None:
     about = machine()
-    text = as_markdown(about, [a_row()], quick=False)
+    text = as_markdown(about, [a_benchmark()], quick=False)
     assert machine_line(about) in text
     assert "at most 2x | 0.5 x | yes |" in text
     assert "at least 100x | 3 x | no |" in text
@@ -111,32 +111,32 @@ def test_rounded(value: float, text: str) -> None:
 
 
 def test_svg_is_well_formed_and_drawn_to_scale() -> None:
-    root = ET.fromstring(as_svg([a_row()]))
+    root = ET.fromstring(as_svg([a_benchmark()]))
     bars = [each for each in root.iter("{http://www.w3.org/2000/svg}rect") if each.get("class") in ("ours", "peer")]
     peer, ours = bars
     assert float(peer.get("width", 0)) == pytest.approx(3 * float(ours.get("width", 0)), abs=0.2)
     assert "a <peer> & co" in [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert "prefers-color-scheme: dark" in as_svg([a_row()])
+    assert "prefers-color-scheme: dark" in as_svg([a_benchmark()])
 
 
 def test_svg_leaves_out_charts_without_figures() -> None:
-    texts = [each.text for each in ET.fromstring(as_svg([a_row("z")])).iter("{http://www.w3.org/2000/svg}text")]
+    texts = [each.text for each in ET.fromstring(as_svg([a_benchmark("z")])).iter("{http://www.w3.org/2000/svg}text")]
     assert texts == []
 
 
 def test_committed_results_are_one_complete_run_and_its_reports_are_current() -> None:
     stored = json.loads((RESULTS / "bench.json").read_text("utf-8"))
-    rows = [row_from_json(each) for each in stored["rows"]]
+    benchmarks = [benchmark_from_json(each) for each in stored["benchmarks"]]
     assert stored["quick"] is False
-    assert [row.key for row in rows] == sorted(MODULES)
-    assert (RESULTS / "bench.md").read_text("utf-8") == as_markdown(stored["machine"], rows, quick=False)
-    assert (RESULTS / "bench.svg").read_text("utf-8") == as_svg(rows)
+    assert [benchmark.key for benchmark in benchmarks] == sorted(MODULES)
+    assert (RESULTS / "bench.md").read_text("utf-8") == as_markdown(stored["machine"], benchmarks, quick=False)
+    assert (RESULTS / "bench.svg").read_text("utf-8") == as_svg(benchmarks)
 
 
-def test_summary_names_the_best_possible_result_of_each_row() -> None:
+def test_summary_names_the_best_possible_result_of_each_benchmark() -> None:
     """The bare app has the fewest microseconds but the most requests per second."""
     stored = json.loads((RESULTS / "bench.json").read_text("utf-8"))
-    header, _, *lines = summary_table([row_from_json(each) for each in stored["rows"]]).splitlines()
+    header, _, *lines = summary_table([benchmark_from_json(each) for each in stored["benchmarks"]]).splitlines()
     assert header == "| | this package | documented snippet | best possible |"
     best = [cells[-2].strip() for line in lines if (cells := line.split("|"))]
     assert len(best) == len(SUMMARY)

@@ -86,8 +86,8 @@ class Goal(NamedTuple):
 
 
 @dataclass
-class Row:
-    """One row of the benchmark: its figures, its goals, and what a reader should know."""
+class Benchmark:
+    """One benchmark: its figures, its goals, and what a reader should know."""
 
     key: str
     title: str

@@ -1,4 +1,4 @@
-"""Rows a, b, c and g: what a token costs, without a request around it."""
+"""Benchmarks a, b, c and g: what a token costs, without a request around it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stackauth_middleware import AsyncVerifier, RefusedError, StackAuthASGIMiddl
 from .contenders import PEERS, RSA_PEERS, Peer, Snippet, done, present
 from .drive import Asgi, Wsgi
 from .material import site
-from .timing import Contender, Figure, Pace, Row, interleaved, over, ratio
+from .timing import Benchmark, Contender, Figure, Pace, interleaved, over, ratio
 
 POOL = 1200
 MEMORY = 1000
@@ -24,29 +24,29 @@ FLOOR = "cryptography, bare ECDSA verify"
 SNIPPET = "documented snippet"
 
 
-def first_sight(pace: Pace) -> Row:
-    row = Row("a", "A token that is new to the process")
+def first_sight(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("a", "A token that is new to the process")
     with site() as stack:
         tokens = stack.tokens(POOL)
-        contenders = [_timed(peer, tokens) for peer in present(PEERS, stack, row.notes)]
-        for peer in present(RSA_PEERS, stack, row.notes):
+        contenders = [_timed(peer, tokens) for peer in present(PEERS, stack, benchmark.notes)]
+        for peer in present(RSA_PEERS, stack, benchmark.notes):
             contenders.append(_timed(peer, [peer.token() for _ in range(64)]))
         for name, memory in ((OURS, MEMORY), (f"{OURS}, token_cache_size=0", 0)):
             verifier = Verifier(stack.config(token_cache_size=memory))
             Peer(name, verifier.verify, stack.token).prove()
             contenders.append(Contender(name, over(tokens, verifier.verify), ours=True))
-        row.figures = interleaved("new token", contenders, pace)
-    floor, ours = row.figure("new token", FLOOR), row.figure("new token", OURS)
-    row.at_most("at most 1.45x the bare ECDSA verify", ratio(ours, floor), 1.45, "x")
-    row.notes.append("RS256 where a peer supports nothing else; an RSA check of 2048 bits costs less.")
-    row.notes.append(
+        benchmark.figures = interleaved("new token", contenders, pace)
+    floor, ours = benchmark.figure("new token", FLOOR), benchmark.figure("new token", OURS)
+    benchmark.at_most("at most 1.45x the bare ECDSA verify", ratio(ours, floor), 1.45, "x")
+    benchmark.notes.append("RS256 where a peer supports nothing else; an RSA check of 2048 bits costs less.")
+    benchmark.notes.append(
         "PyJWT, joserfc, Authlib and python-jose check issuer, audience and expiry; the snippet no issuer."
     )
-    return row
+    return benchmark
 
 
-def seen_before(pace: Pace) -> Row:
-    row = Row("b", "A cached token")
+def seen_before(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("b", "A cached token")
     with site() as stack:
         token = stack.token()
         verifier, averifier, snippet = Verifier(stack.config()), AsyncVerifier(stack.config()), Snippet(stack.jwks_url)
@@ -56,15 +56,15 @@ def seen_before(pace: Pace) -> Row:
             Contender("AsyncVerifier.verify", over([token], lambda each: done(averifier.verify(each))), ours=True),
             Contender(SNIPPET, over([token], snippet.required)),
         ]
-        row.figures = interleaved("cached token", contenders, pace)
-    ours, theirs = row.figure("cached token", OURS), row.figure("cached token", SNIPPET)
-    row.at_most("at most 3 us", ours.median, 3, "us")
-    row.at_least("at least 60x faster than the snippet", ratio(theirs, ours), 60, "x")
-    return row
+        benchmark.figures = interleaved("cached token", contenders, pace)
+    ours, theirs = benchmark.figure("cached token", OURS), benchmark.figure("cached token", SNIPPET)
+    benchmark.at_most("at most 3 us", ours.median, 3, "us")
+    benchmark.at_least("at least 60x faster than the snippet", ratio(theirs, ours), 60, "x")
+    return benchmark
 
 
-def refusals(pace: Pace) -> Row:
-    row = Row("c", "Refusals")
+def refusals(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("c", "Refusals")
     with site() as stack:
         verifier, snippet = Verifier(stack.config()), Snippet(stack.jwks_url)
         asgi, wsgi = Asgi(20), Wsgi(20)
@@ -87,20 +87,22 @@ def refusals(pace: Pace) -> Row:
             else:
                 contenders.append(Contender(OURS, over([token], _refusing(verifier.verify)), ours=True))
                 contenders.append(Contender(SNIPPET, over([token], snippet.verify)))
-            row.figures += interleaved(case, contenders, pace)
+            benchmark.figures += interleaved(case, contenders, pace)
         assert asgi.statuses == {200, 401}
         assert wsgi.statuses == {"200 OK", "401 Unauthorized"}
     for case, name, limit in (("none", NO_TOKEN, 4), ("garbage", OURS, 4), ("unknown kid", OURS, 18)):
-        row.at_most(f"{case} at most {limit} us, {name}", row.figure(case, name).median, limit, "us")
-    bad = row.figure("bad signature", OURS).median / floor[0].median
-    row.at_most(f"bad signature at most as (a), {OURS}", bad, 1.45, "x the bare verify")
-    row.notes.append("Through a middleware: 20 headers, response included. Without a token the snippet does nothing.")
-    row.notes.append("PyJWKClient fetches the keys again when a key id is unknown, at most every 30 s.")
-    return row
+        benchmark.at_most(f"{case} at most {limit} us, {name}", benchmark.figure(case, name).median, limit, "us")
+    bad = benchmark.figure("bad signature", OURS).median / floor[0].median
+    benchmark.at_most(f"bad signature at most as (a), {OURS}", bad, 1.45, "x the bare verify")
+    benchmark.notes.append(
+        "Through a middleware: 20 headers, response included. Without a token the snippet does nothing."
+    )
+    benchmark.notes.append("PyJWKClient fetches the keys again when a key id is unknown, at most every 30 s.")
+    return benchmark
 
 
-def users(pace: Pace) -> Row:
-    row = Row("g", "Several users' tokens, several requests each")
+def users(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("g", "Several users' tokens, several requests each")
     with site() as stack:
         tokens = stack.tokens(POOL)
         verifier, snippet = Verifier(stack.config(token_cache_size=MEMORY)), Snippet(stack.jwks_url)
@@ -119,10 +121,10 @@ def users(pace: Pace) -> Row:
                     else []
                 ),
             ]
-            row.figures += _per_request(interleaved(case, contenders, _slower(pace)), count * each)
-    row.notes.append("Cost per request; every user's first request is the first use of its token.")
-    row.notes.append("The snippet has no cache: every request costs it as much as the first.")
-    return row
+            benchmark.figures += _per_request(interleaved(case, contenders, _slower(pace)), count * each)
+    benchmark.notes.append("Cost per request; every user's first request is the first use of its token.")
+    benchmark.notes.append("The snippet has no cache: every request costs it as much as the first.")
+    return benchmark
 
 
 def _timed(peer: Peer, tokens: list[str]) -> Contender:
@@ -173,4 +175,4 @@ def _slower(pace: Pace) -> Pace:
     return pace._replace(rounds=max(3, pace.rounds // 4))
 
 
-ROWS: dict[str, Callable[[Pace], Row]] = {"a": first_sight, "b": seen_before, "c": refusals, "g": users}
+BENCHMARKS: dict[str, Callable[[Pace], Benchmark]] = {"a": first_sight, "b": seen_before, "c": refusals, "g": users}

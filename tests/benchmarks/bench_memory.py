@@ -1,4 +1,4 @@
-"""Row j: memory per cached token, and whether it stops growing at the bound."""
+"""Benchmark j: memory per cached token, and whether it stops growing at the bound."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ import jwt
 from stackauth_middleware import Verifier
 
 from .material import Site, site
-from .timing import Figure, Pace, Row
+from .timing import Benchmark, Figure, Pace
 
 BOUND = 10_000
 KIB = 1024
 
 
-def memory(pace: Pace) -> Row:
-    row = Row("j", "Memory of tokens")
+def memory(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("j", "Memory of tokens")
     distinct = 100_000 if pace.quick else 1_000_000
     checkpoints = (BOUND, 2 * BOUND, distinct // 2, distinct)
     resident = _resident(checkpoints)
     for count, kib in resident.items():
-        row.figures.append(Figure("resident set", f"after {count:,} distinct tokens", "MiB", [kib / KIB], ours=True))
+        benchmark.figures.append(
+            Figure("resident set", f"after {count:,} distinct tokens", "MiB", [kib / KIB], ours=True)
+        )
     per_token = _per_token(BOUND, times=1 if pace.quick else 3)
-    row.figures.insert(0, Figure("tracemalloc", "per cached token", "KiB", per_token, ours=True))
-    each = row.figures[0].median
-    row.at_most("at most 1.5 KiB per cached token", each, 1.5, "KiB")
+    benchmark.figures.insert(0, Figure("tracemalloc", "per cached token", "KiB", per_token, ours=True))
+    each = benchmark.figures[0].median
+    benchmark.at_most("at most 1.5 KiB per cached token", each, 1.5, "KiB")
     grown = (resident[distinct] - resident[2 * BOUND]) / KIB
-    row.at_most(f"flat after the bound: MiB grown from {2 * BOUND:,} to {distinct:,} tokens", grown, 2, "MiB")
-    row.notes.append(
+    benchmark.at_most(f"flat after the bound: MiB grown from {2 * BOUND:,} to {distinct:,} tokens", grown, 2, "MiB")
+    benchmark.notes.append(
         f"token_cache_size is {BOUND:,}. All memory that stays allocated is counted, including the hash tables."
     )
-    row.notes.append("The resident set is measured with the signature check turned off.")
-    return row
+    benchmark.notes.append("The resident set is measured with the signature check turned off.")
+    return benchmark
 
 
 def _per_token(count: int, times: int) -> list[float]:
@@ -116,4 +118,4 @@ def _rss() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-ROWS: dict[str, Callable[[Pace], Row]] = {"j": memory}
+BENCHMARKS: dict[str, Callable[[Pace], Benchmark]] = {"j": memory}

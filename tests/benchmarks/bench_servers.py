@@ -1,4 +1,4 @@
-"""Rows e and k: requests per second through real servers, under wrk; and what more workers or threads give."""
+"""Benchmarks e and k: requests per second through real servers, under wrk; and what more workers or threads give."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stackauth_middleware import Verifier
 
 from .drive import HEADER
 from .material import Site, site
-from .timing import Contender, Figure, Pace, Row, interleaved, ratio
+from .timing import Benchmark, Contender, Figure, Pace, interleaved, ratio
 from .upstream import ROOT
 
 CONNECTIONS = 16
@@ -29,28 +29,28 @@ APPS = {"bare app": "bare", "wrapped": "ours", "documented snippet": "theirs"}
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
-def throughput(pace: Pace) -> Row:
-    row = Row("e", "Requests per second through a server, one worker")
+def throughput(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("e", "Requests per second through a server, one worker")
     if shutil.which("wrk") is None:
-        row.notes.append("Skipped: wrk is not here (Debian and Ubuntu have it as the package wrk).")
-        return row
+        benchmark.notes.append("Skipped: wrk is not here (Debian and Ubuntu have it as the package wrk).")
+        return benchmark
     rounds, seconds = (1, 1) if pace.quick else (5, 2)
     with site() as stack:
-        servers = _servers(row.notes)
+        servers = _servers(benchmark.notes)
         if pace.quick:
             servers = {case: servers[case] for case in servers if "uvloop" not in case}
         for case, command in servers.items():
-            row.figures += _under_load(stack, case, command, rounds, seconds)
-    for case in sorted({each.case for each in row.figures if each.unit == "req/s" and "uvicorn" in each.case}):
-        bare, ours, theirs = (row.figure(case, name) for name in APPS)
-        row.at_least(f"at least 0.80 of the bare app, {case}", ratio(ours, bare), 0.80, "x")
-        row.at_least(f"at least 8x the snippet, {case}", ratio(ours, theirs), 8, "x")
-    row.notes.append(f"wrk, one thread, {CONNECTIONS} connections, on the same machine; a cached token.")
-    return row
+            benchmark.figures += _under_load(stack, case, command, rounds, seconds)
+    for case in sorted({each.case for each in benchmark.figures if each.unit == "req/s" and "uvicorn" in each.case}):
+        bare, ours, theirs = (benchmark.figure(case, name) for name in APPS)
+        benchmark.at_least(f"at least 0.80 of the bare app, {case}", ratio(ours, bare), 0.80, "x")
+        benchmark.at_least(f"at least 8x the snippet, {case}", ratio(ours, theirs), 8, "x")
+    benchmark.notes.append(f"wrk, one thread, {CONNECTIONS} connections, on the same machine; a cached token.")
+    return benchmark
 
 
-def scaling(pace: Pace) -> Row:
-    row = Row("k", "More threads, more workers")
+def scaling(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("k", "More threads, more workers")
     with site() as stack:
         verifier, token = Verifier(stack.config()), stack.token()
         verifier.verify(token)
@@ -58,22 +58,24 @@ def scaling(pace: Pace) -> Row:
             Contender(f"Verifier.verify, {n} threads", _threads(verifier.verify, token, n), True) for n in (1, 2, 4)
         ]
         longer = Pace(pace.quick, 5 if pace.quick else 15, 0.1)  # many turns of the global lock, which are 5 ms each
-        row.figures += interleaved("cached token, wall time per call", contenders, longer)
+        benchmark.figures += interleaved("cached token, wall time per call", contenders, longer)
         if pace.quick:
-            row.notes.append("Workers are skipped in a quick run.")
+            benchmark.notes.append("Workers are skipped in a quick run.")
         elif shutil.which("wrk") is None or not find_spec("gunicorn"):
-            row.notes.append("Workers are skipped: wrk or gunicorn is not here.")
+            benchmark.notes.append("Workers are skipped: wrk or gunicorn is not here.")
         else:
             for workers in (1, 2):
                 command = _gunicorn("--workers", str(workers), "--worker-class", "gthread", "--threads", "4")
-                row.figures += _under_load(stack, f"gunicorn, {workers} workers", command, 3, 2)
+                benchmark.figures += _under_load(stack, f"gunicorn, {workers} workers", command, 3, 2)
     locked = getattr(sys, "_is_gil_enabled", lambda: True)()
-    row.notes.append(f"This interpreter runs {'with' if locked else 'without'} the global lock.")
+    benchmark.notes.append(f"This interpreter runs {'with' if locked else 'without'} the global lock.")
     free = next((name for name in ("python3.14t", "python3.13t") if shutil.which(name)), None)
     if locked:
-        row.notes.append(f"{free} is here: run this with it too." if free else "No free-threaded Python here: skipped.")
-    row.notes.append(f"{os.cpu_count()} cores, shared with wrk where workers are measured.")
-    return row
+        benchmark.notes.append(
+            f"{free} is here: run this with it too." if free else "No free-threaded Python here: skipped."
+        )
+    benchmark.notes.append(f"{os.cpu_count()} cores, shared with wrk where workers are measured.")
+    return benchmark
 
 
 def _servers(notes: list[str]) -> dict[str, list[str]]:
@@ -203,4 +205,4 @@ def _status(port: int, token: str) -> int:
         return refused.code
 
 
-ROWS: dict[str, Callable[[Pace], Row]] = {"e": throughput, "k": scaling}
+BENCHMARKS: dict[str, Callable[[Pace], Benchmark]] = {"e": throughput, "k": scaling}

@@ -1,4 +1,4 @@
-"""Row f: cold start, each time in a fresh interpreter: imports, creating a middleware, the first request."""
+"""Benchmark f: cold start, each time in a fresh interpreter: imports, creating a middleware, the first request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .material import PROJECT, site
-from .timing import Figure, Pace, Row
+from .timing import Benchmark, Figure, Pace
 from .upstream import ROOT
 
 _CLOCK = "import time; t = time.process_time()\n"
@@ -61,8 +61,8 @@ IMPORTS = {
 FIRST = {"WSGI middleware": _WSGI, "ASGI middleware": _ASGI, "documented snippet, no app": _SNIPPET}
 
 
-def cold_start(pace: Pace) -> Row:
-    row = Row("f", "Cold start")
+def cold_start(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("f", "Cold start")
     rounds = 3 if pace.quick else 15
     with site() as stack:
         arguments = (stack.upstream.url, stack.token())
@@ -78,12 +78,14 @@ def cold_start(pace: Pace) -> Row:
                 if number:  # the first round writes bytecode
                     samples[case].append(seconds * 1e3)
     for (case, name), taken in samples.items():
-        row.figures.append(Figure(case, name, "ms", taken, ours="middleware" in name or "stackauth" in name))
-    row.at_most("import at most 15 ms over PyJWT + cryptography", row.figure("import", OVER).median, 15, "ms")
-    row.notes.append(
+        benchmark.figures.append(Figure(case, name, "ms", taken, ours="middleware" in name or "stackauth" in name))
+    benchmark.at_most(
+        "import at most 15 ms over PyJWT + cryptography", benchmark.figure("import", OVER).median, 15, "ms"
+    )
+    benchmark.notes.append(
         "Processor time in fresh interpreters. The first answer includes imports and the fetch of the keys."
     )
-    return row
+    return benchmark
 
 
 def _fresh(code: str, arguments: tuple[str, ...]) -> float:
@@ -102,4 +104,4 @@ def _fresh(code: str, arguments: tuple[str, ...]) -> float:
     return float(done.stdout)
 
 
-ROWS: dict[str, Callable[[Pace], Row]] = {"f": cold_start}
+BENCHMARKS: dict[str, Callable[[Pace], Benchmark]] = {"f": cold_start}

@@ -1,4 +1,4 @@
-"""Rows h and i: the cost of a call to Stack Auth, and the effect of a slow one on the event loop."""
+"""Benchmarks h and i: the cost of a call to Stack Auth, and the effect of a slow one on the event loop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import requests
 
 from stackauth_middleware import AsyncVerifier, StackAuthASGIMiddleware, Verifier
 
+from .bench_middleware import snippet_asgi
 from .contenders import Snippet
 from .drive import Asgi
 from .material import PROJECT, SECRET, USERS_ME, Site, site
-from .rows_middleware import snippet_asgi
-from .timing import MS, Contender, Figure, Pace, Row, interleaved, ratio
+from .timing import MS, Benchmark, Contender, Figure, Pace, interleaved, ratio
 
 DELAYS = (0, 5, 50)
 CROWD = 64
@@ -33,8 +33,8 @@ SNIPPET = "documented snippet (requests.request)"
 SLOW = 0.3
 
 
-def rest(pace: Pace) -> Row:
-    row = Row("h", "REST mode: users/me over the loopback")
+def rest(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("h", "REST mode: users/me over the loopback")
     rounds = 3 if pace.quick else 9
     with site() as stack, ThreadPoolExecutor(CROWD) as threads, _loop() as loop:
         tokens = [stack.token(sub=f"{number:08d}-2222-4222-8222-222222222222") for number in range(CROWD)]
@@ -71,33 +71,33 @@ def rest(pace: Pace) -> Row:
                 batch = tokens[:crowd]
                 contenders = [Contender(n, _batches(call, batch), n in (SYNC, ASYNC)) for n, call in calls.items()]
                 budget = 0.02 if pace.quick else 0.15
-                row.figures += interleaved(case, contenders, Pace(pace.quick, rounds, budget), "ms")
+                benchmark.figures += interleaved(case, contenders, Pace(pace.quick, rounds, budget), "ms")
         stack.upstream.delay(0)
-        _while_cached(row, stack, verifier, tokens, pace)
+        _while_cached(benchmark, stack, verifier, tokens, pace)
         loop.run_until_complete(client.aclose())
         loop.run_until_complete(averifier.aclose())
         session.close()
         verifier.close()
     for case in (f"{delay} ms upstream, {crowd} at once" for delay in delays for crowd in (1, CROWD)):
         for ours, theirs in ((SYNC, REQUESTS), (ASYNC, HTTPX)):
-            times = ratio(row.figure(case, ours), row.figure(case, theirs))
-            row.at_most(f"at most 1.15x of {theirs}: {case}", times, 1.15, "x")
-    row.notes.append(f"Wall time. {CROWD} at once: as many users, one call each, until the last reply.")
-    row.notes.append("Ours verifies the token and reads the profile; the bare calls only read the JSON.")
-    return row
+            times = ratio(benchmark.figure(case, ours), benchmark.figure(case, theirs))
+            benchmark.at_most(f"at most 1.15x of {theirs}: {case}", times, 1.15, "x")
+    benchmark.notes.append(f"Wall time. {CROWD} at once: as many users, one call each, until the last reply.")
+    benchmark.notes.append("Ours verifies the token and reads the profile; the bare calls only read the JSON.")
+    return benchmark
 
 
-def _while_cached(row: Row, stack: Site, verifier: Verifier, tokens: list[str], pace: Pace) -> None:
+def _while_cached(benchmark: Benchmark, stack: Site, verifier: Verifier, tokens: list[str], pace: Pace) -> None:
     verifier.verify(tokens[0])
     stack.upstream.count()
-    row.figures += interleaved(
+    benchmark.figures += interleaved(
         "while cached", [Contender("Verifier.verify, REST mode", _repeated(verifier.verify, tokens[0]), True)], pace
     )
-    row.at_most("no call to Stack Auth while cached: calls", stack.upstream.count(), 0, "calls")
+    benchmark.at_most("no call to Stack Auth while cached: calls", stack.upstream.count(), 0, "calls")
 
 
-def stall(pace: Pace) -> Row:
-    row = Row("i", f"Event-loop stall while the keys take {SLOW * MS:.0f} ms")
+def stall(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("i", f"Event-loop stall while the keys take {SLOW * MS:.0f} ms")
     times = 3 if pace.quick else 9
     asgi = Asgi(20)
     with site() as stack:
@@ -112,12 +112,12 @@ def stall(pace: Pace) -> Row:
                     stalls[name].append(longest * MS)
         assert asgi.statuses == {200}
     for name, taken in stalls.items():
-        row.figures.append(Figure("longest stall", name, "ms", taken, name == "ASGI middleware"))
-    row.at_most("under 10 ms", row.figure("longest stall", "ASGI middleware").median, 10, "ms")
-    row.notes.append(
+        benchmark.figures.append(Figure("longest stall", name, "ms", taken, name == "ASGI middleware"))
+    benchmark.at_most("under 10 ms", benchmark.figure("longest stall", "ASGI middleware").median, 10, "ms")
+    benchmark.notes.append(
         "Measured by a task that sleeps 1 ms at a time and notes how late it is woken; the imports are done before."
     )
-    return row
+    return benchmark
 
 
 SNIPPET_APP = "documented snippet, raw ASGI"
@@ -194,4 +194,4 @@ def _repeated(call: Callable[[str], object], token: str) -> Callable[[int], floa
     return run
 
 
-ROWS: dict[str, Callable[[Pace], Row]] = {"h": rest, "i": stall}
+BENCHMARKS: dict[str, Callable[[Pace], Benchmark]] = {"h": rest, "i": stall}

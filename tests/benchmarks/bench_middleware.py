@@ -1,4 +1,4 @@
-"""Row d: what a middleware adds to a request in process, compared with the bare app."""
+"""Benchmark d: what a middleware adds to a request in process, compared with the bare app."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthWSGIMid
 from .contenders import Snippet, pyjwt
 from .drive import HEADER, Asgi, Wsgi
 from .material import Site, site
-from .timing import Contender, Pace, Row, excess, interleaved, over
+from .timing import Benchmark, Contender, Pace, excess, interleaved, over
 
 BARE = "bare app"
 ASGI, WSGI = "ASGI middleware", "WSGI middleware"
 MANY = 100
 
 
-def middleware(pace: Pace) -> Row:
-    row = Row("d", "Cost of the middleware per request")
+def middleware(pace: Pace) -> Benchmark:
+    benchmark = Benchmark("d", "Cost of the middleware per request")
     with site() as stack:
         for headers in (5, 20, 50):
-            _asgi_case(row, stack, pace, headers)
-            _wsgi_case(row, stack, pace, headers)
+            _asgi_case(benchmark, stack, pace, headers)
+            _wsgi_case(benchmark, stack, pace, headers)
     for kind, name, limit in (("ASGI", ASGI, 8), ("WSGI", WSGI, 6)):
         case = f"{kind}, 20 headers"
-        plain, bare = row.figure(case, name), row.figure(case, BARE)
+        plain, bare = benchmark.figure(case, name), benchmark.figure(case, BARE)
         over_bare = excess(plain, bare)
-        row.at_most(f"{kind} at most {limit} us over the bare app, 20 headers", over_bare, limit, "us")
-        ruled = excess(row.figure(case, f"{name}, {MANY} rules"), plain)
-        row.at_most(f"{MANY} rules add at most 5 us, {kind}", ruled, 5, "us")
-    row.notes.append(
+        benchmark.at_most(f"{kind} at most {limit} us over the bare app, 20 headers", over_bare, limit, "us")
+        ruled = excess(benchmark.figure(case, f"{name}, {MANY} rules"), plain)
+        benchmark.at_most(f"{MANY} rules add at most 5 us, {kind}", ruled, 5, "us")
+    benchmark.notes.append(
         "A cached token; the app and the middleware are called directly, without an event loop or a server."
     )
-    row.notes.append("The path matches none of the rules, so all of them are tried.")
-    return row
+    benchmark.notes.append("The path matches none of the rules, so all of them are tried.")
+    return benchmark
 
 
-def _asgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
+def _asgi_case(benchmark: Benchmark, stack: Site, pace: Pace, headers: int) -> None:
     asgi, token = Asgi(headers), stack.token()
     apps: dict[str, Any] = {BARE: asgi.app}
     for name, config in _configs(stack, ASGI, headers):
         apps[name] = StackAuthASGIMiddleware(asgi.app, config)
     if headers == 20:
         apps["documented snippet, raw ASGI"] = snippet_asgi(asgi.app, Snippet(stack.jwks_url))
-        starlette = _starlette(asgi.app, stack, row.notes)
+        starlette = _starlette(asgi.app, stack, benchmark.notes)
         if starlette is not None:
             apps["Starlette AuthenticationMiddleware, PyJWT"] = starlette
     scope, bad = asgi.scope(token), asgi.scope("garbage")
@@ -55,10 +55,10 @@ def _asgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
         contenders.append(
             Contender(name, over([scope], lambda each, app=app: asgi.call(app, each)), name[:4] == "ASGI")
         )
-    row.figures += interleaved(f"ASGI, {headers} headers", contenders, pace)
+    benchmark.figures += interleaved(f"ASGI, {headers} headers", contenders, pace)
 
 
-def _wsgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
+def _wsgi_case(benchmark: Benchmark, stack: Site, pace: Pace, headers: int) -> None:
     wsgi, token = Wsgi(headers), stack.token()
     apps: dict[str, Any] = {BARE: wsgi.app}
     for name, config in _configs(stack, WSGI, headers):
@@ -74,7 +74,7 @@ def _wsgi_case(row: Row, stack: Site, pace: Pace, headers: int) -> None:
         contenders.append(
             Contender(name, over([environ], lambda each, app=app: wsgi.call(app, each)), name[:4] == "WSGI")
         )
-    row.figures += interleaved(f"WSGI, {headers} headers", contenders, pace)
+    benchmark.figures += interleaved(f"WSGI, {headers} headers", contenders, pace)
 
 
 def _configs(stack: Site, name: str, headers: int) -> list[tuple[str, Any]]:
@@ -145,4 +145,4 @@ def _starlette(app: Any, stack: Site, notes: list[str]) -> Any:
     return AuthenticationMiddleware(app, backend=Backend(), on_error=refuse)
 
 
-ROWS: dict[str, Callable[[Pace], Row]] = {"d": middleware}
+BENCHMARKS: dict[str, Callable[[Pace], Benchmark]] = {"d": middleware}
