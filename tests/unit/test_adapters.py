@@ -451,6 +451,11 @@ def test_invalid_environ_raises(environ: dict[str, Any]) -> None:
         request_from_environ(environ_of() | environ, "")
 
 
+def test_path_that_is_its_raw_path_is_taken_as_it_is() -> None:
+    made = request_from_scope({"type": "http", "path": "/a", "raw_path": b"/a", "headers": []}, "", "")
+    assert (made.path, made.root_path) == ("/a", "")
+
+
 def test_environ_without_anything_is_a_get_of_the_root() -> None:
     record = request_from_environ({}, "")
     assert (record.method, record.path, record.headers) == ("GET", "/", {})
