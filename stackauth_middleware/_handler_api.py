@@ -180,7 +180,7 @@ def _authenticated(obj: Any) -> Authenticated:
     return outcome
 
 
-_ATTRIBUTES = ("scope", "environ", "env", "META", "wsgi_environ")
+REQUEST_ATTRIBUTES = ("scope", "environ", "env", "META", "wsgi_environ")
 """Where requests have their scope or environ. ``env`` is Falcon's, ``META`` Django's, ``wsgi_environ`` CherryPy's."""
 _MAX_BRIDGES = 4
 """How many nested apps of alternating protocols are searched for the outcome."""
@@ -192,7 +192,7 @@ def _published(obj: Any) -> Mapping[str, Any]:
     Raises:
         TypeError: `obj` has no scope or environ, and is none.
     """
-    candidates = (getattr(obj, name, None) for name in _ATTRIBUTES)
+    candidates = (getattr(obj, name, None) for name in REQUEST_ATTRIBUTES)
     found = next((each for each in candidates if isinstance(each, Mapping)), obj)
     if not isinstance(found, Mapping):
         if isinstance(obj, type):

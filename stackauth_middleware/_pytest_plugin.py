@@ -6,7 +6,7 @@ local Stack Auth only when a test uses the fixture.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,12 +16,24 @@ if TYPE_CHECKING:
     from .testing import LocalStackAuth
 
 
-@pytest.fixture
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini(
+        "stackauth_scope",
+        "Scope of the fixture stackauth: function, class, module, package or session.",
+        default="function",
+    )
+
+
+def _scope(fixture_name: str, config: pytest.Config) -> Any:
+    return config.getini("stackauth_scope")
+
+
+@pytest.fixture(scope=_scope)
 def stackauth() -> Iterator[LocalStackAuth]:
     """A local Stack Auth that answers every verifier of the process while the test runs.
 
-    It accepts any project id and any key. Tokens are by default for the project and issuer of the newest
-    `StackAuthConfig`.
+    It accepts any project id and any key. Its tokens are good for every config of the process, made before or later.
+    The setting ``stackauth_scope`` of pytest makes the fixture one for a module or the session.
     """
     from .testing import LocalStackAuth
 

@@ -161,13 +161,13 @@ class KeySet(NamedTuple):
 
     def filled(self, keys: Keys, fresh_for: float, as_of: Clocks, now: Clocks) -> KeySet:
         """Return the key set after a fetch that started at `as_of` and returned `keys`. Newer keys stay."""
-        if self.as_of.mono > as_of.mono:
+        if as_of.mono < self.as_of.mono <= now.mono:  # else the clock was set back, as when a test ends a frozen time
             return self
         return KeySet(MappingProxyType(dict(keys)), now, fresh_for, now, as_of=as_of)
 
     def failed(self, failure: Failure, as_of: Clocks, now: Clocks) -> KeySet:
         """Return the key set after a fetch that started at `as_of` and failed. The keys stay."""
-        if self.as_of.mono > as_of.mono:
+        if as_of.mono < self.as_of.mono <= now.mono:  # else the clock was set back, as when a test ends a frozen time
             return self
         return self._replace(
             asked_at=now, fetch_interval=max(MIN_FETCH_INTERVAL, failure.retry_after or 0), failure=failure.code

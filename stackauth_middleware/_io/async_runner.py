@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from itertools import count
 from typing import Any, TypeVar
@@ -23,7 +22,7 @@ from ..errors import clear_frame_locals
 from . import network
 from .attempt import out_of_time
 from .http_httpx import HttpxClient
-from .network import clocks
+from .network import clocks, monotonic
 
 T = TypeVar("T")
 
@@ -77,7 +76,7 @@ class AsyncRunner:
     async def run(self, script: Script[T]) -> T:
         """Same as `SyncRunner.run`, but async."""
         try:
-            return await self._drive(script, time.monotonic() + self._timeout)
+            return await self._drive(script, monotonic() + self._timeout)
         except BaseException as error:
             clear_frame_locals(error)
             raise
@@ -101,7 +100,7 @@ class AsyncRunner:
         return await _HANDLERS[type(effect)](self, effect, deadline)
 
     async def _send(self, call: Call, deadline: float) -> Reply | NoReply:
-        seconds = deadline - time.monotonic()
+        seconds = deadline - monotonic()
         if seconds <= 0:
             return out_of_time()
         if network.transport_override is not None:
@@ -120,7 +119,7 @@ class AsyncRunner:
         A follower gets no result, and its script looks at the cache again, for the reasons given at
         `SyncRunner._share`. Followers are not limited in number: a task that waits blocks no other.
         """
-        now = time.monotonic()
+        now = monotonic()
         in_flight = self._here().in_flight
         done = in_flight.get(share.key)
         if done is None:

@@ -10,13 +10,13 @@ import os
 import re
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from enum import Enum
 
 from .._core.upstream import Call, NoReply, NoReplyKind
 from ..errors import ConfigError
 from . import network
+from .network import monotonic
 
 FIRST_WAIT = 2.0
 """Seconds to wait for a reply on a pooled connection, and at most half of the remaining time. The connection may be
@@ -50,7 +50,7 @@ class Attempt:
         self.proxied = False
         self.stage = Stage.CONNECTING
         self.reused = False
-        self._began = time.monotonic()
+        self._began = monotonic()
 
     @property
     def due(self) -> float:

@@ -11,7 +11,6 @@ import io
 import math
 import queue
 import socket
-import time
 from base64 import b64encode
 from functools import partial
 from typing import Any, cast
@@ -23,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from . import network
 from .attempt import MAX_IDLE, Attempt, Stage
+from .network import monotonic
 
 
 class AttemptTimeout(urllib3.Timeout):
@@ -37,7 +37,7 @@ class AttemptTimeout(urllib3.Timeout):
 
     @property
     def connect_timeout(self) -> float:
-        return max(_MIN_TIMEOUT, self.attempt.due - time.monotonic())
+        return max(_MIN_TIMEOUT, self.attempt.due - monotonic())
 
     @property
     def read_timeout(self) -> float:
@@ -63,7 +63,7 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._attempt.due - time.monotonic()
+        left = self._attempt.due - monotonic()
         if left <= 0:
             raise TimeoutError("the time budget was spent")
         if self._bytes_read > _MAX_WIRE_BYTES:
@@ -110,11 +110,11 @@ class _Timed:
         failure = OSError("the host has no address")
         for remaining, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
-                sock = _connected(address, max(_MIN_TIMEOUT, deadline - time.monotonic()) / remaining)
+                sock = _connected(address, max(_MIN_TIMEOUT, deadline - monotonic()) / remaining)
             except OSError as error:
                 failure = error
             else:
-                sock.settimeout(max(_MIN_TIMEOUT, deadline - time.monotonic()))  # for the TLS handshake
+                sock.settimeout(max(_MIN_TIMEOUT, deadline - monotonic()))  # for the TLS handshake
                 return sock
         kind = urllib3.exceptions.ConnectTimeoutError if isinstance(failure, TimeoutError) else _NotConnected
         raise kind(cast("Any", self), "no address of the host answered") from failure
@@ -153,11 +153,11 @@ class _IdleConnections(queue.LifoQueue[Any]):
 
     def _put(self, item: Any) -> None:
         if item is not None:
-            item.idle_since = time.monotonic()
+            item.idle_since = monotonic()
         super()._put(item)
 
     def _get(self) -> Any:
-        self.close_idle_since(time.monotonic() - MAX_IDLE)
+        self.close_idle_since(monotonic() - MAX_IDLE)
         return super()._get()
 
     def close_idle_since(self, moment: float) -> None:

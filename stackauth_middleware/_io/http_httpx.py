@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from importlib import import_module
@@ -20,6 +19,7 @@ import httpx
 from .._core.upstream import Call, NoReply, Reply
 from . import network
 from .attempt import ENCODED, MAX_IDLE, Attempt, Stage
+from .network import monotonic
 
 # Both libraries import these at the first call only, which would block the event loop for a tenth of a second.
 import_module("httpcore")
@@ -81,7 +81,7 @@ class HttpxClient:
         try:
             proxy = network.proxy_for(call.url) if self._proxied else None
             attempt.proxied = proxy is not None
-            with anyio.fail_after(deadline - time.monotonic()) as scope:
+            with anyio.fail_after(deadline - monotonic()) as scope:
                 if call.fresh and proxy in self._pools:
                     await self._pools.pop(proxy).retire()
                 pool = self._pools.get(proxy) or self._pools.setdefault(proxy, self._new_pool(proxy))
@@ -103,7 +103,7 @@ async def _exchange(transport: httpx.AsyncHTTPTransport, attempt: Attempt, scope
 
     def enter(stage: Stage) -> None:
         attempt.stage = stage
-        scope.deadline = anyio.current_time() + attempt.due - time.monotonic()
+        scope.deadline = anyio.current_time() + attempt.due - monotonic()
 
     async def trace(event: str, info: Mapping[str, Any]) -> None:
         nonlocal connected

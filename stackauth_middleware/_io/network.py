@@ -141,8 +141,23 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
     return headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
 
 
+class _Unfrozen:
+    """Holds the monotonic clock where freezegun does not replace it: it looks at modules only."""
+
+    monotonic = staticmethod(time.monotonic)
+
+
+def monotonic() -> float:
+    """Return the time on the monotonic clock, for deadlines of I/O.
+
+    Under freezegun, `time.monotonic` tells the frozen time to some callers and the real time to others, by their
+    depth below `threading`. A deadline taken from one and compared with the other would have passed.
+    """
+    return _Unfrozen.monotonic()
+
+
 def clocks() -> Clocks:
-    """Return the time on the wall clock and on the monotonic clock."""
+    """Return the time on the wall clock and on the monotonic clock, which tests may freeze."""
     return tuple.__new__(Clocks, (time.time(), time.monotonic()))  # a third of the time of Clocks(...)
 
 

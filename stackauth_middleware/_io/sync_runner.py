@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from ..errors import clear_frame_locals
 from . import network
 from .attempt import out_of_time
 from .http_requests import RequestsClient
-from .network import clocks
+from .network import clocks, monotonic
 
 T = TypeVar("T")
 
@@ -78,7 +77,7 @@ class SyncRunner:
             Exception: what the script raises. Local variables are removed from the frames of its traceback.
         """
         try:
-            return self._drive(script, time.monotonic() + self._timeout)
+            return self._drive(script, monotonic() + self._timeout)
         except BaseException as error:
             clear_frame_locals(error)
             raise
@@ -102,7 +101,7 @@ class SyncRunner:
         return _HANDLERS[type(effect)](self, effect, deadline)
 
     def _send(self, call: Call, deadline: float) -> Reply | NoReply:
-        seconds = deadline - time.monotonic()
+        seconds = deadline - monotonic()
         if seconds <= 0:
             return out_of_time()
         if network.transport_override is not None:
@@ -124,7 +123,7 @@ class SyncRunner:
         killed, or may have asked for a credential or key id other than the follower's. It then leads, if need be.
         Followers are released even if the leader's thread is killed.
         """
-        now = time.monotonic()
+        now = monotonic()
         mine = _InFlight(share.pool)
         try:  # entered before other threads can see `mine`, since a signal handler may raise at any point
             fetch = self._leader_of(share, mine)

@@ -97,7 +97,7 @@ def _seen(request: Request, project_id: str, store: Store, issuer_urls: Callable
     if not token:
         return None
     seen = decode(token, store.issuer, issuer_urls(), store.clock())
-    if seen.project_id != project_id:
+    if seen.project_id != project_id and token not in store.implicit_tokens:
         details = {"expected_project_id": project_id, "actual_project_id": seen.project_id}
         raise KnownError("INVALID_PROJECT_FOR_ACCESS_TOKEN", details)
     allow_anonymous = request.header("allow-anonymous-user") == "true"

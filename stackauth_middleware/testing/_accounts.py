@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._account import Account
+from ._projects import is_in
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -175,8 +176,8 @@ class Accounts:
             if account.id in self._deleted or self.explicit(account.id) is not None:
                 return
             before = self._accounts.get(account.id)
-            if before is not None and before.projects and account.projects:
-                account = replace(account, projects=before.projects | account.projects)
+            if before is not None and account.projects is not None:
+                account = replace(account, projects=before.projects and before.projects | account.projects)
             self._accounts[account.id] = account
             self._auto_created.add(account.id)
 
@@ -211,7 +212,7 @@ class Accounts:
     def session(self, refresh_token: str, project_id: str, now_millis: int = 0) -> Session | None:
         """Return the session of a refresh token; None if it has ended or belongs to another project."""
         session = self._sessions.get(refresh_token)
-        if session is None or session.project_id != project_id:
+        if session is None or not is_in(session.project_id, project_id):
             return None
         return None if session.expires_at_millis is not None and session.expires_at_millis <= now_millis else session
 
@@ -224,7 +225,7 @@ class Accounts:
         """Return the sessions of a project or of one user in it, newest first."""
         with self._lock:
             every = list(self._sessions.values())
-        found = [each for each in every if each.project_id == project_id and user_id in (None, each.user_id)]
+        found = [each for each in every if is_in(each.project_id, project_id) and user_id in (None, each.user_id)]
         return sorted(found, key=lambda each: each.created_at_millis, reverse=True)
 
     def use_session(self, session: Session, now_millis: int) -> None:

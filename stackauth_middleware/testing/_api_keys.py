@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from ._accounts import opaque
+from ._projects import is_in
 
 ApiKeyType: TypeAlias = Literal["user", "team"]
 
@@ -105,19 +106,23 @@ class ApiKeys:
     def get(self, key_id: str, project_id: str) -> StoredApiKey | None:
         """Return a key of a project by its id; None if there is none."""
         key = self._keys.get(key_id)
-        return key if key is not None and key.project_id == project_id else None
+        return key if key is not None and is_in(key.project_id, project_id) else None
 
     def find(self, value: str, project_id: str) -> StoredApiKey | None:
         """Return a key of a project by its value; None if there is none."""
         with self._lock:
             keys = list(self._keys.values())
-        return next((key for key in keys if key.value == value and key.project_id == project_id), None)
+        return next((key for key in keys if key.value == value and is_in(key.project_id, project_id)), None)
 
     def of_owner(self, key_type: ApiKeyType, owner_id: str, project_id: str) -> list[StoredApiKey]:
         """Return the keys of a user or team, newest first."""
         with self._lock:
             keys = list(self._keys.values())
-        owned = [key for key in keys if (key.type, key.owner_id, key.project_id) == (key_type, owner_id, project_id)]
+        owned = [
+            key
+            for key in keys
+            if (key.type, key.owner_id) == (key_type, owner_id) and is_in(key.project_id, project_id)
+        ]
         return sorted(owned, key=lambda key: key.created_at_millis, reverse=True)
 
     def revoke(self, key_id: str, now_millis: int) -> StoredApiKey:

@@ -26,14 +26,14 @@ class Arranging(Signing):
 
         Args:
             user: an account or its id.
-            project_id: the project; None for the default one.
+            project_id: the project; None for every project, or for that of `LocalStackAuth`, if it has one.
             claims: as for `token`, with `user_type`.
 
         Raises:
             KeyError: `user` is the id of no account.
         """
         account, kind = subject_of(self.users, user, claims.pop("user_type", None), claims)
-        project_id = project_id or self.project_id
+        project_id = project_id or self._stored_in
         full = full_claims(
             account,
             kind,
@@ -67,7 +67,7 @@ class Arranging(Signing):
             members: accounts or their ids. Each gets the permission ``team_member``. An id that no account has gets
                 one, with the claims of the default user.
             team_id: a UUID; None for a new one.
-            project_id: the project; None for the default one.
+            project_id: the project; None for every project, or for that of `LocalStackAuth`, if it has one.
             client_metadata: metadata that clients may write.
             client_read_only_metadata: metadata that clients may read.
             server_metadata: metadata for servers only.
@@ -77,7 +77,7 @@ class Arranging(Signing):
         """
         team = Team(
             id=team_id or str(uuid.uuid4()),
-            project_id=project_id or self.project_id,
+            project_id=project_id or self._stored_in,
             display_name=display_name,
             created_at_millis=self._store.now_millis,
             client_metadata=client_metadata,
@@ -109,7 +109,7 @@ class Arranging(Signing):
             permission_id: such as ``"read"`` or ``"$read_members"``.
             user: as for `user`.
             team: the team or its id.
-            project_id: the project; None for the default one.
+            project_id: the project; None for every project, or for that of `LocalStackAuth`, if it has one.
             claims: as for `user`.
 
         Raises:
@@ -118,7 +118,7 @@ class Arranging(Signing):
         Example:
             ``stackauth.grant("admin")``; ``stackauth.grant("read", sub=jane, team=team)``
         """
-        project_id = project_id or self.project_id
+        project_id = project_id or self._stored_in
         account = self.user(user, project_id=project_id, **claims)
         scope: Scope = "project" if team is None else "team"
         if permission_id not in self._store.teams.definitions(scope):
@@ -161,7 +161,7 @@ class Arranging(Signing):
                 expire.
             public: whether it is a public key, ``pk_...``.
             revoked: whether it is revoked already. `revoke_api_key` revokes one later.
-            project_id: the project; None for the default one.
+            project_id: the project; None for every project, or for that of `LocalStackAuth`, if it has one.
             user_type: as for `token`.
             claims: as for `user`.
 
@@ -171,7 +171,7 @@ class Arranging(Signing):
         Example:
             ``client.get("/v1/report", headers={"x-api-key": stackauth.api_key(sub=jane)})``
         """
-        project_id = project_id or self.project_id
+        project_id = project_id or self._stored_in
         if team is None:
             owner_id = self.user(user, project_id=project_id, user_type=user_type, **claims).id
         else:
@@ -195,7 +195,7 @@ class Arranging(Signing):
 
         Args:
             value: what `api_key` returned.
-            project_id: the project; None for the default one.
+            project_id: the project; None for every project, or for that of `LocalStackAuth`, if it has one.
 
         Raises:
             KeyError: there is no such key.

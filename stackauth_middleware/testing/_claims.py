@@ -15,6 +15,7 @@ from .._core.users import UserType
 from ._account import LONG_AGO_MILLIS, Account, team
 from ._accounts import Accounts
 from ._issuer import AUDIENCE_SUFFIXES, ISSUER_PATHS
+from ._projects import EVERY
 
 LIFETIME = 600
 """Default lifetime of a token, in seconds."""
@@ -167,7 +168,7 @@ def account_from_claims(claims: Mapping[str, Any], project_id: str) -> Account |
     millis = _millis(claims.get("signed_up_at"))
     return Account(
         id=user_id,
-        projects=frozenset({project_id}),
+        projects=None if project_id == EVERY else frozenset({project_id}),
         primary_email=_text(claims.get("email")),
         primary_email_verified=claims.get("email_verified") is True,
         primary_email_auth_enabled=not anonymous,

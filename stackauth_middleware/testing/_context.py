@@ -16,8 +16,8 @@ from ._responses import NO_STORE, KnownError, PlainError, Response, json_respons
 from ._schema import ME, Field, validated
 from ._store import Store
 
-Mint: TypeAlias = "Callable[[Account, Session], str]"
-"""Creates an access token for a session."""
+Mint: TypeAlias = "Callable[[Account, Session, str], str]"
+"""Creates an access token for a session in a project."""
 
 SERVER: Final = ("server", "admin")
 ADMIN: Final = ("admin",)

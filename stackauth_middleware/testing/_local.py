@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .._core import flow
+from .._core.tokens import ForeignToken, Token, parse
+from .._core.users import UserType
 from .._io import network
 from ._apps import AsgiApp, DelayedResponse, TransportOverride, WsgiApp
-from ._arranging import Arranging
 from ._fault_injection import FaultInjection
 from ._faults import LoggedRequest, RequestLog
+from ._forcing import Forcing
+from ._issuer import origin
 from ._projects import Project
 from ._responses import Response
 from ._server import Server, kind_of
@@ -22,8 +26,11 @@ if TYPE_CHECKING:
 
     from ._projects import ProjectFields
 
+_FLOW = flow.__dict__
+"""The namespace of the flow, where `LocalStackAuth.in_process` replaces ``parse``."""
 
-class LocalStackAuth(Arranging, FaultInjection):
+
+class LocalStackAuth(Forcing, FaultInjection):
     """A local Stack Auth: it signs tokens, publishes keys, stores accounts and sessions, and fails on request.
 
     Use `in_process` to answer all verifiers of this process without a network, or serve `asgi` or `wsgi` over
@@ -128,15 +135,29 @@ class LocalStackAuth(Arranging, FaultInjection):
     def in_process(self) -> Iterator[LocalStackAuth]:
         """Answer the calls of all verifiers of this process, instead of the network.
 
-        Sets the transport override. All caches are reset at the start and at the end.
+        Sets the transport override, and lets every config accept the tokens that were made without naming a project.
+        All caches are reset at the start and at the end.
         """
-        before, network.transport_override = network.transport_override, self._transport_override
+        before = network.transport_override, _FLOW["parse"]
+        network.transport_override, _FLOW["parse"] = self._transport_override, self._parse
         self.reset()
         try:
             yield self
         finally:
-            network.transport_override = before
+            network.transport_override, _FLOW["parse"] = before
             self.reset()
+
+    def _parse(self, token: str, audiences: Mapping[str, UserType], issuers: Mapping[str, UserType]) -> Token:
+        """Parse a token for a config; one that was made without naming a project is signed for that config first."""
+        try:
+            return parse(token, audiences, issuers)
+        except ForeignToken:
+            project_id = next(audience for audience, kind in audiences.items() if kind is UserType.NORMAL)
+            issuer_url = next(origin(issuer) for issuer, kind in issuers.items() if kind is UserType.NORMAL)
+            signed = self._store.implicit_tokens.signed_for(token, project_id, issuer_url)
+            if signed is None:
+                raise
+            return parse(signed, audiences, issuers)
 
     def _handle(self, method: str, target: str, headers: dict[str, str], body: bytes) -> DelayedResponse:
         kind = kind_of(target)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Final, TypedDict
+
+EVERY: Final = ""
+"""Project id of what a test makes without naming a project: it is in every project."""
+
+
+def is_in(stored: str, project_id: str) -> bool:
+    """Return whether what is stored under the project id `stored` is in the project `project_id`."""
+    return stored in (EVERY, project_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from ._account import Account
 from ._accounts import Session
 from ._claims import LIFETIME, account_from_claims, full_claims, overridden, subject_of
 from ._issuer import SigningKey, compact, origin
+from ._projects import EVERY
 from ._store import Store
 
 SOME_PROJECT = "00000000-0000-4000-8000-00000000cafe"
@@ -90,6 +91,10 @@ class Signing:
     ) -> str:
         """Return an access token with all claims of a real one.
 
+        A token that is made without `project_id` and `issuer_url` is accepted by every config of the process while
+        `in_process` lasts, also by one that is made later: it is for the newest config, and is signed again for
+        whichever config verifies it.
+
         The account of ``sub`` is auto-created or updated from the claims, unless a test created or changed it.
 
         Args:
@@ -111,25 +116,32 @@ class Signing:
             ValueError: `user_type` is unknown.
         """
         account, kind = subject_of(self.users, user, user_type, claims)
-        issuer_url = origin(issuer_url) if issuer_url else self.issuer_url
-        self._accept(issuer_url)
-        project_id = project_id or self.project_id
-        full = full_claims(
-            account,
-            kind,
-            project_id=project_id,
-            issuer_url=issuer_url,
-            session_id=session_id,
-            now=self._store.clock(),
-            expires_in=expires_in,
-        )
-        payload = overridden(full, claims)
-        signing_key = self.issuer.key(project_id, kind, key)
-        described = account_from_claims(payload, project_id) if key in ("first", "second") else None
-        if described is not None:
-            self.users.auto_create(described)
-        members = overridden({"alg": "ES256", "kid": kid or signing_key.kid}, header or {})
-        return compact(signing_key, members, payload)
+        now = self._store.clock()
+
+        def sign(project_id: str, issuer_url: str, stored_in: str = EVERY) -> str:
+            self._accept(issuer_url)
+            full = full_claims(
+                account,
+                kind,
+                project_id=project_id,
+                issuer_url=issuer_url,
+                session_id=session_id,
+                now=now,
+                expires_in=expires_in,
+            )
+            payload = overridden(full, claims)
+            described = account_from_claims(payload, stored_in) if key in ("first", "second") else None
+            if described is not None:
+                self.users.auto_create(described)
+            signing_key = self.issuer.key(project_id, kind, key)
+            members = overridden({"alg": "ES256", "kid": kid or signing_key.kid}, header or {})
+            return compact(signing_key, members, payload)
+
+        url = origin(issuer_url) if issuer_url else self.issuer_url
+        token = sign(project_id or self.project_id, url, project_id or self._stored_in)
+        if project_id is None and issuer_url is None and self._project_id is None and self.api_url is None:
+            self._store.implicit_tokens.add(token, sign)
+        return token
 
     def headers(self, user: Account | str | None = None, **claims: Any) -> dict[str, str]:
         """Return the request headers of a signed-in client. Takes the arguments of `token`."""
@@ -144,10 +156,9 @@ class Signing:
             claims: of the access token, as for `token`. Refreshed tokens have the claims of the account instead.
         """
         account, kind = subject_of(self.users, user, claims.pop("user_type", None), claims)
-        project_id = project_id or self.project_id
-        session = self._store.start_session(account.id, project_id)
+        session = self._store.start_session(account.id, project_id or self._stored_in)
         token = self.token(account, user_type=kind, project_id=project_id, session_id=session.id, **claims)
-        return SignedIn(token, session.refresh_token, session.id, account.id, project_id)
+        return SignedIn(token, session.refresh_token, session.id, account.id, project_id or self.project_id)
 
     def sign_out(self, signed_in: SignedIn) -> None:
         """End a session. Its access tokens stay valid until they expire, as in the real service."""
@@ -158,8 +169,13 @@ class Signing:
         urls = self._issuer_urls | {self.issuer_url}
         return urls | frozenset(_HOSTED) if urls & frozenset(_HOSTED) else urls
 
-    def _refreshed(self, account: Account, session: Session) -> str:
-        return self.token(account, project_id=session.project_id, session_id=session.id)
+    @property
+    def _stored_in(self) -> str:
+        """The project of what is made without naming one."""
+        return self._project_id or EVERY
+
+    def _refreshed(self, account: Account, session: Session, project_id: str) -> str:
+        return self.token(account, project_id=project_id, session_id=session.id)
 
     def _accept(self, issuer_url: str) -> None:
         if issuer_url not in self._issuer_urls:

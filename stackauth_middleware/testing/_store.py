@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from ._account import Account
@@ -10,6 +11,34 @@ from ._api_keys import ApiKeys
 from ._issuer import Issuer
 from ._projects import Project, Projects
 from ._teams import Teams
+
+_MAX_TOKENS = 10_000
+
+
+class ImplicitTokens:
+    """The newest tokens that were made without naming a project, each with a function that signs it for another one.
+
+    Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._signers: dict[str, Callable[[str, str], str]] = {}
+
+    def __contains__(self, token: str) -> bool:
+        return token in self._signers
+
+    def add(self, token: str, sign: Callable[[str, str], str]) -> None:
+        """Add a token. `sign` takes a project id and the base URL of an issuer."""
+        with self._lock:
+            self._signers[token] = sign
+            if len(self._signers) > _MAX_TOKENS:
+                del self._signers[next(iter(self._signers))]
+
+    def signed_for(self, token: str, project_id: str, issuer_url: str) -> str | None:
+        """Return the token as it is in another project; None if it was made for one."""
+        sign = self._signers.get(token)
+        return None if sign is None else sign(project_id, issuer_url)
 
 
 class Store:
@@ -27,6 +56,7 @@ class Store:
         self.teams = Teams()
         self.api_keys = ApiKeys()
         self.accounts = Accounts(self._forget_user)
+        self.implicit_tokens = ImplicitTokens()
 
     @property
     def now_millis(self) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from ._account import TEAM_CLIENT_FIELDS
+from ._projects import EVERY, is_in
 
 Scope: TypeAlias = Literal["team", "project"]
 
@@ -89,7 +90,7 @@ class Teams:
     def get(self, team_id: str, project_id: str) -> Team | None:
         """Return a team of a project; None if there is none."""
         team = self._teams.get(team_id)
-        return team if team is not None and team.project_id == project_id else None
+        return team if team is not None and is_in(team.project_id, project_id) else None
 
     def update(self, team_id: str, values: Mapping[str, Any]) -> Team:
         """Change fields of a team."""
@@ -110,7 +111,7 @@ class Teams:
             found = [
                 team
                 for team in self._teams.values()
-                if team.project_id == project_id and (user_id is None or user_id in self._members[team.id])
+                if is_in(team.project_id, project_id) and (user_id is None or user_id in self._members[team.id])
             ]
         return sorted(found, key=lambda team: team.created_at_millis)
 
@@ -156,7 +157,8 @@ class Teams:
     def revoke(self, project_id: str, held: Held) -> None:
         """Revoke a permission that was granted directly."""
         with self._lock:
-            self._granted.get(project_id, set()).discard(held)
+            for each in (EVERY, project_id):
+                self._granted.get(each, set()).discard(held)
 
     def held(
         self,
@@ -183,7 +185,8 @@ class Teams:
         with self._lock:
             left = [
                 held
-                for held in self._granted.get(project_id, ())
+                for each in {EVERY, project_id}
+                for held in self._granted.get(each, ())
                 if bool(held.team_id) is (scope == "team")
                 and user_id in (None, held.user_id)
                 and team_id in (None, held.team_id)

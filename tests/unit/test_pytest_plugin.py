@@ -113,7 +113,7 @@ def test_verifiers_of_all_projects_are_answered(stackauth: LocalStackAuth) -> No
     verifier = Verifier(project_id=OTHER_PROJECT)
     assert verifier.verify(stackauth.token(project_id=OTHER_PROJECT, issuer_url="https://api.hexclave.com"))
     with pytest.raises(RefusedError) as caught:
-        verifier.verify(stackauth.token())
+        verifier.verify(stackauth.token(project_id=PROJECT))
     assert caught.value.code is ErrorCode.INVALID_TOKEN
 
 

@@ -34,7 +34,8 @@ def start(context: Context) -> Response:
         impersonation=values.get("is_impersonation", False),
         seconds=values.get("expires_in_millis", _YEAR_MILLIS) / 1000,
     )
-    return context.json({"refresh_token": session.refresh_token, "access_token": context.mint(account, session)})
+    token = context.mint(account, session, context.project_id)
+    return context.json({"refresh_token": session.refresh_token, "access_token": token})
 
 
 def end(context: Context) -> Response:
@@ -109,7 +110,7 @@ def _minted(context: Context, refresh_token: str, project_id: str) -> str:
     if session is None or account is None:
         raise KnownError("REFRESH_TOKEN_NOT_FOUND_OR_EXPIRED")
     accounts.use_session(session, context.store.now_millis)
-    return context.mint(account, session)
+    return context.mint(account, session, project_id)
 
 
 ENDPOINTS = (

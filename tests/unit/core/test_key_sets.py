@@ -720,3 +720,14 @@ def test_cached_key_is_not_imported_again(monkeypatch: pytest.MonkeyPatch) -> No
     held = found.keys({})
     monkeypatch.setattr(key_sets, "_import", lambda point: pytest.fail("imported again"))
     assert found.keys(held)["a"] is held["a"]
+
+
+@pytest.mark.parametrize("as_of", [Clocks(2.0, 20.0), Clocks(2.0, 2e9)])
+def test_keys_are_replaced_unless_a_later_fetch_brought_them(as_of: Clocks) -> None:
+    """A frozen time that ends sets the monotonic clock back: then nothing tells which fetch was later."""
+    held = KeySet({}, asked_at=as_of, as_of=as_of)
+    earlier, now = Clocks(3.0, 10.0), Clocks(3.0, 30.0)
+    failure = Failure(ErrorCode.SERVER_ERROR, "down")
+    set_back = as_of.mono > now.mono
+    assert (held.filled({}, 60.0, earlier, now) is not held) is set_back
+    assert (held.failed(failure, earlier, now) is not held) is set_back
