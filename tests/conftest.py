@@ -9,6 +9,7 @@ from functools import cache
 import hypothesis
 import pytest
 
+from stackauth_middleware._core import reporting
 from stackauth_middleware._io import network
 from tests import shared
 
@@ -25,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     shared.settle(config.getoption("--shared-root"))
     network.tls_context = _tls_context
+    next(reporting._unexplained)  # its warning would be in the log of whichever test comes first
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

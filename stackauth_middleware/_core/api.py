@@ -82,7 +82,7 @@ class Api:
         now = resume.clocks
         if failure is not None:
             log = self.faults if failure.code is ErrorCode.MISCONFIGURED else self.outages
-            log(now.mono, f"{message}: {failure.detail}")
+            log(now, f"{message}: {failure.detail}")
         if isinstance(resume.answer, NoReply) and resume.answer.inconclusive:
             self.breaker.swap(lambda record: (record.withdrawn(asked_at), None))
         elif failure is not None and failure.is_outage:

@@ -7,6 +7,7 @@ import logging
 from typing import NamedTuple
 
 from ..errors import AuthServerError, ConfigError, ErrorCode, RefusedError
+from .clocks import NEVER
 from .config import StackAuthConfig
 from .cors import Cors, preflight_of
 from .credentials import extract
@@ -20,7 +21,7 @@ from .records import Clocks, RequestRecord
 from .reporting import Reporter
 from .short_path import ShortPath
 from .token_cache import TokenCache, VerifiedToken
-from .tokens import ForeignToken, Token, check_signature, is_possible, parse, user_of
+from .tokens import Token, check_signature, is_possible, parse, user_of
 from .upstream import Script
 from .users import User, UserProfile, with_profile
 
@@ -53,7 +54,6 @@ class Flow:
         self.short_path = ShortPath(config, self._tokens)
         self._cors = Cors(config)
         self._default = Policy("required", config.mode == "rest", config.allow_restricted, config.allow_anonymous)
-        self._log_foreign_token = RateLimitedLog(logging.WARNING)
         self._log_not_plain = RateLimitedLog(logging.WARNING)
         self._log_refused_preflight = KeyedRateLimitedLog(
             logging.WARNING,
@@ -79,9 +79,9 @@ class Flow:
         try:
             step = self._authorize_now(request, now, defer_refresh=defer_refresh, in_event_loop=in_event_loop)
         except Exception as error:
-            return self._reporter.refuse(request, error)
+            return self._reporter.refuse(request, error, now)
         if not isinstance(step, Outcome):
-            return self._finish(request, step)
+            return self._finish(request, step, now)
         if self.config.observers:
             self._reporter.report(request, step)
         return step
@@ -95,7 +95,7 @@ class Flow:
         if policy.access == "public":
             return Unauthenticated(self.config, request, per_user=False)
         if policy.every_rule:
-            self._log_not_plain(now.mono, _why_every_rule(request))
+            self._log_not_plain(now, _why_every_rule(request))
 
         # 2. CORS preflights: browsers send no token with them, so no handler may see one as a request.
         preflight = preflight_of(request.method, request.headers) if request.method == "OPTIONS" else None
@@ -112,7 +112,7 @@ class Flow:
             if policy.access == "optional":
                 return Unauthenticated(self.config, request)
             if preflight is not None:
-                self._log_refused_preflight(now.mono, preflight.origin)
+                self._log_refused_preflight(now, preflight.origin)
             raise RefusedError(ErrorCode.MISSING_TOKEN, "no token")
 
         # 4. Token: verified by what is cached, or by a script if a key or the profile has to be fetched.
@@ -128,12 +128,12 @@ class Flow:
         enforce(user, policy)
         return authenticated
 
-    def _finish(self, request: RequestRecord, script: Script[Outcome]) -> Script[Outcome]:
+    def _finish(self, request: RequestRecord, script: Script[Outcome], now: Clocks) -> Script[Outcome]:
         """Run `script`; refuse and report as `authorize` does."""
         try:
             outcome = yield from script
         except Exception as error:
-            return self._reporter.refuse(request, error)
+            return self._reporter.refuse(request, error, now)
         self._reporter.report(request, outcome)
         return outcome
 
@@ -169,7 +169,8 @@ class Flow:
 
     def unreadable(self) -> Refused:
         """Return the refusal of a scope or environ that does not follow its specification."""
-        return self._reporter.refuse(_NO_REQUEST, RefusedError(ErrorCode.INVALID_REQUEST, "the request cannot be read"))
+        error = RefusedError(ErrorCode.INVALID_REQUEST, "the request cannot be read")
+        return self._reporter.refuse(_NO_REQUEST, error, NEVER)
 
     # -- tokens without a request ------------------------------------------------------------------
 
@@ -236,11 +237,7 @@ class Flow:
         cached = self._tokens.recheck(digest, now, defer_refresh=defer_refresh)
         if cached is not None:
             return cached
-        try:
-            parsed = parse(token, self.config.audiences, self.config.issuers)
-        except ForeignToken:
-            self._log_foreign_token(now.mono, "refused a token of another project or issuer; is project_id right?")
-            raise
+        parsed = parse(token, self.config.audiences, self.config.issuers)
         key_set = self.keys.record(parsed.user_type)
         action = key_set.action(parsed.kid, now)
         if action.is_ready(defer_refresh=defer_refresh):

@@ -148,7 +148,7 @@ class KeySetCache:
             document = Failure(ErrorCode.SERVER_ERROR, "a JWK Set without a usable key")
         failure = document
         log = self._log_misconfiguration if failure.code is ErrorCode.MISCONFIGURED else self._log_outage
-        log(clocks.mono, f"no {user_type.value} key set from {self._url}: {failure.detail}")
+        log(clocks, f"no {user_type.value} key set from {self._url}: {failure.detail}")
         cell.swap(lambda record: (record.failed(failure, as_of, clocks), None))
 
     def _documents(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Clocks]]:

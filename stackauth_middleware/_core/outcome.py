@@ -148,11 +148,12 @@ class Refused(Outcome):
 
     Attributes:
         response: the response: a refusal, or the answer to a CORS preflight.
+        reason: the reason of a refusal, for the developer and not for clients; "" for a preflight.
     """
 
-    __slots__ = ("response",)
+    __slots__ = ("reason", "response")
 
-    def __init__(self, config: StackAuthConfig, response: Response) -> None:
+    def __init__(self, config: StackAuthConfig, response: Response, reason: str = "") -> None:
         # Not by super().__init__: refusals have to be cheap.
         self.config = config
         self.user = None
@@ -162,3 +163,4 @@ class Refused(Outcome):
         self.per_user = True
         self.is_preflight = False
         self.response = response
+        self.reason = reason

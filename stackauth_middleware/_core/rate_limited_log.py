@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 
 from .cache import Atomic
+from .clocks import NEVER, elapsed
+from .records import Clocks
 
 logger = logging.getLogger("stackauth_middleware")
 
@@ -28,26 +29,26 @@ class RateLimitedLog:
 
     def __init__(self, level: int) -> None:
         self._level = level
-        self._last: Atomic[tuple[float, int]] = Atomic((-math.inf, 0))
+        self._last: Atomic[tuple[Clocks, int]] = Atomic((NEVER, 0))
 
-    def __call__(self, mono: float, message: str) -> None:
+    def __call__(self, now: Clocks, message: str) -> None:
         """Log `message`, or only count it if the last record is too recent.
 
         Args:
-            mono: the time on the monotonic clock, in seconds.
+            now: both clocks.
             message: the text; a percent sign has no meaning in it.
         """
-        count = self._last.swap(lambda last: _counted(last, mono))
+        count = self._last.swap(lambda last: _counted(last, now))
         if count:
             logger.log(self._level, "%s [%d times since the last such line]", message, count)
 
 
-def _counted(last: tuple[float, int], mono: float) -> tuple[tuple[float, int], int]:
+def _counted(last: tuple[Clocks, int], now: Clocks) -> tuple[tuple[Clocks, int], int]:
     """Return the new state, and the count to log, or 0."""
     logged_at, count = last
-    if mono - logged_at < LOG_INTERVAL:
+    if elapsed(logged_at, now) < LOG_INTERVAL:
         return (logged_at, count + 1), 0
-    return (mono, 0), count + 1
+    return (now, 0), count + 1
 
 
 class KeyedRateLimitedLog:
@@ -61,25 +62,25 @@ class KeyedRateLimitedLog:
     def __init__(self, level: int, message: str) -> None:
         self._level = level
         self._message = message
-        self._logged: Atomic[dict[str, float]] = Atomic({})
+        self._logged: Atomic[dict[str, Clocks]] = Atomic({})
 
-    def __call__(self, mono: float, value: str) -> None:
+    def __call__(self, now: Clocks, value: str) -> None:
         """Log the message with `value`, unless it, or `MAX_VALUES` others, were logged recently.
 
         Args:
-            mono: the time on the monotonic clock, in seconds.
+            now: both clocks.
             value: cut to `MAX_LENGTH`.
         """
         value = value[:MAX_LENGTH]
-        if mono - self._logged.record.get(value, -math.inf) < LOG_INTERVAL:
+        if elapsed(self._logged.record.get(value, NEVER), now) < LOG_INTERVAL:
             return
-        if self._logged.swap(lambda logged: _with_value(logged, value, mono)):
+        if self._logged.swap(lambda logged: _with_value(logged, value, now)):
             logger.log(self._level, self._message, value)
 
 
-def _with_value(logged: dict[str, float], value: str, mono: float) -> tuple[dict[str, float], bool]:
+def _with_value(logged: dict[str, Clocks], value: str, now: Clocks) -> tuple[dict[str, Clocks], bool]:
     """Return the recently logged values, and whether to log `value`."""
-    recent = {each: at for each, at in logged.items() if mono - at < LOG_INTERVAL}
+    recent = {each: at for each, at in logged.items() if elapsed(at, now) < LOG_INTERVAL}
     if value in recent or len(recent) >= MAX_VALUES:
         return recent, False
-    return {**recent, value: mono}, True
+    return {**recent, value: now}, True

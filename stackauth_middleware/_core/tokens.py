@@ -21,7 +21,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
@@ -48,6 +48,8 @@ _STRING = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)', re.DOTALL)
 """A JSON string. An unterminated one matches to the end, so that the search never backtracks to a later quote."""
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_SHOWN = 200
+"""Characters of a claim that logs show."""
 _MAX_TIME = 2**53
 """Seconds since the epoch, up to which a double holds every integer."""
 
@@ -67,7 +69,16 @@ class Token(NamedTuple):
 
 
 class ForeignToken(RefusedError):
-    """A well-formed token of another audience or issuer. A wrong `project_id` setting causes it for every token."""
+    """A well-formed token of another audience or issuer. A wrong setting causes it for every token.
+
+    Attributes:
+        advice: what the token has, what was expected, and which setting to look at. For logs.
+    """
+
+    advice = ""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}: {self.advice}"
 
 
 # -- the steps of a verifier -----------------------------------------------------------------------
@@ -238,13 +249,21 @@ def user_type_of(
     aud, iss = claims.get("aud"), claims.get("iss")
     user_type = audiences.get(aud) if isinstance(aud, str) else None
     if user_type is None:
-        raise ForeignToken(ErrorCode.INVALID_TOKEN, "a token for another audience")
+        raise _foreign("a token for another audience", "aud", aud, audiences, "project_id")
     issuer_type = issuers.get(iss) if isinstance(iss, str) else None
     if issuer_type is None:
-        raise ForeignToken(ErrorCode.INVALID_TOKEN, "a token of another issuer")
+        expected = [name for name, kind in issuers.items() if kind is user_type]
+        raise _foreign("a token of another issuer", "iss", iss, expected, "issuer_url or api_url")
     if issuer_type is not user_type:
         _refuse("issuer and audience disagree about the user type")
     return user_type
+
+
+def _foreign(detail: str, claim: str, value: object, expected: Iterable[str], settings: str) -> ForeignToken:
+    error = ForeignToken(ErrorCode.INVALID_TOKEN, detail)
+    found = ascii(value[:_SHOWN]) if isinstance(value, str) else f"a {type(value).__name__}"
+    error.advice = f"{claim} is {found}, expected {' or '.join(map(repr, expected))}; is {settings} right?"
+    return error
 
 
 def check_user(claims: Mapping[str, Any], user_type: UserType) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import sys
 from typing import Any
 
 import anyio
@@ -652,21 +654,53 @@ def test_closed_script_reports_no_event(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"aud": OTHER_PROJECT}, {"iss": "https://auth.other.example/api/v1/projects/x"}], ids=str
+    ("changes", "shown"),
+    [
+        ({"aud": OTHER_PROJECT}, f"aud is '{OTHER_PROJECT}', expected '{PROJECT}' or .*; is project_id right"),
+        (
+            {"iss": "https://a\n/" + "x" * 999},
+            r"iss is 'https://a\\n/x{189}', expected .*; is issuer_url or api_url",
+        ),
+        ({"iss": ["a"]}, "iss is a list, expected .*/projects/.* or .*/projects/"),
+    ],
+    ids=["audience", "issuer", "no text"],
 )
 def test_foreign_tokens_are_counted_and_logged_once_a_minute(
-    world: World, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+    world: World, changes: dict[str, Any], shown: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A wrong `project_id` looks the same, and every login fails."""
+    """A wrong setting looks the same, and every login fails: the log names it, what came and what was expected."""
     for _ in range(1000):
         assert world.refused(token(**changes)) is ErrorCode.INVALID_TOKEN
         world.clock.pass_by(0.1)
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(lines) == 2
-    assert "project_id" in lines[0]
+    assert re.search(shown, lines[0])
+    assert "projects-anonymous-users" not in lines[0]
     assert "[600 times since the last such line]" in lines[1]
-    assert OTHER_PROJECT not in "".join(lines)
     assert world.auth.calls == []
+
+
+def test_no_running_frame_holds_a_foreign_token_when_it_is_logged(world: World) -> None:
+    """Error trackers attach the variables of frames to log records."""
+    text = token(aud=OTHER_PROJECT)
+    seen: list[str] = []
+
+    class Tracker(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            frame = sys._getframe()
+            while frame.f_back is not None:
+                frame = frame.f_back
+                if frame.f_globals.get("__name__", "").startswith("stackauth_middleware"):
+                    seen.append(repr(frame.f_locals))
+
+    tracker = Tracker()
+    logging.getLogger("stackauth_middleware").addHandler(tracker)
+    try:
+        world.refused(text)
+    finally:
+        logging.getLogger("stackauth_middleware").removeHandler(tracker)
+    assert seen
+    assert text not in "".join(seen)
 
 
 @pytest.mark.parametrize(
