@@ -55,8 +55,8 @@ class Sealing:
 
 
 _MESSAGE = (
-    "{0} comes from a verified token only, and is never decoded from a request or other data. Get the user of "
-    "the request with CurrentUser or CurrentProfile of stackauth_middleware.contrib.fastapi, or with "
+    "{0} comes from a verified token or Stack Auth only, and is never decoded from a request or other data. Get the "
+    "user of the request with CurrentUser or CurrentProfile of stackauth_middleware.contrib.fastapi, or with "
     "require_user(request) or load_profile(request) in any framework. To decode one that you have encoded, "
     "use a class of your own. In tests, User(...) takes a UserType as user_type, and UserProfile.from_json makes a "
     "profile."

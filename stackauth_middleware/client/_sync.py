@@ -61,10 +61,6 @@ class StackAuthClient(SyncCalls):
 
         Raises:
             NotFoundError: there is no such user in this project.
-
-        Example::
-
-            email = client.get_user(user_id).primary_email
         """
         return self._send(users.get(user_id))
 
@@ -77,10 +73,6 @@ class StackAuthClient(SyncCalls):
             email: the address.
 
         Not promised: that the user owns the address; see ``primary_email_verified``.
-
-        Example::
-
-            user = client.find_user_by_email("jane@example.com")
         """
         return self._send_all(users.find_by_email(email))
 
@@ -152,10 +144,6 @@ class StackAuthClient(SyncCalls):
             user_id: id of the user, a UUID. None is an error, and not all teams.
 
         Not promised: an error for an unknown user, who has no teams.
-
-        Example::
-
-            teams = client.list_teams(user.user_id)
         """
         return self._send(teams.list_of(user_id))
 
@@ -176,10 +164,6 @@ class StackAuthClient(SyncCalls):
             display_name: name of the team.
             creator_user_id: id of a user who becomes its first member, with the permissions of a creator.
             fields: `TeamDetails`.
-
-        Example::
-
-            team = client.create_team("Sales", creator_user_id=user.user_id)
         """
         return self._send(teams.create(display_name, creator_user_id, fields))
 
@@ -255,10 +239,6 @@ class StackAuthClient(SyncCalls):
 
         Raises:
             NotFoundError: there is no such user or permission, or the user is no member of the team.
-
-        Example::
-
-            client.grant_permission(user_id, "editor", team_id=team_id)
         """
         return self._send(permissions.grant(user_id, permission_id, team_id))
 
@@ -285,11 +265,12 @@ class StackAuthClient(SyncCalls):
         return self._send(sessions.list_of(user_id))
 
     def revoke_session(self, user_id: str, session_id: str) -> None:
-        """End a session. Raises `NotFoundError`. Stack Auth ends it even if it belongs to another user.
+        """End a session. Raises `NotFoundError`.
 
         Args:
             user_id: id of the user, a UUID.
-            session_id: id of the session, a UUID: `User.session_id`.
+            session_id: id of the session, a UUID: `User.session_id`. One that a client sent has to be among
+                `get_active_sessions`, since Stack Auth does not compare it with `user_id`.
 
         Not promised: that access tokens end with it; see docs/stack-auth.md section 10.
         """

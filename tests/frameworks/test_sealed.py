@@ -157,7 +157,8 @@ MSGSPEC: list[Callable[[type[Any], Any], Any]] = [
 def test_no_decoder_makes_a_user(decode: Callable[[type[Any], Any], Any], kind: type[Any]) -> None:
     """It raises no ValidationError, for which frameworks send 400 or 422: this is an error in the app."""
     with pytest.raises(
-        RuntimeError, match=r"User(Profile)? comes from a verified token only.*CurrentUser.*require_user\(request\)"
+        RuntimeError,
+        match=r"User(Profile)? comes from a verified token or Stack Auth only.*CurrentUser.*require_user\(request\)",
     ):
         decode(kind, INSTANCES[kind])
 

@@ -99,7 +99,7 @@ def test_copies_keep_the_sealed_value() -> None:
 
 def test_decoder_that_fills_the_fields_only_is_an_error() -> None:
     """msgspec calls ``__post_init__`` without the argument. A ValueError would be reported as the client's mistake."""
-    with pytest.raises(RuntimeError, match="Value comes from a verified token only"):
+    with pytest.raises(RuntimeError, match="Value comes from a verified token or Stack Auth only"):
         Value("a", _sealed=None)
 
 
@@ -108,7 +108,7 @@ def test_decoder_that_calls_the_constructor_is_an_error(module: str | None) -> N
     """None stands for generated code. A handler below the decoder may call the constructor."""
     names: dict[str, Any] = {"__name__": module} if module else {}
     exec("def call(function, *values):\n    return function(*values)", names)
-    with pytest.raises(RuntimeError, match="Value comes from a verified token only"):
+    with pytest.raises(RuntimeError, match="Value comes from a verified token or Stack Auth only"):
         names["call"](Value, "a")
     assert names["call"](lambda: Value("a")) == Value("a")
     sealed = Value("a", _sealed=Sealed("of a token"))
@@ -116,13 +116,13 @@ def test_decoder_that_calls_the_constructor_is_an_error(module: str | None) -> N
 
 
 def test_value_of_a_type_that_json_has_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="Value comes from a verified token only"):
+    with pytest.raises(RuntimeError, match="Value comes from a verified token or Stack Auth only"):
         Value("untyped", _sealed=Sealed("x"))
 
 
 @pytest.mark.parametrize("data", [{"name": "a"}, "a", None, [], {"name": "a", "_sealed": "x"}], ids=str)
 def test_pydantic_validates_no_data(data: Any) -> None:
-    with pytest.raises(RuntimeError, match="Value comes from a verified token only"):
+    with pytest.raises(RuntimeError, match="Value comes from a verified token or Stack Auth only"):
         TypeAdapter(Value).validate_python(data)
 
 
@@ -139,12 +139,12 @@ def test_fastapi_parameter_is_a_config_error() -> None:
     """FastAPI requests the schema from this module, for the parameters of a handler."""
     module = types.ModuleType("fastapi.dependencies.utils")
     exec("def build(adapter, kind):\n    return adapter(kind)", vars(module))
-    with pytest.raises(ConfigError, match="Value comes from a verified token only"):
+    with pytest.raises(ConfigError, match="Value comes from a verified token or Stack Auth only"):
         module.build(TypeAdapter, Value)
 
 
 def test_sealed_as_a_pydantic_type_is_a_config_error() -> None:
     """FastAPI reads the arguments of ``__init__`` for `Depends`."""
     assert Value.__init__.__annotations__["_sealed"] is Sealed
-    with pytest.raises(ConfigError, match="this class comes from a verified token only"):
+    with pytest.raises(ConfigError, match="this class comes from a verified token or Stack Auth only"):
         TypeAdapter(Sealed)
