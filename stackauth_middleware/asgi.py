@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from . import _misconfigured
 from ._adapters import accepts, publish_in_scope, request_from_scope
 from ._core.config import StackAuthConfig, config_of
 from ._core.credentials import SUBPROTOCOL, vary_names
@@ -50,7 +51,9 @@ class StackAuthASGIMiddleware:
         settings: the settings as keywords, if `config` is None.
 
     Raises:
-        ConfigError: a setting is missing or invalid, or `app` is no ASGI app.
+        ConfigError: a setting is missing or invalid, or `app` is no ASGI app. Where a framework makes the middleware
+            only within the first call of the app, as ``add_middleware`` of Starlette does, that call fails instead:
+            the lifespan, and with it the start of the server. A `config` is checked where it is written.
 
     Not promised: that keys are fetched before the first request. They are prefetched once the app has started, if
     the server runs a lifespan and ``prefetch_keys`` is on. The constructor makes no network call.
@@ -70,8 +73,15 @@ class StackAuthASGIMiddleware:
         from ._io.async_runner import AsyncRunner
 
         self.app = _single_callable(app)
-        self._config = config_of(config, settings)
-        self._stated = checked_root_path(app, self._config.root_path)
+        self._error: ConfigError | None = None
+        try:
+            self._config = config_of(config, settings)
+            self._stated = checked_root_path(app, self._config.root_path)
+        except ConfigError as error:
+            if not _misconfigured.within_asgi_call():
+                raise
+            self._error = error
+            return
         self._flow = self._config.get_or_create(Flow)
         self._short_path = self._flow.short_path.outcome
         self._runner = self._config.get_or_create(AsyncRunner)
@@ -86,8 +96,10 @@ class StackAuthASGIMiddleware:
         """Authenticate a request and pass it on, or send the refusal.
 
         Raises:
-            ConfigError: the middleware wraps an app that calls it.
+            ConfigError: the middleware wraps an app that calls it, or was made with wrong settings within a call.
         """
+        if self._error is not None:
+            return await _misconfigured.fail(self._error, scope, receive, send)
         kind = scope["type"]
         if getattr(self.app, "asgi_app", None) is self:
             raise ConfigError(_RECURSION)

@@ -34,7 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_core",
         "_io",
         "_adapters",
-        "_apps _handler_api _verifiers client",
+        "_apps _misconfigured _handler_api _verifiers client",
         "asgi wsgi",
         "__init__",
         "contrib serve testing",

@@ -230,6 +230,23 @@ def test_asgi_2_app_is_adapted(stackauth: LocalStackAuth) -> None:
     assert sent[0]["status"] == 204
 
 
+def test_wrong_setting_is_raised_where_it_is_written_and_within_a_call_fails_that() -> None:
+    """See test_misconfigured.py for all of the latter."""
+    with pytest.raises(ConfigError, match="leeway is 400"):
+        StackAuthASGIMiddleware(asgi, project_id=PROJECT, leeway=400)
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await StackAuthASGIMiddleware(asgi, project_id=PROJECT, leeway=400)(scope, receive, send)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(ConfigError, match="leeway is 400"):
+        asyncio.run(app(http_scope(), send, send))
+    assert sent[0]["status"] == 500
+
+
 def test_wsgi_app_is_a_config_error() -> None:
     def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
         return []
