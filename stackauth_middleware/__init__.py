@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ._core.api_keys import ApiKey, ApiKeyType
 from ._core.config import StackAuthConfig
 from ._core.rules import Rule
 from ._core.users import User, UserProfile, UserType
-from ._handler_api import aload_profile, get_user, load_profile, require_user
+from ._handler_api import aload_profile, get_api_key, get_user, load_profile, require_user
+from ._per_user import per_user
+from ._permission_api import ahas_permission, arequire_permission, has_permission, require_permission
 from ._verifiers import AsyncVerifier, Verifier
 from ._version import __version__ as __version__
 from .asgi import StackAuthASGIMiddleware
@@ -13,6 +16,8 @@ from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError, Stack
 from .wsgi import StackAuthWSGIMiddleware
 
 __all__ = [
+    "ApiKey",
+    "ApiKeyType",
     "AsyncVerifier",
     "AuthServerError",
     "ConfigError",
@@ -27,8 +32,14 @@ __all__ = [
     "UserProfile",
     "UserType",
     "Verifier",
+    "ahas_permission",
     "aload_profile",
+    "arequire_permission",
+    "get_api_key",
     "get_user",
+    "has_permission",
     "load_profile",
+    "per_user",
+    "require_permission",
     "require_user",
 ]

@@ -1,17 +1,21 @@
-"""Functions for handlers: the user and the profile of a request, in any framework."""
+"""Functions for handlers: the user, the profile and the API key of a request, in any framework."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NoReturn, TypeAlias
+from typing import Annotated, Any, NoReturn, TypeAlias, TypeVar
 
 from ._adapters import ERROR, OUTCOME, USER
+from ._core.api_keys import ApiKey
 from ._core.flow import Flow
-from ._core.outcome import Authenticated, Unauthenticated
+from ._core.key_flow import KeyFlow
+from ._core.outcome import Authenticated, KeyAuthenticated, Unauthenticated, Unpickled
 from ._core.upstream import Script
 from ._core.users import User, UserProfile
 from ._io.network import clocks, in_event_loop
 from .errors import AuthServerError, ConfigError, ErrorCode, RefusedError
+
+T = TypeVar("T")
 
 
 class _NotAParameter:
@@ -67,7 +71,8 @@ def require_user(obj: RequestLike) -> User:
         obj: a scope, environ or request, as for `get_user`.
 
     Raises:
-        RefusedError: the request is unauthenticated; the code is MISSING_TOKEN.
+        RefusedError: the request is unauthenticated, with the code MISSING_TOKEN; or it has the API key of a team,
+            with the code FORBIDDEN.
         AuthServerError: the route is optional, and the token could not be judged, since Stack Auth cannot be
             reached.
         ConfigError: no middleware of this package has seen the request.
@@ -85,6 +90,8 @@ def require_user(obj: RequestLike) -> User:
     user: User | None = published.get(USER)
     if user is not None:
         return user
+    if _api_key_in(published) is not None:
+        raise RefusedError(ErrorCode.FORBIDDEN, "the API key of a team has no user")
     if USER not in published:
         raise ConfigError(_UNSEEN + (_DROPPED if "wsgi.input" in published else ""))
     error: ErrorCode | None = published.get(ERROR)
@@ -92,6 +99,26 @@ def require_user(obj: RequestLike) -> User:
         retry_after = published[OUTCOME].retry_after
         raise AuthServerError(error, retry_after, "a token was sent, but could not be verified")
     raise RefusedError(ErrorCode.MISSING_TOKEN, "the request is unauthenticated")
+
+
+def get_api_key(obj: RequestLike) -> ApiKey | None:
+    """Return the API key of a request, or None if the request has none or its path does not accept API keys.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+
+    Raises:
+        TypeError: `obj` is no scope, environ or request.
+
+    Not promised: the text of the key, which is not kept.
+
+    Example::
+
+        key = get_api_key(request)
+        if key is not None and key.team_id is not None:
+            return reports_of(key.team_id)
+    """
+    return _api_key_in(_published(obj))
 
 
 def load_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
@@ -117,12 +144,8 @@ def load_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
 
         email = load_profile(flask.request).primary_email
     """
-    authenticated = _authenticated(obj)
-    if in_event_loop():
-        raise RuntimeError("load_profile would block the event loop of this thread; use: await aload_profile(...)")
-    from ._io.sync_runner import SyncRunner
-
-    return authenticated.config.get_or_create(SyncRunner).run(_profile_script(authenticated, fresh=fresh))
+    authenticated = authenticated_of(obj)
+    return run(authenticated, _profile_script(authenticated, fresh=fresh), "load_profile")
 
 
 async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
@@ -146,8 +169,37 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
 
         email = (await aload_profile(request)).primary_email
     """
-    authenticated = _authenticated(obj)
-    script = _profile_script(authenticated, fresh=fresh)
+    authenticated = authenticated_of(obj)
+    return await arun(authenticated, _profile_script(authenticated, fresh=fresh))
+
+
+def outcome_of(obj: RequestLike) -> Authenticated | KeyAuthenticated | Unauthenticated | None:
+    """Return the outcome that a middleware has published, or None if none has or the scope was pickled."""
+    outcome: object = _published(obj).get(OUTCOME)
+    return outcome if isinstance(outcome, Authenticated | KeyAuthenticated | Unauthenticated) else None
+
+
+def run(authenticated: Authenticated | KeyAuthenticated, script: Script[T], name: str) -> T:
+    """Return the result of a script of the request, run in this thread.
+
+    Args:
+        authenticated: the outcome of the request.
+        script: what to run.
+        name: of the function of this package that the handler called.
+
+    Raises:
+        RuntimeError: an event loop runs in this thread and would be blocked.
+        Exception: what the script raises.
+    """
+    if in_event_loop():
+        raise RuntimeError(f"{name} would block the event loop of this thread; use: await a{name}(...)")
+    from ._io.sync_runner import SyncRunner
+
+    return authenticated.config.get_or_create(SyncRunner).run(script)
+
+
+async def arun(authenticated: Authenticated | KeyAuthenticated, script: Script[T]) -> T:
+    """Same as `run`, but async, and in a worker thread if the app does not run in an event loop that lasts."""
     if not authenticated.in_event_loop:
         from anyio import to_thread
 
@@ -159,25 +211,26 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
     return await authenticated.config.get_or_create(AsyncRunner).run(script)
 
 
-def outcome_of(obj: RequestLike) -> Authenticated | Unauthenticated | None:
-    """Return the outcome that a middleware has published, or None if none has or the scope was pickled."""
-    outcome: object = _published(obj).get(OUTCOME)
-    return outcome if isinstance(outcome, Authenticated | Unauthenticated) else None
-
-
-def _profile_script(authenticated: Authenticated, *, fresh: bool) -> Script[UserProfile]:
+def _profile_script(authenticated: Authenticated | KeyAuthenticated, *, fresh: bool) -> Script[UserProfile]:
     """Return the script that loads the profile and applies the policy of the request to it."""
+    if isinstance(authenticated, KeyAuthenticated):
+        return authenticated.config.get_or_create(KeyFlow).profile(authenticated, clocks(), fresh=fresh)
     flow = authenticated.config.get_or_create(Flow)
     return flow.profile(authenticated.token, clocks(), fresh=fresh, policy=authenticated.policy)
 
 
-def _authenticated(obj: Any) -> Authenticated:
-    """Return the outcome of an authenticated request. Raises as `load_profile` does."""
+def authenticated_of(obj: Any) -> Authenticated | KeyAuthenticated:
+    """Return the outcome of a request that has a user. Raises as `load_profile` does."""
     require_user(obj)
-    outcome = _published(obj)[OUTCOME]
-    if not isinstance(outcome, Authenticated):
-        raise RuntimeError("this request was pickled, which drops its token: load the profile first, and pickle that")
+    outcome = outcome_of(obj)
+    if outcome is None or isinstance(outcome, Unauthenticated):
+        raise RuntimeError("this request was pickled, which drops its token: load what you need first, and pickle that")
     return outcome
+
+
+def _api_key_in(published: Mapping[str, Any]) -> ApiKey | None:
+    outcome = published.get(OUTCOME)
+    return outcome.api_key if isinstance(outcome, KeyAuthenticated | Unpickled) else None
 
 
 REQUEST_ATTRIBUTES = ("scope", "environ", "env", "META", "wsgi_environ")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from . import _misconfigured
 from ._adapters import accepts, publish_in_scope, request_from_scope
 from ._core.config import StackAuthConfig, config_of
-from ._core.credentials import SUBPROTOCOL, vary_names
+from ._core.credentials import SUBPROTOCOL
 from ._core.flow import Flow
-from ._core.headers import preflight_headers, private_headers
+from ._core.headers import preflight_headers, private_headers, vary_of
 from ._core.outcome import Outcome, Refused
 from ._core.paths import checked_root_path
 from ._core.records import Clocks, RequestRecord, Response
@@ -85,7 +85,7 @@ class StackAuthASGIMiddleware:
         self._flow = self._config.get_or_create(Flow)
         self._short_path = self._flow.short_path.outcome
         self._runner = self._config.get_or_create(AsyncRunner)
-        self._vary = vary_names(self._config.token_sources) if self._config.private_responses else ()
+        self._vary = vary_of(self._config) if self._config.private_responses else ()
 
     async def __call__(
         self,
@@ -119,9 +119,8 @@ class StackAuthASGIMiddleware:
             outcome = step if isinstance(step, Outcome) else await self._runner.run(step)
             scope = sealed.value
             if isinstance(outcome, Refused):
-                if kind == "websocket":
-                    return await self._refuse_websocket(scope, receive, send, outcome.response)
-                return await _respond(send, "http.response", outcome.response)
+                refuse = self._refuse_websocket if kind == "websocket" else _refuse
+                return await refuse(scope, receive, send, outcome.response)
         publish_in_scope(scope, outcome)
         if kind == "websocket" and "websocket" in self._config.token_sources and _hide_token(scope):
             send = _echoing(send)
@@ -221,6 +220,10 @@ def _offered(scope: Any) -> list[str]:
     """Return the subprotocols that the client offers, without invalid values."""
     offered = scope.get("subprotocols")
     return [each for each in offered if isinstance(each, str)] if isinstance(offered, Iterable) else []
+
+
+async def _refuse(scope: Any, receive: Any, send: Any, response: Response) -> None:
+    await _respond(send, "http.response", response)
 
 
 async def _respond(send: Any, event: Literal["http.response", "websocket.http.response"], response: Response) -> None:

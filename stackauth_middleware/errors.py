@@ -53,6 +53,8 @@ class ErrorCode(Enum):
     INVALID_REQUEST = "invalid_request", 400, "invalid_request", "Ambiguous or malformed credentials"
     INVALID_TOKEN = "invalid_token", 401, "invalid_token", "Invalid or expired access token"
     EXPIRED_TOKEN = "expired_token", 401, "invalid_token", "Access token has expired"
+    INVALID_API_KEY = "invalid_api_key", 401, "invalid_token", "Invalid API key"
+    EXPIRED_API_KEY = "expired_api_key", 401, "invalid_token", "API key has expired"
     ANONYMOUS_NOT_ALLOWED = "anonymous_not_allowed", 401, "invalid_token", "Sign-in required"
     RESTRICTED_NOT_ALLOWED = "restricted_not_allowed", 403, "insufficient_scope", "Account is restricted"
     FORBIDDEN = "forbidden", 403, "insufficient_scope", "Not allowed"
@@ -106,7 +108,8 @@ class Event:
         path: the path that was matched against the rules, percent-decoded. A client chose it: escape it in logs.
         code: why the request was refused; None where it reached the app.
         detail: one of a fixed set of sentences on the refusal, or on a preflight that the middleware answered.
-        user_id: id of the user of a verified token, or None.
+        user_id: id of the user of a verified token or API key, or None.
+        api_key_id: id of the API key, or None. Not the key.
 
     Example::
 
@@ -122,6 +125,7 @@ class Event:
     code: ErrorCode | None = None
     detail: str = ""
     user_id: str | None = None
+    api_key_id: str | None = None
 
 
 class StackAuthError(Exception):

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._adapters import accepts, is_async, publish, request_from_environ
 from ._core.config import StackAuthConfig, config_of
-from ._core.credentials import vary_names
 from ._core.flow import Flow
-from ._core.headers import preflight_headers, private_headers
+from ._core.headers import preflight_headers, private_headers, vary_of
 from ._core.outcome import Outcome, Refused
 from ._core.paths import routes_on_script_name
 from ._core.records import Clocks, RequestRecord
@@ -68,7 +67,7 @@ class StackAuthWSGIMiddleware:
         self._flow = self._config.get_or_create(Flow)
         self._short_path = self._flow.short_path.outcome
         self._runner = self._config.get_or_create(SyncRunner)
-        self._vary = vary_names(self._config.token_sources) if self._config.private_responses else ()
+        self._vary = vary_of(self._config) if self._config.private_responses else ()
 
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Authenticate a request and pass it on, or return the refusal.

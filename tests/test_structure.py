@@ -34,7 +34,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_core",
         "_io",
         "_adapters",
-        "_apps _misconfigured _handler_api _verifiers client",
+        "_apps _misconfigured _handler_api _per_user _verifiers client",
+        "_permission_api",
         "asgi wsgi",
         "__init__",
         "contrib serve testing",
@@ -73,7 +74,7 @@ OWNERS = {
     "requests": {"_io/http_requests", "_io/deadline_adapter"},
     "urllib3": {"_io/http_requests", "_io/deadline_adapter"},
     "httpx": {"_io/http_httpx"},
-    "anyio": {"_io/async_runner", "_io/background", "_io/http_httpx", "_handler_api"},
+    "anyio": {"_io/async_runner", "_io/background", "_io/http_httpx", "_handler_api", "_per_user"},
     "asgiref": {"asgi"},
     "jwt": {"_core/tokens", "_core/key_sets"},
     "cryptography": {"_core/tokens", "_core/key_sets"},
@@ -210,7 +211,8 @@ def test_only_the_core_makes_generators_of_effects() -> None:
         and any(isinstance(each, ast.Yield | ast.YieldFrom) for each in ast.walk(node))
     }
     assert makers == {
-        *("_core/api", "_core/flow", "_core/key_set_cache", "_core/lookup", "_core/upstream"),
+        *("_core/api", "_core/flow", "_core/key_flow", "_core/key_lookup", "_core/key_set_cache", "_core/lookup"),
+        *("_core/permissions", "_core/upstream"),
         "_core/server_api/perform",
     }
 
@@ -301,6 +303,9 @@ PROMISED = {
     *("Verifier", "AsyncVerifier"),
     *("User", "UserProfile", "UserType"),
     *("get_user", "require_user", "load_profile", "aload_profile"),
+    *("has_permission", "ahas_permission", "require_permission", "arequire_permission"),
+    *("ApiKey", "ApiKeyType", "get_api_key"),
+    "per_user",
     "ErrorCode",
     *("StackAuthError", "ConfigError", "RefusedError", "AuthServerError"),
 }

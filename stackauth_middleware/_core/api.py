@@ -113,8 +113,10 @@ def server_call(
     params: Mapping[str, str] = MappingProxyType({}),
     body: Any = None,
     max_bytes: int = MAX_BYTES,
+    *,
+    idempotent: bool | None = None,
 ) -> Call:
-    """Return a call with server access, which is retried only if its method is GET.
+    """Return a call with server access.
 
     Args:
         config: its project, address and secret server key are used.
@@ -123,6 +125,7 @@ def server_call(
         params: of the query; any text.
         body: JSON value, or None for no body.
         max_bytes: limit on the size of the reply's body.
+        idempotent: whether it may be sent twice; by default only if its method is GET.
 
     Raises:
         ValueError: `body` holds something that JSON has no form for.
@@ -135,4 +138,4 @@ def server_call(
         headers["content-type"] = "application/json"
     query = f"?{urlencode(params)}" if params else ""
     url = f"{config.api_url}/api/v1{path}{query}"
-    return Call(method, url, headers, data, max_bytes, idempotent=method == "GET")
+    return Call(method, url, headers, data, max_bytes, idempotent=method == "GET" if idempotent is None else idempotent)

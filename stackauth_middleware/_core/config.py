@@ -12,11 +12,11 @@ from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, get_args, get_type_hints
 
 from ..errors import ConfigError, ErrorCode, Event, RefusalInfo
-from . import owned, validation
-from .credentials import TOKEN_SOURCES, TokenSource
+from . import owned, rule_checks, validation
+from .credentials import API_KEY_SOURCES, TOKEN_SOURCES, ApiKeySource, TokenSource
 from .environment import TypedSettings, typed
 from .pickling import check_picklable
-from .policy import Access, Policy
+from .policy import Access, KeyType, Policy
 from .rules import Matcher, Rule
 from .settings import PRIVATE, PUBLIC, Given, flag, one_of, seconds, setting, some_of, whole_number
 from .sources import with_defaults
@@ -58,10 +58,14 @@ class Settings(TypedDict, total=False):
     leeway: float
     timeout: float
     profile_ttl: float
+    api_key_ttl: float
+    permission_ttl: float
     token_cache_size: int
     profile_cache_size: int
     profile_cache_bytes: int
     token_sources: Collection[TokenSource]
+    api_keys: Collection[KeyType]
+    api_key_sources: Collection[ApiKeySource]
     trust_env_proxies: bool
     rules: Sequence[Rule]
     default_access: Access
@@ -129,10 +133,16 @@ class StackAuthConfig:
     for each profile that the handler loads. DNS look-ups are not covered."""
     profile_ttl: float = setting(seconds(0, 3600), default=30)
     """Time in seconds, 0 to 3600, for which a profile is cached."""
+    api_key_ttl: float = setting(seconds(0, 3600), default=30)
+    """Time in seconds, 0 to 3600, for which an API key that was found valid is not checked again, and its owner is
+    cached; never beyond the expiry of the key."""
+    permission_ttl: float = setting(seconds(0, 3600), default=30)
+    """Time in seconds, 0 to 3600, for which the permissions and teams of a user are cached."""
     token_cache_size: int = setting(whole_number, default=10_000)
     """Maximum number of verified tokens in the cache; 0 turns it off."""
     profile_cache_size: int = setting(whole_number, default=10_000)
-    """Maximum number of profiles in the cache."""
+    """Maximum number of profiles in the cache; also of API keys, of their owners, and of users whose permissions or
+    teams are cached."""
     profile_cache_bytes: int = setting(whole_number, default=64 * 1024 * 1024)
     """Maximum size of the profile cache in bytes, by an estimate that is never too low for JSON of the usual shapes.
     A single profile that is larger is kept all the same."""
@@ -140,6 +150,11 @@ class StackAuthConfig:
         some_of(*TOKEN_SOURCES), default=("x-stack-access-token", "bearer", "x-stack-auth")
     )
     """Where in a request the token is read from."""
+    api_keys: Collection[KeyType] = setting(rule_checks.key_types, default=())
+    """Types of API keys that are accepted beside tokens where a rule does not say: ``"user"``, ``"team"``, or both.
+    Needs `secret_server_key`."""
+    api_key_sources: Collection[ApiKeySource] = setting(some_of(*API_KEY_SOURCES), default=API_KEY_SOURCES)
+    """Where in a request an API key is read from, on paths that accept API keys."""
     trust_env_proxies: bool = setting(flag, default=False)
     """Use the proxies that environment variables name."""
     rules: Sequence[Rule] = setting(validation.rules, default=())
@@ -213,10 +228,7 @@ class StackAuthConfig:
             },
             "key_set_url": f"{self.api_url}/api/v1/projects/{self.project_id}/.well-known/jwks.json",
             "users_me_url": f"{self.api_url}/api/v1/users/me",
-            "policy": Matcher(
-                self.rules,
-                Policy(self.default_access, self.mode == "rest", self.allow_restricted, self.allow_anonymous),
-            ),
+            "policy": Matcher(self.rules, self._default_policy()),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -242,6 +254,15 @@ class StackAuthConfig:
         config = cls.__new__(cls)
         _assign(config, **with_defaults(typed_settings(), settings, os.fspath(path)))
         return config
+
+    def _default_policy(self) -> Policy:
+        return Policy(
+            self.default_access,
+            self.mode == "rest",
+            self.allow_restricted,
+            self.allow_anonymous,
+            api_keys=frozenset(self.api_keys),
+        )
 
     def __repr__(self) -> str:
         shown = []

@@ -9,6 +9,9 @@ under the header names of the old brand and the new, in the order in which they 
 4. ``Authorization: Bearer <jwt>``
 5. the WebSocket sub-protocols ``stackauth, <jwt>``, since browsers cannot set headers there
 
+API keys of users and teams are read on paths that accept them, from ``x-stack-api-key`` (of either brand),
+``x-api-key`` and ``Authorization: Bearer <key>``. More than one credential in a request is malformed.
+
 The first that is present decides. The refresh token of 2 and 3 is dropped here.
 """
 
@@ -22,9 +25,12 @@ from collections.abc import Container, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 from ..errors import ErrorCode, RefusedError
+from .api_keys import form_of
 
 TokenSource: TypeAlias = Literal["x-stack-access-token", "bearer", "x-stack-auth", "websocket"]
 TOKEN_SOURCES: tuple[TokenSource, ...] = get_args(TokenSource)
+ApiKeySource: TypeAlias = Literal["x-stack-api-key", "x-api-key", "bearer"]
+API_KEY_SOURCES: tuple[ApiKeySource, ...] = get_args(ApiKeySource)
 
 SUBPROTOCOL = "stackauth"
 """The sub-protocol that a client offers just before the token."""
@@ -34,8 +40,18 @@ MAX_BYTES = 8192
 _TOKEN_HEADERS = ("x-stack-access-token", "x-hexclave-access-token")
 _JSON_HEADERS = ("x-stack-auth", "x-hexclave-auth")
 _PREFIXES = ("stackauth_", "hexclave_")
-HEADERS = frozenset((*_TOKEN_HEADERS, *_JSON_HEADERS, "authorization", "sec-websocket-protocol"))
-"""Names, in lower case, of the headers that `extract` reads."""
+_API_KEY_HEADERS: dict[ApiKeySource, tuple[str, ...]] = {
+    "x-stack-api-key": ("X-Stack-Api-Key", "X-Hexclave-Api-Key"),
+    "x-api-key": ("X-Api-Key",),
+    "bearer": ("Authorization",),
+}
+HEADERS = frozenset(
+    {
+        *(*_TOKEN_HEADERS, *_JSON_HEADERS, "authorization", "sec-websocket-protocol"),
+        *(name.lower() for names in _API_KEY_HEADERS.values() for name in names),
+    }
+)
+"""Names, in lower case, of the headers that `extract` and `extract_api_key` read."""
 
 _SOURCE_HEADERS: dict[TokenSource, tuple[str, ...]] = {
     "x-stack-access-token": ("X-Stack-Access-Token", "X-Hexclave-Access-Token"),
@@ -63,8 +79,6 @@ def extract(headers: Mapping[str, str], token_sources: Container[TokenSource]) -
     Raises:
         RefusedError: INVALID_REQUEST for a credential that is repeated, malformed or over 8 KiB.
     """
-    if headers.keys().isdisjoint(HEADERS):
-        return None
     if "x-stack-access-token" in token_sources:
         value = _one_of(headers, _TOKEN_HEADERS)
         if value is not None:
@@ -83,9 +97,42 @@ def extract(headers: Mapping[str, str], token_sources: Container[TokenSource]) -
     return None
 
 
-def vary_names(sources: Container[TokenSource]) -> tuple[str, ...]:
-    """Return the names of the request headers that the enabled token sources read, for ``Vary``."""
-    return tuple(name for source in TOKEN_SOURCES if source in sources for name in _SOURCE_HEADERS[source])
+def extract_api_key(headers: Mapping[str, str], sources: Container[ApiKeySource]) -> str | None:
+    """Return the API key of a request, or None where it has none.
+
+    A Bearer value is an API key only if it has the form and the checksum of one; else it is a token, or the app's own
+    business. The other sources hold nothing else, so what they hold has to be a valid key.
+
+    Args:
+        headers: as `extract` takes them.
+        sources: those that are enabled.
+
+    Raises:
+        RefusedError: INVALID_REQUEST for several keys, or one that is repeated or over 8 KiB.
+    """
+    keys: list[str] = []
+    for source in API_KEY_SOURCES:
+        if source in sources:
+            values = (headers.get(name.lower(), "").strip(" \t") for name in _API_KEY_HEADERS[source])
+            keys += filter(None, map(_bearer_key, values) if source == "bearer" else values)
+    if len(keys) > 1 or any("," in each for each in keys):
+        raise _malformed("several API keys")
+    if keys and len(keys[0]) > MAX_BYTES:
+        raise _malformed("a credential over 8 KiB")
+    return keys[0] if keys else None
+
+
+def _bearer_key(value: str) -> str | None:
+    """Return the API key of the Bearer scheme; None for other schemes and values."""
+    match = _BEARER.fullmatch(value)
+    return match[1] if match is not None and form_of(match[1]) is not None else None
+
+
+def vary_names(token_sources: Container[TokenSource], api_key_sources: Container[ApiKeySource] = ()) -> tuple[str, ...]:
+    """Return the names of the request headers that the enabled sources read, for ``Vary``."""
+    names = [name for source in TOKEN_SOURCES if source in token_sources for name in _SOURCE_HEADERS[source]]
+    names += [name for source in API_KEY_SOURCES if source in api_key_sources for name in _API_KEY_HEADERS[source]]
+    return tuple(dict.fromkeys(names))
 
 
 def split_subprotocols(value: str) -> list[str]:

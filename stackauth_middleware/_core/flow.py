@@ -10,10 +10,12 @@ from ..errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 from .clocks import NEVER
 from .config import StackAuthConfig
 from .cors import Cors, preflight_of
-from .credentials import extract
+from .credentials import extract, extract_api_key
+from .key_flow import KeyFlow
 from .key_set_cache import KeySetCache, no_key
 from .key_sets import Action, Key
 from .outcome import Authenticated, Outcome, Refused, Unauthenticated
+from .permissions import PermissionLookup
 from .policy import Policy, enforce
 from .profiles import ProfileLookup
 from .rate_limited_log import KeyedRateLimitedLog, RateLimitedLog
@@ -49,6 +51,8 @@ class Flow:
         self.config = config
         self.keys = KeySetCache(config)
         self._profiles = ProfileLookup(config)
+        self._permissions = config.get_or_create(PermissionLookup)
+        self._key_flow = config.get_or_create(KeyFlow)
         self._reporter = Reporter(config)
         self._tokens = TokenCache(config, self.keys.cells)
         self.short_path = ShortPath(config, self._tokens)
@@ -106,8 +110,14 @@ class Flow:
             if response is not None:
                 return Refused(self.config, response)
 
-        # 3. Credential: the token of the first token source that is present.
+        # 3. Credential: the token of the first token source that is present, or an API key where the policy takes one.
         token = extract(request.headers, self.config.token_sources)
+        if policy.api_keys:
+            api_key = extract_api_key(request.headers, self.config.api_key_sources)
+            if api_key is not None:
+                if token is not None:
+                    raise RefusedError(ErrorCode.INVALID_REQUEST, "an access token and an API key")
+                return self._key_flow.authorize(api_key, policy, now, request, in_event_loop=in_event_loop)
         if token is None:
             if policy.access == "optional":
                 return Unauthenticated(self.config, request)
@@ -115,9 +125,9 @@ class Flow:
                 self._log_refused_preflight(now, preflight.origin)
             raise RefusedError(ErrorCode.MISSING_TOKEN, "no token")
 
-        # 4. Token: verified by what is cached, or by a script if a key or the profile has to be fetched.
+        # 4. Token: verified by what is cached, or by a script if a key, the profile or permissions have to be fetched.
         verified = self._verify_locally(token, now, defer_refresh=defer_refresh)
-        if isinstance(verified, _AwaitingKey) or policy.profile:
+        if isinstance(verified, _AwaitingKey) or policy.profile or policy.permissions:
             how = {"defer_refresh": defer_refresh, "in_event_loop": in_event_loop}
             return self._authorize_with_io(token, verified, policy, now, request, **how)
 
@@ -148,7 +158,7 @@ class Flow:
         defer_refresh: bool,
         in_event_loop: bool,
     ) -> Script[Outcome]:
-        """Do steps 4 and 5 with I/O: fetch the key, the profile, or both."""
+        """Do steps 4 and 5 with I/O: fetch the key, the profile, the permissions, or some of them."""
         try:
             if isinstance(verified, _AwaitingKey):
                 verified, now = yield from self._with_key(verified, now, defer_refresh=defer_refresh)
@@ -165,6 +175,7 @@ class Flow:
         authenticated = Authenticated(user, self.config, token, policy, in_event_loop, refresh, request)
         del token  # as in `_authorize_now`
         enforce(user, policy)
+        yield from self._permissions.require(user, policy, now)
         return authenticated
 
     def unreadable(self) -> Refused:

@@ -8,9 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from .config import StackAuthConfig
+from .credentials import vary_names
+
 _DIRECTIVE = re.compile(r'([^\s,;="]+)(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s,"]*))?')
 _SHARING_DIRECTIVES = frozenset({"private", "no-store", "public", "s-maxage"})
 """Directives of Cache-Control (RFC 9111 section 5.2.2) that decide whether a shared cache may store a response."""
+
+
+def vary_of(config: StackAuthConfig) -> tuple[str, ...]:
+    """Return the names of the request headers that can hold a credential, for `private_headers`."""
+    accepts_keys = config.api_keys or any(rule.api_keys for rule in config.rules)
+    return vary_names(config.token_sources, config.api_key_sources if accepts_keys else ())
 
 
 def private_headers(headers: Iterable[tuple[str, str]], vary: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,10 +1,11 @@
-"""The outcome of authenticating a request: `Authenticated`, `Unauthenticated` or `Refused`."""
+"""The outcome of authenticating a request: `Authenticated`, `KeyAuthenticated`, `Unauthenticated` or `Refused`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ErrorCode
+from .api_keys import ApiKey
 from .config import StackAuthConfig
 from .policy import Policy
 from .records import RequestRecord, Response
@@ -21,14 +22,18 @@ class Unpickled:
         user: the user of the pickled outcome, or None.
         error: its error code, or None.
         retry_after: its seconds until a retry makes sense, or None.
+        api_key: its API key, or None.
     """
 
-    __slots__ = ("error", "retry_after", "user")
+    __slots__ = ("api_key", "error", "retry_after", "user")
 
-    def __init__(self, user: User | None, error: ErrorCode | None, retry_after: int | None) -> None:
+    def __init__(
+        self, user: User | None, error: ErrorCode | None, retry_after: int | None, api_key: ApiKey | None = None
+    ) -> None:
         self.user = user
         self.error = error
         self.retry_after = retry_after
+        self.api_key = api_key
 
 
 class Outcome:
@@ -116,6 +121,38 @@ class Authenticated(Outcome):
         self.policy = policy
         self.in_event_loop = in_event_loop
         self.request = request
+
+
+class KeyAuthenticated(Outcome):
+    """Outcome of a request that goes on to the app with an API key, and with a user if it is the key of one.
+
+    Attributes:
+        api_key: the checked key, without its value.
+        policy: the policy that the key met.
+        in_event_loop: as for `Authenticated`.
+        request: the request, which a refusal inside the app needs for its response.
+    """
+
+    __slots__ = ("api_key", "in_event_loop", "policy", "request")
+
+    def __init__(
+        self,
+        api_key: ApiKey,
+        user: User | None,
+        config: StackAuthConfig,
+        policy: Policy,
+        request: RequestRecord,
+        *,
+        in_event_loop: bool,
+    ) -> None:
+        super().__init__(config, user)
+        self.api_key = api_key
+        self.policy = policy
+        self.in_event_loop = in_event_loop
+        self.request = request
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unpickled, (self.user, self.error, self.retry_after, self.api_key)
 
 
 class Unauthenticated(Outcome):

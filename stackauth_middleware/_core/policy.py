@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import ErrorCode, RefusedError
@@ -10,7 +11,34 @@ from .users import User
 
 Access: TypeAlias = Literal["required", "optional", "public"]
 Check: TypeAlias = Callable[[User], bool]
+KeyType: TypeAlias = Literal["user", "team"]
 _STRICTNESS: dict[Access, int] = {"public": 0, "optional": 1, "required": 2}
+
+PERMISSION_ID = re.compile(r"\$?[a-z0-9_:]+")
+"""Form of the id of a permission, as Stack Auth demands it (docs/stack-auth.md section 12)."""
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Permission(NamedTuple):
+    """A permission that the user of a request must hold.
+
+    Attributes:
+        id: of the permission.
+        team_id: the team in which it must be held; None for a permission of the project.
+        segment: the index of the segment of the path that holds the id of the team, until `in_path` has read it. A
+            permission that still has one is held by nobody.
+    """
+
+    id: str
+    team_id: str | None = None
+    segment: int | None = None
+
+    def in_path(self, segments: Sequence[str]) -> Permission:
+        """Return the permission with the team that a path names, or unchanged if that segment is no UUID."""
+        if self.segment is None or self.segment >= len(segments):
+            return self
+        team_id = uuid_of(segments[self.segment])
+        return self if team_id is None else Permission(self.id, team_id)
 
 
 class Policy(NamedTuple):
@@ -21,6 +49,9 @@ class Policy(NamedTuple):
     allow_restricted: bool
     allow_anonymous: bool
     checks: tuple[Check, ...] = ()
+    permissions: tuple[Permission, ...] = ()
+    api_keys: frozenset[KeyType] = frozenset()
+    """The types of API keys that are accepted beside access tokens."""
     every_rule: bool = False
     """Whether this is the policy of paths that are not plain."""
 
@@ -34,15 +65,30 @@ class Policy(NamedTuple):
             self.allow_restricted and other.allow_restricted,
             self.allow_anonymous and other.allow_anonymous,
             (*self.checks, *(check for check in other.checks if check not in self.checks)),
+            (*self.permissions, *(each for each in other.permissions if each not in self.permissions)),
+            self.api_keys & other.api_keys,
         )
+
+    def in_path(self, path: str) -> Policy:
+        """Return the policy with the teams that `path` names, a plain path relative to the mount point."""
+        if not self.permissions:
+            return self
+        segments = path.split("/")[1:]
+        return self._replace(permissions=tuple(each.in_path(segments) for each in self.permissions))
+
+
+def uuid_of(value: object) -> str | None:
+    """Return `value`, text or a `uuid.UUID`, as text in lower case; None if it is no UUID."""
+    text = str(value)
+    return text.lower() if _UUID.fullmatch(text) else None
 
 
 def enforce(user: User, policy: Policy) -> None:
-    """Check that `user` meets `policy`.
+    """Check that `user` meets `policy`, as far as no call is needed: permissions are not looked up here.
 
     Raises:
-        RefusedError: ANONYMOUS_NOT_ALLOWED, RESTRICTED_NOT_ALLOWED or FORBIDDEN. A check that
-            raises refuses: its exception is the cause of the error.
+        RefusedError: ANONYMOUS_NOT_ALLOWED, RESTRICTED_NOT_ALLOWED or FORBIDDEN. A check that raises refuses: its
+            exception is the cause of the error. So does a permission in a team that the path does not name.
     """
     if user.is_anonymous and not policy.allow_anonymous:
         raise RefusedError(ErrorCode.ANONYMOUS_NOT_ALLOWED, "an anonymous user")
@@ -50,6 +96,8 @@ def enforce(user: User, policy: Policy) -> None:
         raise RefusedError(
             ErrorCode.RESTRICTED_NOT_ALLOWED, "a restricted user", restricted_reason=user.restricted_reason
         )
+    if any(each.segment is not None for each in policy.permissions):
+        raise RefusedError(ErrorCode.FORBIDDEN, "a permission in a team, and the path does not name one")
     for check in policy.checks:
         try:
             allowed = check(user)

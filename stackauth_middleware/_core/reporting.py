@@ -7,7 +7,7 @@ from itertools import count
 
 from ..errors import AuthServerError, ErrorCode, Event, RefusedError, clear_frame_locals
 from .config import StackAuthConfig
-from .outcome import Outcome, Refused
+from .outcome import KeyAuthenticated, Outcome, Refused
 from .rate_limited_log import RateLimitedLog
 from .records import Clocks, RequestRecord
 from .responses import Responder
@@ -63,7 +63,9 @@ class Reporter:
             self._notify(Event(request.method.upper(), request.path, detail="a preflight was answered"))
         else:
             user_id = outcome.user.user_id if outcome.user else None
-            self._notify(Event(request.method.upper(), request.path, outcome.error, user_id=user_id))
+            key_id = outcome.api_key.id if isinstance(outcome, KeyAuthenticated) else None
+            event = Event(request.method.upper(), request.path, outcome.error, user_id=user_id, api_key_id=key_id)
+            self._notify(event)
 
     def _notify(self, event: Event) -> None:
         for observer in self._config.observers:

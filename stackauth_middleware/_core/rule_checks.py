@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .paths import is_plain
+from .policy import PERMISSION_ID
 from .settings import is_list, plain_function
 
 PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -58,3 +59,37 @@ def methods(name: str, value: Any) -> frozenset[str] | None:
 def function_or_none(name: str, value: Any) -> Any:
     """Check that `value` is a plain function or None."""
     return None if value is None else plain_function(name, value)
+
+
+def permission_or_none(name: str, value: Any) -> str | None:
+    """Check that `value` is the id of a permission or None."""
+    return None if value is None else permission_id(name, value)
+
+
+def permission_id(name: str, value: Any) -> str:
+    """Check that `value` has the form of the id of a permission."""
+    if not isinstance(value, str) or not PERMISSION_ID.fullmatch(value):
+        raise ConfigError(
+            f"{name} is {value!r}; it must be the id of a permission: lower-case letters, digits, ':' and '_', with a "
+            "'$' before those that Stack Auth defines"
+        )
+    return value
+
+
+def name_or_none(name: str, value: Any) -> str | None:
+    """Check that `value` is the name of a segment or None."""
+    if value is None or (isinstance(value, str) and PARAMETER.fullmatch(f"{{{value}}}")):
+        return value
+    raise ConfigError(f"{name} is {value!r}; it must be the name of a segment of its path, as in '/teams/{{team_id}}'")
+
+
+def key_types_or_none(name: str, value: Any) -> frozenset[str] | None:
+    """Check that `value` is a collection of types of API keys or None."""
+    return None if value is None else key_types(name, value)
+
+
+def key_types(name: str, value: Any) -> frozenset[str]:
+    """Check that `value` is a collection of types of API keys. The final form is a frozenset."""
+    if not is_list(value) or not all(each in ("user", "team") for each in value):
+        raise ConfigError(f"{name} is {value!r}; it must be a list with 'user', 'team' or both, or empty")
+    return frozenset(value)

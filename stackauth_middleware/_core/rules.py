@@ -16,14 +16,14 @@ from typing import get_args
 from ..errors import ConfigError
 from . import rule_checks
 from .paths import folded, has_only_special_characters, is_plain
-from .policy import Access, Check, Policy
+from .policy import Access, Check, KeyType, Permission, Policy
 from .rule_checks import PARAMETER
 from .settings import flag, flag_or_none, one_of, setting
 
 WEBSOCKET = "WEBSOCKET"
 """Entry of `Rule.methods` for WebSockets. No HTTP method matches it, not even one of this name."""
 CACHED_LENGTH, CACHED_PATHS = 256, 1024
-"""Characters and entries: at four bytes a character, the keys of a policy cache take 1 MiB at most."""
+"""Characters and entries: at four bytes a character, the paths of the policy cache take 1 MiB at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,14 @@ class Rule:
     check: Check | None = setting(rule_checks.function_or_none, default=None)
     """Function of the user that returns True to accept; anything else is a 403 ``forbidden``. It is called on every
     request, so it must not block."""
+    api_keys: Collection[KeyType] | None = setting(rule_checks.key_types_or_none, default=None)
+    """Also accept API keys of these types: ``("user", "team")``, one of them, or ``()`` for none; None for what the
+    config says. The key of a team brings no user."""
+    permission: str | None = setting(rule_checks.permission_or_none, default=None)
+    """Id of a permission that the user must hold in the project or, with `team`, in a team. The keys of teams hold
+    none."""
+    team: str | None = setting(rule_checks.name_or_none, default=None)
+    """Name of the segment of `path` that is the id of the team for `permission`."""
     special_characters: bool = setting(flag, default=False)
     """Also match where the part of the path below ``**`` holds ``;``, ``#``, ``?``, ``%``, spaces at the ends of
     segments or text that is not NFC, as file names do. Such a path has to meet every earlier rule too: put this one
@@ -72,13 +80,28 @@ class Rule:
         for each in fields(self):
             value = each.metadata["check"](f"{each.name} of a Rule", getattr(self, each.name))
             object.__setattr__(self, each.name, value)
-        if self.access == "public" and (self.profile or self.allow_restricted or self.allow_anonymous or self.check):
+        if self.access == "public" and any(
+            (self.profile, self.allow_restricted, self.allow_anonymous, self.check, self.api_keys)
+        ):
             raise ConfigError(
-                f"Rule({self.path!r}, 'public') looks at no user, so profile, allow_* and check cannot hold; "
+                f"Rule({self.path!r}, 'public') looks at no user, so profile, allow_*, check and api_keys cannot hold; "
                 "use access 'optional' or 'required'"
             )
+        self._check_permission()
         if self.special_characters and not re.fullmatch("[^*{]*/\\*\\*", self.path):
             raise ConfigError(f"path of a Rule is {self.path!r}; with special_characters it must be as in '/files/**'")
+
+    def _check_permission(self) -> None:
+        if self.permission is not None and self.access != "required":
+            raise ConfigError(
+                f"Rule({self.path!r}, {self.access!r}) has a permission, and a request without a token would pass "
+                "without it; use access 'required'"
+            )
+        if self.team is not None and (self.permission is None or self.team not in self.parameters):
+            raise ConfigError(
+                f"Rule({self.path!r}) has the team {self.team!r}; it must have a permission, and {{{self.team}}} as a "
+                "segment of its path"
+            )
 
     @property
     def parameters(self) -> Mapping[str, int]:
@@ -102,7 +125,7 @@ class Matcher:
         named = frozenset[str]().union(*(rule.methods or () for rule in rules)) - {WEBSOCKET}
         self._by_method: Mapping[str, _Table] = {method: table(method) for method in named}
         self._other_methods, self._websocket = table(None), table(WEBSOCKET)
-        self._cached = lru_cache(CACHED_PATHS)(self._find)
+        self._cached = lru_cache(CACHED_PATHS)(_Table.policy)
 
     def __call__(self, method: str, path: str, root_path: str | None, *, websocket: bool = False) -> Policy:
         """Return the policy of a request.
@@ -114,18 +137,20 @@ class Matcher:
             root_path: the mount point; None where the path cannot be trusted.
             websocket: whether this is a WebSocket; `method` is ignored then.
         """
-        if root_path is None or len(method) + len(path) + len(root_path) > CACHED_LENGTH:
-            return self._find(method, path, root_path, websocket)
-        return self._cached(method, path, root_path, websocket)
-
-    def _find(self, method: str, path: str, root_path: str | None, websocket: bool) -> Policy:  # noqa: FBT001 - a key
         upper = method.upper()
         table = self._websocket if websocket else self._by_method.get(upper, self._other_methods)
-        policy = table.policy(path, root_path)
+        policy = self._policy_in(table, path, root_path)
         if method != upper and table is not self._websocket:  # routers differ in whether ``get`` is GET
-            other = self._other_methods.policy(path, root_path)
+            other = self._policy_in(self._other_methods, path, root_path)
             return policy.stricter(other)._replace(every_rule=policy.every_rule)
         return policy
+
+    def _policy_in(self, table: _Table, path: str, root_path: str | None) -> Policy:
+        if root_path is None:
+            return table.every_rule
+        if len(path) + len(root_path) > CACHED_LENGTH:
+            return table.policy(path, root_path)
+        return self._cached(table, path or "/", root_path)
 
 
 class _Patterns:
@@ -180,11 +205,9 @@ class _Table:
         ]
         self.every_rule = reduce(Policy.stricter, policies, default)._replace(every_rule=True)
 
-    def policy(self, path: str, root_path: str | None) -> Policy:
-        """Return the policy of a path below `root_path`; None where the path cannot be trusted."""
-        if root_path is None:
-            return self.every_rule
-        below = path = path or "/"
+    def policy(self, path: str, root_path: str) -> Policy:
+        """Return the policy of a path below `root_path`."""
+        below = path
         if root_path and (path == root_path or path.startswith(root_path + "/")):
             below = path[len(root_path) :] or "/"
             if below == root_path or below.startswith(root_path + "/"):  # BlackSheep removes it twice
@@ -197,7 +220,7 @@ class _Table:
             policy = policy.stricter(self._folded_without_slash.first(_without_slash(lenient)))
             if below.endswith("/"):  # Falcon matches a parameter with the empty segment behind it
                 policy = policy.stricter(self._folded.first(lenient, match_empty=True))
-            return policy
+            return policy.in_path(below)
         for prefix, policy in self._special:
             if below.startswith(prefix) and is_plain(root_path or "/") and has_only_special_characters(below):
                 return policy
@@ -212,6 +235,10 @@ def _policy_of(rule: Rule, default: Policy) -> Policy:
         default.allow_restricted if rule.allow_restricted is None else rule.allow_restricted,
         default.allow_anonymous if rule.allow_anonymous is None else rule.allow_anonymous,
         (rule.check,) if rule.check else (),
+        (Permission(rule.permission, segment=rule.parameters[rule.team] if rule.team else None),)
+        if rule.permission
+        else (),
+        default.api_keys if rule.api_keys is None else frozenset(rule.api_keys),
     )
 
 

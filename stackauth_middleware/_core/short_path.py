@@ -79,7 +79,8 @@ class ShortPath:
         left to `authorize` by default.
         """
         policy = self._config.policy(method, path, root_path)
-        simple = Policy(policy.access, False, policy.allow_restricted, policy.allow_anonymous)  # noqa: FBT003
+        flags = policy.allow_restricted, policy.allow_anonymous
+        simple = Policy(policy.access, False, *flags, api_keys=policy.api_keys)  # noqa: FBT003
         if policy != simple or policy.access == "public" or method == "OPTIONS" or self._config.observers:
             return None
         return policy

@@ -163,8 +163,18 @@ def reject_contradictions(settings: Mapping[str, Any]) -> None:
             "cors_credentials is True and cors_origins has '*'; browsers do not send credentials where every origin "
             "is allowed: name the origins"
         )
-    loads_profiles = settings["mode"] == "rest" or any(rule.profile for rule in settings["rules"])
-    if loads_profiles and not (settings["secret_server_key"] or settings["publishable_client_key"]):
+    _require_keys(settings)
+
+
+def _require_keys(settings: Mapping[str, Any]) -> None:
+    rules, secret = settings["rules"], settings["secret_server_key"]
+    if not secret and (settings["api_keys"] or any(rule.api_keys or rule.permission for rule in rules)):
+        raise ConfigError(
+            "secret_server_key is not set; Stack Auth checks API keys and permissions for servers only: set "
+            "STACK_SECRET_SERVER_KEY"
+        )
+    loads_profiles = settings["mode"] == "rest" or any(rule.profile for rule in rules)
+    if loads_profiles and not (secret or settings["publishable_client_key"]):
         raise ConfigError(
             "secret_server_key is not set, nor is publishable_client_key; mode 'rest' and Rule(profile=True) ask "
             "Stack Auth for the profile and need one: set STACK_SECRET_SERVER_KEY"

@@ -1,18 +1,21 @@
-"""Shared by the contrib modules: the response to a refusal inside an app, and the user with the profile.
+"""Shared by the contrib modules: the response to a refusal inside an app, and what handlers demand of the user.
 
 Nothing here authenticates a request: the middleware has done so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 from .._core.config import StackAuthConfig
 from .._core.records import Response
 from .._core.responses import Responder, close_code_of, default_body
+from .._core.rule_checks import permission_id
 from .._core.users import User, with_profile
 from .._handler_api import aload_profile, load_profile, outcome_of, require_user
-from ..errors import AuthServerError, RefusalInfo, RefusedError
+from .._permission_api import arequire_permission, require_permission
+from ..errors import AuthServerError, ConfigError, RefusalInfo, RefusedError
 
 
 class Refusal(NamedTuple):
@@ -73,19 +76,57 @@ def can_respond(scope: Any) -> bool:
     return scope["type"] == "http" or "websocket.http.response" in (scope.get("extensions") or {})
 
 
-def user_with_profile(request: Any) -> User:
-    """Return the user of `request` with the profile, loading it unless a rule already did. Blocks.
+class Demand(NamedTuple):
+    """What a decorator, dependency, guard or hook demands of the user of a request.
 
-    Raises:
-        RefusedError: the request is unauthenticated, or Stack Auth rejects the token or the user.
-        AuthServerError: Stack Auth could not be reached.
-        ConfigError: no API key is configured, or no middleware saw this request.
+    Attributes:
+        profile: whether the profile is loaded, unless a rule has done so.
+        permission: id of the permission that the user must hold, or None.
+        team: name of the path parameter that is the id of the team for `permission`; None for one of the project.
     """
-    user = require_user(request)
-    return with_profile(user, load_profile(request)) if user.profile is None else user
 
+    profile: bool = False
+    permission: str | None = None
+    team: str | None = None
 
-async def auser_with_profile(request: Any) -> User:
-    """Same as `user_with_profile`, but async."""
-    user = require_user(request)
-    return with_profile(user, await aload_profile(request)) if user.profile is None else user
+    @staticmethod
+    def of(permission: str, team: str | None) -> Demand:
+        """Return the demand for a permission.
+
+        Raises:
+            ConfigError: `permission` is no id of a permission, or `team` no name.
+        """
+        if team is not None and not (isinstance(team, str) and team.isidentifier()):
+            raise ConfigError(f"team is {team!r}; it must be the name of the path parameter with the id of the team")
+        return Demand(permission=permission_id("permission", permission), team=team)
+
+    def user(self, request: Any, parameters: Mapping[str, Any]) -> User:
+        """Return the user of `request`, who meets the demand. Blocks.
+
+        Args:
+            request: anything that `require_user` takes.
+            parameters: the path parameters.
+
+        Raises:
+            RefusedError: the request is unauthenticated, Stack Auth rejects the user, or the permission is not held.
+            AuthServerError: Stack Auth could not be reached.
+            ConfigError: no API key is configured, no middleware saw this request, or the path has no such parameter.
+        """
+        if self.permission is not None:
+            return require_permission(request, self.permission, team_id=self._team_id(parameters))
+        user = require_user(request)
+        return with_profile(user, load_profile(request)) if self.profile and user.profile is None else user
+
+    async def auser(self, request: Any, parameters: Mapping[str, Any]) -> User:
+        """Same as `user`, but async."""
+        if self.permission is not None:
+            return await arequire_permission(request, self.permission, team_id=self._team_id(parameters))
+        user = require_user(request)
+        return with_profile(user, await aload_profile(request)) if self.profile and user.profile is None else user
+
+    def _team_id(self, parameters: Mapping[str, Any]) -> Any:
+        if self.team is None:
+            return None
+        if self.team not in parameters:
+            raise ConfigError(f"the path has no parameter {self.team!r}, which is to be the id of the team")
+        return parameters[self.team]

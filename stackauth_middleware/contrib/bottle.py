@@ -20,11 +20,10 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 from bottle import HTTPError, HTTPResponse, request
 
 from .._core.users import User
-from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
-from ._shared import refusal_of, user_with_profile
+from ._shared import Demand, refusal_of
 
-__all__ = ["refuse", "require_auth"]
+__all__ = ["refuse", "require_auth", "require_permission"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,8 +73,38 @@ def require_auth(callback: Callable[..., Any] | None = None, /, *, profile: bool
         ConfigError: from the callback, if no Stack Auth middleware saw the request, or if a profile is wanted and no
             API key is configured.
     """
-    if callback is None:
-        return partial(require_auth, profile=profile)
+    guard = partial(_guarded, Demand(profile=profile))
+    return guard if callback is None else guard(callback)
+
+
+def require_permission(permission: str, *, team: str | None = None) -> _Passing:
+    """Require a signed-in user who holds a permission, and pass the user to the callback as the first argument.
+
+    ::
+
+        @app.get("/teams/<team_id>/reports")
+        @require_permission("read_reports", team="team_id")
+        def reports(user: User, team_id: str) -> dict[str, Any]: ...
+
+    Args:
+        permission: id of the permission.
+        team: name of the parameter of the route that is the id of the team; None for a permission of the project.
+
+    Returns:
+        A decorator for a callback, as `require_auth` is.
+
+    Raises:
+        bottle.HTTPError: from the callback, as `require_auth` does, and with 403 if the user does not hold the
+            permission.
+        bottle.HTTPResponse: the same.
+        ConfigError: `permission` is no id of a permission; or from the callback, as `require_auth` does, and if the
+            route has no parameter `team`.
+    """
+    return partial(_guarded, Demand.of(permission, team))
+
+
+def _guarded(demand: Demand, callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `callback` behind `demand`."""
     view = callback
     if iscoroutinefunction(callback):
         from asgiref.sync import async_to_sync
@@ -85,7 +114,7 @@ def require_auth(callback: Callable[..., Any] | None = None, /, *, profile: bool
     @wraps(callback)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
-            user = user_with_profile(request) if profile else require_user(request)
+            user = demand.user(request, kwargs)
         except (RefusedError, AuthServerError) as error:
             raise _exception(error) from error
         return view(user, *args, **kwargs)

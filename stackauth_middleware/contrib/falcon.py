@@ -19,11 +19,10 @@ import falcon
 import falcon.asgi
 
 from .._core.records import Response
-from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
-from ._shared import auser_with_profile, refusal_of, user_with_profile
+from ._shared import Demand, refusal_of
 
-__all__ = ["require_auth"]
+__all__ = ["require_auth", "require_permission"]
 
 
 class _Refusal(falcon.HTTPError):
@@ -96,18 +95,52 @@ def require_auth(
             response that the middleware would send. Falcon closes a WebSocket with 3000 plus the status.
         ConfigError: no Stack Auth middleware saw this request, or a profile is wanted and no API key is configured.
     """
+    return _hook(Demand(profile=profile), req, params)
+
+
+def require_permission(
+    req: falcon.Request, resp: Any, resource: Any, params: dict[str, Any], permission: str, *, team: str | None = None
+) -> Any:
+    """Require a signed-in user who holds a permission, and store it as ``req.context.user``; for ``falcon.before``.
+
+    ::
+
+        class Reports:  # at "/teams/{team_id}/reports"
+            @falcon.before(require_permission, "read_reports", team="team_id")
+            def on_get(self, req: Request, resp: Response, team_id: str) -> None: ...
+
+    Args:
+        req: the request.
+        resp: not used; Falcon passes it to hooks.
+        resource: not used.
+        params: the fields of the URI template.
+        permission: id of the permission.
+        team: name of the field of the URI template that is the id of the team; None for a permission of the project.
+
+    Returns:
+        As `require_auth`.
+
+    Raises:
+        falcon.HTTPError: as `require_auth` does, and with 403 if the user does not hold the permission.
+        ConfigError: as `require_auth` does, and if `permission` is no id of a permission or the template has no field
+            `team`.
+    """
+    return _hook(Demand.of(permission, team), req, params)
+
+
+def _hook(demand: Demand, req: falcon.Request, params: dict[str, Any]) -> Any:
     if isinstance(req, falcon.asgi.Request):
-        return _arequire_auth(req, profile=profile)
+        return _ahook(demand, req, params)
     try:
-        req.context.user = user_with_profile(req) if profile else require_user(req)
+        req.context.user = demand.user(req, params)
     except (RefusedError, AuthServerError) as error:
         raise _exception(req, error) from error
     return None
 
 
-async def _arequire_auth(req: falcon.asgi.Request, *, profile: bool) -> None:
+async def _ahook(demand: Demand, req: falcon.asgi.Request, params: dict[str, Any]) -> None:
     try:
-        req.context.user = await auser_with_profile(req) if profile else require_user(req)
+        req.context.user = await demand.auser(req, params)
     except (RefusedError, AuthServerError) as error:
         raise _exception(req, error) from error
 

@@ -15,6 +15,7 @@ they take the request of any framework, which FastAPI cannot pass.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, WebSocketException
@@ -25,18 +26,22 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from .. import _handler_api
+from .._core.api_keys import ApiKey
 from .._core.users import User, UserProfile
 from ..errors import AuthServerError, RefusedError
-from ._shared import Refusal, can_respond, refusal_of
+from ._shared import Demand, Refusal, can_respond, refusal_of
 from ._starlette import response_of
 
 __all__ = [
     "CurrentProfile",
     "CurrentUser",
+    "OptionalApiKey",
     "OptionalUser",
     "current_profile",
     "current_user",
+    "optional_api_key",
     "optional_user",
+    "require_permission",
 ]
 
 
@@ -111,12 +116,60 @@ async def current_profile(request: HTTPConnection, _signed: _Signed = None) -> U
         raise _exception(request, error) from error
 
 
+async def optional_api_key(request: HTTPConnection) -> ApiKey | None:
+    """Return the API key of the request, or None; usually by the annotation `OptionalApiKey`.
+
+    Not None only on paths whose rule accepts API keys, and only if the client sent one instead of a token.
+
+    Example::
+
+        @app.get("/v1/usage")
+        async def usage(key: OptionalApiKey) -> dict[str, str | None]:
+            return {"team": key.team_id if key else None}
+    """
+    return _handler_api.get_api_key(request)
+
+
+def require_permission(permission: str, *, team: str | None = None) -> Callable[..., Awaitable[User]]:
+    """Return a dependency that requires a signed-in user who holds a permission, and returns the user.
+
+    ::
+
+        Reader = Annotated[User, Depends(require_permission("read_reports", team="team_id"))]
+
+        @app.get("/teams/{team_id}/reports")
+        async def reports(user: Reader, team_id: UUID) -> list[str]: ...
+
+    Args:
+        permission: id of the permission.
+        team: name of the path parameter that is the id of the team; None for a permission of the project.
+
+    Raises:
+        HTTPException: from the dependency, as `current_user` does, and with 403 if the user does not hold the
+            permission.
+        WebSocketException: the same on a WebSocket whose server cannot send a response.
+        ConfigError: `permission` is no id of a permission; or from the dependency, as `current_user` does, and if the
+            path has no parameter `team`.
+    """
+    demand = Demand.of(permission, team)
+
+    async def permitted_user(request: HTTPConnection, _signed: _Signed = None) -> User:
+        try:
+            return await demand.auser(request, request.path_params)
+        except (RefusedError, AuthServerError) as error:
+            raise _exception(request, error) from error
+
+    return permitted_user
+
+
 CurrentUser = Annotated[User, Depends(current_user)]
 """Annotation for a parameter that receives the signed-in user, as `current_user` returns it."""
 OptionalUser = Annotated[User | None, Depends(optional_user)]
 """Annotation for a parameter that receives the user or None, as `optional_user` returns it."""
 CurrentProfile = Annotated[UserProfile, Depends(current_profile)]
 """Annotation for a parameter that receives the profile of the user, as `current_profile` returns it."""
+OptionalApiKey = Annotated[ApiKey | None, Depends(optional_api_key)]
+"""Annotation for a parameter that receives the API key of the request or None, as `optional_api_key` returns it."""
 
 
 class _Refusal(HTTPException):

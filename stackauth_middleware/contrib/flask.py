@@ -22,12 +22,11 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from .._core.users import User
-from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
-from ._shared import auser_with_profile, user_with_profile
+from ._shared import Demand
 from ._werkzeug import exception_of
 
-__all__ = ["refuse", "require_auth"]
+__all__ = ["refuse", "require_auth", "require_permission"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,15 +66,45 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
         ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no API
             key is configured.
     """
-    if view is None:
-        return partial(require_auth, profile=profile)
+    guard = partial(_guarded, Demand(profile=profile))
+    return guard if view is None else guard(view)
 
+
+def require_permission(
+    permission: str, *, team: str | None = None
+) -> Callable[[Callable[Concatenate[User, P], R]], Callable[P, R]]:
+    """Require a signed-in user who holds a permission, and pass the user to the view as the first argument.
+
+    ::
+
+        @app.get("/teams/<uuid:team_id>/reports")
+        @require_permission("read_reports", team="team_id")
+        def reports(user: User, team_id: UUID) -> dict[str, Any]: ...
+
+    Args:
+        permission: id of the permission.
+        team: name of the parameter of the view that is the id of the team; None for a permission of the project.
+
+    Returns:
+        A decorator for a view, as `require_auth` is.
+
+    Raises:
+        werkzeug.exceptions.HTTPException: from the view, as `require_auth` does, and with 403 if the user does not
+            hold the permission.
+        ConfigError: `permission` is no id of a permission; or from the view, as `require_auth` does, and if it has no
+            parameter `team`.
+    """
+    return partial(_guarded, Demand.of(permission, team))
+
+
+def _guarded(demand: Demand, view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `view` behind `demand`."""
     if iscoroutinefunction(view):
 
         @wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:
             try:
-                user = await auser_with_profile(request) if profile else require_user(request)
+                user = await demand.auser(request, kwargs)
             except (RefusedError, AuthServerError) as error:
                 raise exception_of(request, error) from error
             return await view(user, *args, **kwargs)
@@ -85,7 +114,7 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
-            user = user_with_profile(request) if profile else require_user(request)
+            user = demand.user(request, kwargs)
         except (RefusedError, AuthServerError) as error:
             raise exception_of(request, error) from error
         return view(user, *args, **kwargs)

@@ -16,6 +16,7 @@ Handlers that call `require_user` or `aload_profile` directly need ``exception_h
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 from litestar import Request, Response, WebSocket
@@ -35,11 +36,10 @@ from litestar.handlers import BaseRouteHandler
 from litestar.utils.scope.state import ScopeState
 
 from .._core.users import Permissions, User
-from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
-from ._shared import refusal_of, respond_to
+from ._shared import Demand, refusal_of, respond_to
 
-__all__ = ["AuthRequest", "AuthSocket", "refusal_handlers", "require_auth"]
+__all__ = ["AuthRequest", "AuthSocket", "refusal_handlers", "require_auth", "require_permission"]
 
 AuthRequest: TypeAlias = Request[User, Permissions, State]
 """Type of a request with a user: behind `require_auth` or a ``required`` rule, with ``request_user=True``."""
@@ -75,8 +75,40 @@ async def require_auth(connection: ASGIConnection[Any, Any, Any, Any], _handler:
         WebSocketException: the same on a WebSocket, with the close code of the middleware.
         ConfigError: no Stack Auth middleware saw this request.
     """
+    await _guard(Demand(), connection)
+
+
+def require_permission(
+    permission: str, *, team: str | None = None
+) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
+    """Return a guard that requires a signed-in user who holds a permission.
+
+    ::
+
+        @get("/teams/{team_id:uuid}/reports", guards=[require_permission("read_reports", team="team_id")])
+        async def reports(request: AuthRequest) -> list[str]: ...
+
+    Args:
+        permission: id of the permission.
+        team: name of the path parameter that is the id of the team; None for a permission of the project.
+
+    Raises:
+        HTTPException: from the guard, as `require_auth` does, and with 403 if the user does not hold the permission.
+        WebSocketException: the same on a WebSocket, with the close code of the middleware.
+        ConfigError: `permission` is no id of a permission; or from the guard, as `require_auth` does, and if the path
+            has no parameter `team`.
+    """
+    demand = Demand.of(permission, team)
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        await _guard(demand, connection)
+
+    return guard
+
+
+async def _guard(demand: Demand, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     try:
-        require_user(connection)
+        await demand.auser(connection, connection.path_params)
     except (RefusedError, AuthServerError) as error:
         if connection.scope["type"] == ScopeType.WEBSOCKET:
             refusal = refusal_of(connection, error)

@@ -21,12 +21,11 @@ from quart.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from .._core.users import User
-from .._handler_api import require_user
 from ..errors import AuthServerError, RefusedError
-from ._shared import auser_with_profile
+from ._shared import Demand
 from ._werkzeug import exception_of
 
-__all__ = ["refuse", "require_auth"]
+__all__ = ["refuse", "require_auth", "require_permission"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -72,14 +71,45 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
         ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no API
             key is configured.
     """
-    if view is None:
-        return partial(require_auth, profile=profile)
+    guard = partial(_guarded, Demand(profile=profile))
+    return guard if view is None else guard(view)
+
+
+def require_permission(
+    permission: str, *, team: str | None = None
+) -> Callable[[Callable[Concatenate[User, P], Any]], Callable[P, Coroutine[Any, Any, Any]]]:
+    """Require a signed-in user who holds a permission, and pass the user to the view as the first argument.
+
+    ::
+
+        @app.get("/teams/<uuid:team_id>/reports")
+        @require_permission("read_reports", team="team_id")
+        async def reports(user: User, team_id: UUID) -> dict[str, Any]: ...
+
+    Args:
+        permission: id of the permission.
+        team: name of the parameter of the view that is the id of the team; None for a permission of the project.
+
+    Returns:
+        A decorator for a view, as `require_auth` is.
+
+    Raises:
+        werkzeug.exceptions.HTTPException: from the view, as `require_auth` does, and with 403 if the user does not
+            hold the permission.
+        ConfigError: `permission` is no id of a permission; or from the view, as `require_auth` does, and if it has no
+            parameter `team`.
+    """
+    return partial(_guarded, Demand.of(permission, team))
+
+
+def _guarded(demand: Demand, view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `view` behind `demand`."""
 
     @wraps(view)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         source = _here()
         try:
-            user = await auser_with_profile(source) if profile else require_user(source)
+            user = await demand.auser(source, kwargs)
         except (RefusedError, AuthServerError) as error:
             raise exception_of(source, error) from error
         return await current_app.ensure_async(view)(user, *args, **kwargs)

@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypedDict, TypeVar
 
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -21,10 +23,13 @@ from starlette.websockets import WebSocket, WebSocketState
 
 from .._core.users import User
 from ..errors import AuthServerError, RefusedError
-from ._shared import can_respond, refusal_of
+from ._shared import Demand, can_respond, refusal_of
 from ._starlette import response_of
 
-__all__ = ["AuthState", "refusal_handlers"]
+__all__ = ["AuthState", "refusal_handlers", "require_permission"]
+
+C = TypeVar("C", bound=HTTPConnection)
+R = TypeVar("R")
 
 
 class AuthState(TypedDict):
@@ -43,6 +48,46 @@ class AuthState(TypedDict):
     """
 
     user: User | None
+
+
+def require_permission(
+    permission: str, *, team: str | None = None
+) -> Callable[[Callable[[C], Awaitable[R]]], Callable[[C], Awaitable[R]]]:
+    """Require a signed-in user who holds a permission; a decorator for endpoints that are async functions.
+
+    ::
+
+        @require_permission("read_reports", team="team_id")
+        async def reports(request: Request[AuthState]) -> Response: ...
+
+        routes = [Route("/teams/{team_id}/reports", reports)]
+
+    Args:
+        permission: id of the permission.
+        team: name of the path parameter that is the id of the team; None for a permission of the project.
+
+    Returns:
+        A decorator for a function of a request or WebSocket. In other endpoints call `require_permission` or
+        `arequire_permission` of the package.
+
+    Raises:
+        RefusedError: from the endpoint, if the request is unauthenticated or the user does not hold the permission.
+            `refusal_handlers` turn it into the response that the middleware would send.
+        AuthServerError: from the endpoint, if Stack Auth could not be reached. Handled in the same way.
+        ConfigError: `permission` is no id of a permission; or from the endpoint, if the path has no parameter `team`,
+            ``secret_server_key`` is not set, or no Stack Auth middleware saw this request.
+    """
+    demand = Demand.of(permission, team)
+
+    def decorate(endpoint: Callable[[C], Awaitable[R]]) -> Callable[[C], Awaitable[R]]:
+        @wraps(endpoint)
+        async def guarded(request: C) -> R:
+            await demand.auser(request, request.path_params)
+            return await endpoint(request)
+
+        return guarded
+
+    return decorate
 
 
 async def _refuse(request: HTTPConnection, error: RefusedError | AuthServerError) -> Response | None:

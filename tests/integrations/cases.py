@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from stackauth_middleware import ErrorCode, Rule, StackAuthConfig, User, UserProfile
+from stackauth_middleware import ApiKey, ErrorCode, Rule, StackAuthConfig, User, UserProfile
 from stackauth_middleware.errors import RefusalInfo
 from stackauth_middleware.testing import LocalStackAuth
 
@@ -21,6 +21,8 @@ ORIGIN = "https://app.example.com"
 RULES = [
     Rule("/public/**", "public"),
     Rule("/optional/**", "optional"),
+    Rule("/permitted", permission="admin"),
+    Rule("/v1/**", api_keys=["user", "team"]),
     Rule("/admin", check=lambda user: user.display_name == "admin"),
 ]
 """Any other path requires a user."""
@@ -168,11 +170,41 @@ def _deleted(stackauth: LocalStackAuth) -> Any:
     yield
 
 
+@contextmanager
+def _no_keys(stackauth: LocalStackAuth) -> Any:
+    stackauth.add_project(PROJECT, user_api_keys=False)
+    yield
+    stackauth.add_project(PROJECT)
+
+
+def _with_key(**how: Any) -> Send:
+    def send(stackauth: LocalStackAuth) -> Mapping[str, str]:
+        team = stackauth.team(team_id=TEAM) if how.get("team") else None
+        return {"x-api-key": stackauth.api_key(**{**how, "team": team})}
+
+    return send
+
+
+def _revoked(stackauth: LocalStackAuth) -> Mapping[str, str]:
+    return {"authorization": f"Bearer {stackauth.api_key(revoked=True)}"}
+
+
+@contextmanager
+def _owner_deleted(stackauth: LocalStackAuth) -> Any:
+    (account,) = stackauth.users
+    stackauth.users.delete(account.id)
+    yield
+
+
 def _twice(stackauth: LocalStackAuth) -> Mapping[str, str]:
     token = stackauth.token()
     return {"x-stack-access-token": f"{token},{token}"}
 
 
+TEAM = "1af0611d-13cf-4386-949c-541de130e3f0"
+FORBIDDEN = (403, "forbidden", "Not allowed", challenge("insufficient_scope"))
+INVALID_KEY = (401, "invalid_api_key", "Invalid API key", challenge("invalid_token"))
+EXPIRED_KEY = (401, "expired_api_key", "API key has expired", challenge("invalid_token"))
 MISSING = (401, "missing_token", "Access token required", challenge())
 INVALID = (401, "invalid_token", "Invalid or expired access token", challenge("invalid_token"))
 RESTRICTED = (403, "restricted_not_allowed", "Account is restricted", challenge("insufficient_scope"))
@@ -214,7 +246,29 @@ REFUSED: dict[str, Case] = {
         lambda stackauth: stackauth.headers(is_restricted=True),
         more={"restricted_reason": "email_not_verified"},
     ),
-    "forbidden": Case("/admin", 403, "forbidden", "Not allowed", challenge("insufficient_scope"), signed_in),
+    "forbidden": Case("/admin", *FORBIDDEN, signed_in),
+    "no permission": Case("/permitted", *FORBIDDEN, signed_in),
+    "permissions unreachable": Case(
+        "/permitted", *SERVER, AFTER_1, signed_in, lambda stackauth: stackauth.down(only="permissions")
+    ),
+    "token and key": Case(
+        "/v1/hello",
+        *(400, "invalid_request", "Ambiguous or malformed credentials", challenge("invalid_request")),
+        lambda stackauth: {**signed_in(stackauth), **_with_key()(stackauth)},
+        asks=False,
+    ),
+    "key elsewhere": Case("/me", *MISSING, _with_key(), asks=False),
+    "junk key": Case("/v1/hello", *INVALID_KEY, lambda _: {"x-stack-api-key": "sk_junk"}, asks=False),
+    "public key": Case("/v1/hello", *INVALID_KEY, _with_key(public=True), asks=False),
+    "revoked key": Case("/v1/hello", *INVALID_KEY, _revoked),
+    "expired key": Case("/v1/hello", *EXPIRED_KEY, _with_key(expires_in=-1)),
+    "key of another project": Case("/v1/hello", *INVALID_KEY, _with_key(project_id=PROJECT[:-1] + "0")),
+    "key of a deleted user": Case("/v1/hello", *INVALID_KEY, _with_key(), _owner_deleted),
+    "key of a restricted user": Case(
+        "/v1/hello", *RESTRICTED, _with_key(), _restricted, {"restricted_reason": "restricted_by_administrator"}
+    ),
+    "keys turned off": Case("/v1/hello", *MISCONFIGURED, _with_key(), _no_keys),
+    "keys unreachable": Case("/v1/hello", *SERVER, AFTER_1, _with_key(), lambda stackauth: stackauth.down()),
     "unreachable": Case("/me", *SERVER, AFTER_10, signed_in, unreachable),
     "misconfigured": Case("/me", *MISCONFIGURED, signed_in, _no_project),
 }
@@ -222,6 +276,14 @@ REFUSED: dict[str, Case] = {
 
 REFUSED_INSIDE: dict[str, Case] = {
     "unauthenticated": Case("/optional/guarded", *MISSING, lambda _: {}),
+    "key of a team": Case("/v1/guarded", *FORBIDDEN, _with_key(team=True)),
+    "no permission": Case("/optional/permitted", *FORBIDDEN, signed_in),
+    "unauthenticated, for a permission": Case("/optional/permitted", *MISSING, lambda _: {}),
+    "no permission in the team": Case(f"/optional/teams/{TEAM}", *FORBIDDEN, signed_in),
+    "no team": Case("/optional/teams/x", *FORBIDDEN, signed_in),
+    "permissions unreachable": Case(
+        "/optional/permitted", *SERVER, AFTER_1, signed_in, lambda stackauth: stackauth.down(only="permissions")
+    ),
     "unauthenticated on a public route": Case("/public/guarded", *MISSING, signed_in),
     "unreachable": Case("/optional/guarded", *SERVER, AFTER_10, signed_in, unreachable),
     "misconfigured": Case("/optional/guarded", *MISCONFIGURED, signed_in, _no_project),
@@ -282,6 +344,11 @@ FORMS: dict[str, Form] = {
 def seen_profile(profile: UserProfile) -> dict[str, Any]:
     """Return what a handler sends of a profile."""
     return {"id": profile.id, "email": profile.primary_email, "profile": True}
+
+
+def seen_key(key: ApiKey | None, user: User | None) -> dict[str, Any]:
+    """Return what a handler sends of an API key."""
+    return {"key": key and key.type.value, "owner": key and (key.user_id or key.team_id), "email": user and user.email}
 
 
 def seen(user: User) -> dict[str, Any]:

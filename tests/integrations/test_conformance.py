@@ -110,6 +110,44 @@ def test_profile_is_loaded_once(site: Site, stackauth: LocalStackAuth) -> None:
     assert stackauth.requests.count("jwks") == 1
 
 
+@every_framework
+def test_permission_lets_the_user_in(site: Site, stackauth: LocalStackAuth) -> None:
+    """By a rule, and by what the contrib module demands it with; in the project and in a team."""
+    headers, team = stackauth.headers(), stackauth.team()
+    stackauth.grant("admin")
+    stackauth.grant("read", team=team)
+    assert site.get("/permitted", headers).status == 200
+    for path in ("/optional/permitted", f"/optional/teams/{team.id}", f"/optional/teams/{team.id.upper()}"):
+        assert site.get(path, headers)[::2] == (200, {**JANE, "profile": False})
+    assert stackauth.requests.count("permissions") == 2
+
+
+@every_framework
+@pytest.mark.parametrize("source", ["x-api-key", "x-stack-api-key", "authorization"])
+def test_api_key_of_a_user_brings_the_user(source: str, site: Site, stackauth: LocalStackAuth) -> None:
+    value = stackauth.api_key(description="canary")
+    headers = {source: f"Bearer {value}" if source == "authorization" else value}
+    expected = {"key": "user", "owner": JANE["id"], "email": JANE["email"]}
+    for _ in range(2):
+        assert site.get("/v1/hello", headers)[::2] == (200, expected)
+        assert site.get("/v1/guarded", headers)[::2] == (200, {**JANE, "profile": True})
+    assert stackauth.requests.count("api-keys") == stackauth.requests.count("users") == 1
+
+
+@every_framework
+def test_api_key_of_a_team_brings_no_user(site: Site, stackauth: LocalStackAuth) -> None:
+    team = stackauth.team()
+    answer = site.get("/v1/hello", {"x-api-key": stackauth.api_key(team=team)})
+    assert answer[::2] == (200, {"key": "team", "owner": team.id, "email": None})
+    assert stackauth.requests.count("users") == 0
+
+
+@every_framework
+def test_token_is_accepted_where_api_keys_are(site: Site, stackauth: LocalStackAuth) -> None:
+    answer = site.get("/v1/hello", stackauth.headers())
+    assert answer[::2] == (200, {"key": None, "owner": None, "email": JANE["email"]})
+
+
 # -- refusals -------------------------------------------------------------------------------------
 
 
@@ -210,7 +248,7 @@ def test_missing_middleware_is_a_config_error(name: str, stackauth: LocalStackAu
 
 @every_framework
 def test_missing_key_for_profiles_is_a_config_error(name: str, stackauth: LocalStackAuth) -> None:
-    with running(name, secret_server_key="", request_user=True) as site:
+    with running(name, secret_server_key="", rules=[Rule("/**", "optional")], request_user=True) as site:
         answer = site.get("/optional/profile", stackauth.headers())
         assert (answer.status, answer.body["raised"]) == (409, "ConfigError")
         assert "secret_server_key" in answer.body["message"]

@@ -10,6 +10,7 @@ import pytest
 
 from stackauth_middleware import (
     AuthServerError,
+    ConfigError,
     ErrorCode,
     RefusedError,
     StackAuthASGIMiddleware,
@@ -19,7 +20,7 @@ from stackauth_middleware import (
 from stackauth_middleware._core.outcome import Unauthenticated
 from stackauth_middleware._core.records import RequestRecord
 from stackauth_middleware._core.responses import Responder
-from stackauth_middleware.contrib._shared import auser_with_profile, can_respond, refusal_of, user_with_profile
+from stackauth_middleware.contrib._shared import Demand, can_respond, refusal_of
 from stackauth_middleware.testing import LocalStackAuth
 
 from . import cases
@@ -81,7 +82,7 @@ def users_seen(kind: str, headers: dict[str, str], by_rule: bool) -> tuple[User,
     if kind == "wsgi":
 
         def app(environ: Any, start_response: Any) -> list[bytes]:
-            found.extend((user_with_profile(environ), environ["stackauth.user"]))
+            found.extend((Demand(profile=True).user(environ, {}), environ["stackauth.user"]))
             return []
 
         environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
@@ -90,7 +91,7 @@ def users_seen(kind: str, headers: dict[str, str], by_rule: bool) -> tuple[User,
     else:
 
         async def aapp(scope: Any, receive: Any, send: Any) -> None:
-            found.extend((await auser_with_profile(scope), scope["stackauth.user"]))
+            found.extend((await Demand(profile=True).auser(scope, {}), scope["stackauth.user"]))
 
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
         scope = {"type": "http", "method": "GET", "path": "/me", "headers": pairs}
@@ -117,3 +118,18 @@ def test_profile_that_a_rule_loaded_is_not_loaded_again(kind: str, stackauth: Lo
     assert user is written
     assert user.profile is not None
     assert stackauth.requests.count("users/me") == 1
+
+
+def test_demand_for_a_wrong_permission_or_team_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="must be the id of a permission"):
+        Demand.of("Not Good", None)
+    for team in ("", "{team_id}", 5):
+        with pytest.raises(ConfigError, match="must be the name of the path parameter"):
+            Demand.of("read", team)  # type: ignore[arg-type]
+
+
+def test_path_without_the_parameter_is_a_config_error() -> None:
+    """It is not a 403, which no permission could ever resolve."""
+    for parameters in ({}, {"team": "x"}):
+        with pytest.raises(ConfigError, match="the path has no parameter 'team_id'"):
+            Demand.of("read", "team_id").user({}, parameters)

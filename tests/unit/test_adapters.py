@@ -294,6 +294,9 @@ def test_only_credential_and_cors_headers_are_read() -> None:
         "origin",
         "access-control-request-method",
         "access-control-request-headers",
+        "x-stack-api-key",
+        "x-hexclave-api-key",
+        "x-api-key",
     } == HEADER_NAMES
 
 

@@ -26,6 +26,8 @@ PROMISED = {
     "INVALID_REQUEST": ("invalid_request", 400, "invalid_request", "Ambiguous or malformed credentials"),
     "INVALID_TOKEN": ("invalid_token", 401, "invalid_token", "Invalid or expired access token"),
     "EXPIRED_TOKEN": ("expired_token", 401, "invalid_token", "Access token has expired"),
+    "INVALID_API_KEY": ("invalid_api_key", 401, "invalid_token", "Invalid API key"),
+    "EXPIRED_API_KEY": ("expired_api_key", 401, "invalid_token", "API key has expired"),
     "ANONYMOUS_NOT_ALLOWED": ("anonymous_not_allowed", 401, "invalid_token", "Sign-in required"),
     "RESTRICTED_NOT_ALLOWED": ("restricted_not_allowed", 403, "insufficient_scope", "Account is restricted"),
     "FORBIDDEN": ("forbidden", 403, "insufficient_scope", "Not allowed"),

@@ -12,7 +12,14 @@ them without ``STACK_AUTH``, come from the environment. For Django REST framewor
 
 from __future__ import annotations
 
-from .decorators import require_auth
+from .decorators import require_auth, require_permission
 from .middleware import SignedInRequest, StackAuthMiddleware, StackAuthRequest, stack_auth_config
 
-__all__ = ["SignedInRequest", "StackAuthMiddleware", "StackAuthRequest", "require_auth", "stack_auth_config"]
+__all__ = [
+    "SignedInRequest",
+    "StackAuthMiddleware",
+    "StackAuthRequest",
+    "require_auth",
+    "require_permission",
+    "stack_auth_config",
+]

@@ -1,4 +1,4 @@
-"""Decorator for sync and async views, like Django's ``login_required``."""
+"""Decorators for sync and async views, like Django's ``login_required`` and ``permission_required``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from ..._adapters import OUTCOME
-from ..._core.credentials import vary_names
-from ..._core.headers import private_headers
-from ..._core.outcome import Authenticated
-from ..._handler_api import require_user
-from .._shared import auser_with_profile, user_with_profile
+from ..._core.headers import private_headers, vary_of
+from ..._core.outcome import Authenticated, KeyAuthenticated
+from .._shared import Demand
 from .middleware import SignedInRequest, set_headers
 
 P = ParamSpec("P")
@@ -57,23 +55,53 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
         ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no API
             key is configured.
     """
-    if view is None:
-        return partial(require_auth, profile=profile)
+    guard = partial(_guarded, Demand(profile=profile))
+    return guard if view is None else guard(view)
 
+
+def require_permission(
+    permission: str, *, team: str | None = None
+) -> Callable[[Callable[Concatenate[SignedInRequest, P], R]], Callable[Concatenate[HttpRequest, P], R]]:
+    """Require a signed-in user who holds a permission: in the view ``request.stack_user`` is never None.
+
+    ::
+
+        # path("teams/<uuid:team_id>/reports", reports)
+        @require_permission("read_reports", team="team_id")
+        def reports(request: SignedInRequest, team_id: UUID) -> JsonResponse: ...
+
+    Args:
+        permission: id of the permission.
+        team: name of the keyword argument of the view that is the id of the team; None for a permission of the project.
+
+    Returns:
+        A decorator for a view, as `require_auth` is. In a class whose handlers are ``async``, call
+        `arequire_permission` instead.
+
+    Raises:
+        RefusedError: from the view, as `require_auth` does, and if the user does not hold the permission.
+            `StackAuthMiddleware` turns it into the response that it sends itself.
+        AuthServerError: from the view, if Stack Auth could not be reached. Handled in the same way.
+        ConfigError: `permission` is no id of a permission; or from the view, as `require_auth` does, and if it has no
+            keyword argument `team`.
+    """
+    return partial(_guarded, Demand.of(permission, team))
+
+
+def _guarded(demand: Demand, view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `view` behind `demand`."""
     if iscoroutinefunction(view):
 
         @wraps(view)
         async def aguarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            user = await auser_with_profile(request) if profile else require_user(request)
-            cast("SignedInRequest", request).stack_user = user
+            cast("SignedInRequest", request).stack_user = await demand.auser(request, kwargs)
             return _private(request, await view(request, *args, **kwargs))
 
         return aguarded
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        user = user_with_profile(request) if profile else require_user(request)
-        cast("SignedInRequest", request).stack_user = user
+        cast("SignedInRequest", request).stack_user = demand.user(request, kwargs)
         return _private(request, view(request, *args, **kwargs))
 
     return guarded
@@ -81,7 +109,7 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
 
 def _private(request: HttpRequest, response: Any) -> Any:
     """Mark `response` as private before ``@cache_page`` above the view stores it: the middleware would be too late."""
-    authenticated = request.META.get(OUTCOME)
-    if isinstance(response, HttpResponseBase) and isinstance(authenticated, Authenticated):
-        set_headers(response, private_headers(response.items(), vary_names(authenticated.config.token_sources)))
+    outcome = request.META.get(OUTCOME)
+    if isinstance(response, HttpResponseBase) and isinstance(outcome, Authenticated | KeyAuthenticated):
+        set_headers(response, private_headers(response.items(), vary_of(outcome.config)))
     return response

@@ -18,9 +18,8 @@ from django.http.response import HttpResponseBase
 
 from ..._adapters import publish, request_from_environ, request_from_scope
 from ..._core.config import StackAuthConfig, config_of
-from ..._core.credentials import vary_names
 from ..._core.flow import Flow
-from ..._core.headers import preflight_headers, private_headers
+from ..._core.headers import preflight_headers, private_headers, vary_of
 from ..._core.outcome import Outcome, Refused
 from ..._core.paths import of_environ
 from ..._core.records import RequestRecord, Response
@@ -126,7 +125,7 @@ class StackAuthMiddleware:
         self._config = stack_auth_config()
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(SyncRunner)
-        self._vary = vary_names(self._config.token_sources)
+        self._vary = vary_of(self._config)
         self._stale: frozenset[UserType] = frozenset()
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:

@@ -12,6 +12,13 @@ Each app has these routes, whose handlers append to `App.ran`:
     `cases.seen` of the user, by what the contrib module guards a handler with.
 ``/optional/profile``
     the same with the profile, by what the contrib module loads it with.
+``/permitted``
+    as ``/me``, where the rule demands a permission.
+``/optional/permitted``, ``/optional/teams/<team_id>``
+    `cases.seen` of the user, by what the contrib module demands the permission ``admin`` of the project with, or
+    ``read`` in the team.
+``/v1/hello``, ``/v1/guarded``
+    `cases.seen_key` of the API key; and `cases.seen` of the user, as ``/optional/guarded``.
 ``/stream``
     the email in three lines.
 ``/later``

@@ -11,10 +11,10 @@ from typing import Any
 import bottle
 from bottle import Bottle, HTTPError, HTTPResponse, request
 
-from stackauth_middleware import StackAuthWSGIMiddleware, User, get_user, load_profile, require_user
-from stackauth_middleware.contrib.bottle import require_auth
+from stackauth_middleware import StackAuthWSGIMiddleware, User, get_api_key, get_user, load_profile, require_user
+from stackauth_middleware.contrib.bottle import require_auth, require_permission
 
-from ..cases import ORIGIN, seen
+from ..cases import ORIGIN, seen, seen_key
 from . import OWN_ERRORS, App, OutOfStock, native, raised
 
 
@@ -36,20 +36,24 @@ def serve(site: App) -> Iterator[Any]:
     app.config["catchall"] = False
     app.install(answering_own_errors)
 
-    def note(user: User) -> dict[str, Any]:
+    def note(user: User, team_id: str = "") -> dict[str, Any]:
         site.ran.append(user)
         return seen(user)
 
-    async def anote(user: User) -> dict[str, Any]:
+    async def anote(user: User, team_id: str = "") -> dict[str, Any]:
         return note(user)
 
     view: Any = anote if site.plain else note
     app.route("/public/guarded", "GET", require_auth(view))
     app.route("/optional/guarded", "GET", require_auth(view))
     app.route("/optional/profile", "GET", require_auth(profile=True)(view))
+    app.route("/v1/guarded", "GET", require_auth(view))
+    app.route("/optional/permitted", "GET", require_permission("admin")(view))
+    app.route("/optional/teams/<team_id>", "GET", require_permission("read", team="team_id")(view))
 
     @app.get("/me")
     @app.get("/admin")
+    @app.get("/permitted")
     @require_auth
     def me(user: User) -> dict[str, Any]:
         site.ran.append(user)
@@ -60,6 +64,11 @@ def serve(site: App) -> Iterator[Any]:
     def hello() -> dict[str, Any]:
         user = get_user(request)
         return {"email": user and user.email}
+
+    @app.get("/v1/hello")
+    def key() -> dict[str, Any]:
+        site.ran.append(get_api_key(request))
+        return seen_key(get_api_key(request), get_user(request))
 
     @app.get("/stream")
     def stream() -> Iterator[str]:

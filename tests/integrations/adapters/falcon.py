@@ -16,13 +16,14 @@ import falcon.asgi
 from stackauth_middleware import (
     StackAuthASGIMiddleware,
     StackAuthWSGIMiddleware,
+    get_api_key,
     get_user,
     load_profile,
     require_user,
 )
-from stackauth_middleware.contrib.falcon import require_auth
+from stackauth_middleware.contrib.falcon import require_auth, require_permission
 
-from ..cases import ORIGIN, seen
+from ..cases import ORIGIN, seen, seen_key
 from . import OWN_ERRORS, App, OutOfStock, native, raised
 
 
@@ -55,6 +56,10 @@ def serve(site: App) -> Iterator[Any]:
     def hello(req: Any, resp: Any) -> None:
         user = get_user(req)
         resp.media = {"email": user and user.email}
+
+    def key(req: Any, resp: Any) -> None:
+        site.ran.append(get_api_key(req))
+        resp.media = seen_key(get_api_key(req), get_user(req))
 
     def guarded(req: Any, resp: Any) -> None:
         site.ran.append(req.context.user)
@@ -92,10 +97,10 @@ def serve(site: App) -> Iterator[Any]:
         app.add_error_handler(falcon.HTTPUnauthorized, form(own))
 
     def add(path: str, responder: Callable[..., None], *hooks: Callable[..., Any]) -> None:
-        def on_get(self: Any, req: Any, resp: Any) -> Any:
+        def on_get(self: Any, req: Any, resp: Any, team_id: str = "") -> Any:
             return form(responder)(req, resp)
 
-        async def on_get_async(self: Any, req: Any, resp: Any) -> None:
+        async def on_get_async(self: Any, req: Any, resp: Any, team_id: str = "") -> None:
             responder(req, resp)
 
         resource = type("Resource", (), {"on_get": on_get if site.plain else on_get_async})
@@ -103,12 +108,15 @@ def serve(site: App) -> Iterator[Any]:
             resource = hook(resource)
         app.add_route(path, resource())
 
-    for path in ("/me", "/admin"):
+    for path in ("/me", "/admin", "/permitted"):
         add(path, me)
     for path in ("/public/hello", "/optional/hello"):
         add(path, hello)
-    for path in ("/public/guarded", "/optional/guarded"):
+    for path in ("/public/guarded", "/optional/guarded", "/v1/guarded"):
         add(path, guarded, falcon.before(require_auth))
+    add("/optional/permitted", guarded, falcon.before(require_permission, "admin"))
+    add("/optional/teams/{team_id}", guarded, falcon.before(require_permission, "read", team="team_id"))
+    add("/v1/hello", key)
     add("/optional/profile", guarded, falcon.before(require_auth, profile=True))
     for name, responder in {"stream": stream, "later": later, "buy": buy, "gone": gone}.items():
         add(f"/{name}", responder)

@@ -11,9 +11,16 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from stackauth_middleware import StackAuthASGIMiddleware, User, require_user
-from stackauth_middleware.contrib.fastapi import CurrentProfile, CurrentUser, OptionalUser, current_user
+from stackauth_middleware.contrib.fastapi import (
+    CurrentProfile,
+    CurrentUser,
+    OptionalApiKey,
+    OptionalUser,
+    current_user,
+    require_permission,
+)
 
-from ..cases import ORIGIN, seen, seen_profile
+from ..cases import ORIGIN, seen, seen_key, seen_profile
 from . import OWN_ERRORS, App, OutOfStock, native, raised
 
 
@@ -37,10 +44,25 @@ def serve(site: App) -> Iterator[Any]:
         site.ran.append(user)
         return seen(user)
 
-    for path in ("/me", "/admin"):
+    for path in ("/me", "/admin", "/permitted"):
         app.get(path)(plain_me if site.plain else me)
-    for path in ("/public/guarded", "/optional/guarded"):
+    for path in ("/public/guarded", "/optional/guarded", "/v1/guarded"):
         app.get(path)(guarded)
+
+    @app.get("/optional/permitted")
+    async def permitted(user: Annotated[User, Depends(require_permission("admin"))]) -> dict[str, Any]:
+        return guarded(user)
+
+    @app.get("/optional/teams/{team_id}")
+    async def in_team(
+        user: Annotated[User, Depends(require_permission("read", team="team_id"))], team_id: str
+    ) -> dict[str, Any]:
+        return guarded(user)
+
+    @app.get("/v1/hello")
+    async def key(key: OptionalApiKey, user: OptionalUser) -> dict[str, Any]:
+        site.ran.append(key)
+        return seen_key(key, user)
 
     @app.get("/public/hello")
     @app.get("/optional/hello")

@@ -13,10 +13,16 @@ from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.middleware import DefineMiddleware
 from litestar.response import Stream
 
-from stackauth_middleware import StackAuthASGIMiddleware, User, aload_profile, get_user, require_user
-from stackauth_middleware.contrib.litestar import AuthRequest, AuthSocket, refusal_handlers, require_auth
+from stackauth_middleware import StackAuthASGIMiddleware, User, aload_profile, get_api_key, get_user, require_user
+from stackauth_middleware.contrib.litestar import (
+    AuthRequest,
+    AuthSocket,
+    refusal_handlers,
+    require_auth,
+    require_permission,
+)
 
-from ..cases import ORIGIN, seen, seen_profile
+from ..cases import ORIGIN, seen, seen_key, seen_profile
 from . import OWN_ERRORS, App, OutOfStock, native, raised
 
 AnyRequest = Request[Any, Any, Any]
@@ -24,7 +30,7 @@ AnyRequest = Request[Any, Any, Any]
 
 @contextmanager
 def serve(site: App) -> Iterator[Any]:
-    @get(["/me", "/admin"])
+    @get(["/me", "/admin", "/permitted"])
     async def me(request: AuthRequest) -> User:
         site.ran.append(request.user)
         return request.user
@@ -35,10 +41,25 @@ def serve(site: App) -> Iterator[Any]:
         user = get_user(request)
         return {"email": user and user.email}
 
-    @get(["/public/guarded", "/optional/guarded"], guards=[require_auth])
+    @get(["/public/guarded", "/optional/guarded", "/v1/guarded"], guards=[require_auth])
     async def guarded(request: AuthRequest) -> dict[str, Any]:
         site.ran.append(request.user)
         return seen(request.user)
+
+    @get("/optional/permitted", guards=[require_permission("admin")])
+    async def permitted(request: AuthRequest) -> dict[str, Any]:
+        site.ran.append(request.user)
+        return seen(request.user)
+
+    @get("/optional/teams/{team_id:str}", guards=[require_permission("read", team="team_id")])
+    async def in_team(request: AuthRequest) -> dict[str, Any]:
+        site.ran.append(request.user)
+        return seen(request.user)
+
+    @get("/v1/hello")
+    async def key(request: AnyRequest) -> dict[str, Any]:
+        site.ran.append(get_api_key(request))
+        return seen_key(get_api_key(request), get_user(request))
 
     @get("/optional/profile", guards=[require_auth])
     async def profile(request: AuthRequest) -> dict[str, Any]:
@@ -87,7 +108,7 @@ def serve(site: App) -> Iterator[Any]:
 
     auth = [] if site.config is None else [DefineMiddleware(StackAuthASGIMiddleware, config=site.config)]
     yield Litestar(
-        [me, hello, guarded, profile, stream, later, buy, gone, guarded_socket, public_socket],
+        [me, hello, guarded, permitted, in_team, key, profile, stream, later, buy, gone, guarded_socket, public_socket],
         middleware=auth,
         cors_config=CORSConfig(allow_origins=[ORIGIN]) if site.cors else None,
         exception_handlers={

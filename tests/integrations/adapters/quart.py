@@ -10,10 +10,10 @@ from quart import Quart, abort, copy_current_request_context, request, websocket
 from quart_cors import cors
 from werkzeug.exceptions import HTTPException
 
-from stackauth_middleware import StackAuthASGIMiddleware, User, get_user, require_user
-from stackauth_middleware.contrib.quart import require_auth
+from stackauth_middleware import StackAuthASGIMiddleware, User, get_api_key, get_user, require_user
+from stackauth_middleware.contrib.quart import require_auth, require_permission
 
-from ..cases import ORIGIN, seen
+from ..cases import ORIGIN, seen, seen_key
 from . import OWN_ERRORS, App, OutOfStock, native, raised
 
 
@@ -23,20 +23,25 @@ def serve(site: App) -> Iterator[Any]:
     if site.cors:
         app = cors(app, allow_origin=ORIGIN)
 
-    def note(user: User) -> dict[str, Any]:
+    def note(user: User, team_id: str = "") -> dict[str, Any]:
         site.ran.append(user)
         return seen(user)
 
-    async def anote(user: User) -> dict[str, Any]:
+    async def anote(user: User, team_id: str = "") -> dict[str, Any]:
         return note(user)
 
     view: Any = note if site.plain else anote
     app.add_url_rule("/public/guarded", "public_guarded", require_auth(view))
     app.add_url_rule("/optional/guarded", "optional_guarded", require_auth(view))
+    app.add_url_rule("/v1/guarded", "v1_guarded", require_auth(view))
+    app.add_url_rule("/optional/permitted", "optional_permitted", require_permission("admin")(view))
+    in_team = require_permission("read", team="team_id")(view)
+    app.add_url_rule("/optional/teams/<team_id>", "optional_teams", in_team)
     app.add_url_rule("/optional/profile", "profile", require_auth(profile=True)(view))
 
     @app.get("/me", endpoint="me")
     @app.get("/admin", endpoint="admin")
+    @app.get("/permitted", endpoint="permitted")
     @require_auth
     async def me(user: User) -> dict[str, Any]:
         site.ran.append(user)
@@ -47,6 +52,11 @@ def serve(site: App) -> Iterator[Any]:
     async def hello() -> dict[str, Any]:
         user = get_user(request)
         return {"email": user and user.email}
+
+    @app.get("/v1/hello")
+    async def key() -> dict[str, Any]:
+        site.ran.append(get_api_key(request))
+        return seen_key(get_api_key(request), get_user(request))
 
     @app.get("/stream")
     @require_auth

@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from stackauth_middleware import StackAuthASGIMiddleware, aload_profile, get_user, require_user
-from stackauth_middleware.contrib.starlette import AuthState, refusal_handlers
+from stackauth_middleware import StackAuthASGIMiddleware, aload_profile, get_api_key, get_user, require_user
+from stackauth_middleware.contrib.starlette import AuthState, refusal_handlers, require_permission
 
-from ..cases import ORIGIN, seen, seen_profile
+from ..cases import ORIGIN, seen, seen_key, seen_profile
 from . import OWN_ERRORS, App, OutOfStock, raised
 
 
@@ -38,6 +38,10 @@ def serve(site: App) -> Iterator[Any]:
         user = require_user(request)
         site.ran.append(user)
         return JSONResponse(seen(user))
+
+    async def key(request: Request) -> JSONResponse:
+        site.ran.append(get_api_key(request))
+        return JSONResponse(seen_key(get_api_key(request), get_user(request)))
 
     async def profile(request: Request) -> JSONResponse:
         loaded = await aload_profile(request)
@@ -66,9 +70,12 @@ def serve(site: App) -> Iterator[Any]:
         return JSONResponse(raised(error), 409)
 
     pages = {
-        me: ("/me", "/admin"),
+        me: ("/me", "/admin", "/permitted"),
         hello: ("/public/hello", "/optional/hello"),
-        guarded: ("/public/guarded", "/optional/guarded"),
+        guarded: ("/public/guarded", "/optional/guarded", "/v1/guarded"),
+        require_permission("admin")(guarded): ("/optional/permitted",),
+        require_permission("read", team="team_id")(guarded): ("/optional/teams/{team_id}",),
+        key: ("/v1/hello",),
         profile: ("/optional/profile",),
         stream: ("/stream",),
         later: ("/later",),

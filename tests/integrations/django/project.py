@@ -14,17 +14,18 @@ from django.http import HttpRequest, HttpResponse, HttpResponseGone, JsonRespons
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
-from stackauth_middleware import aload_profile, get_user, load_profile, require_user
+from stackauth_middleware import aload_profile, get_api_key, get_user, load_profile, require_user
 from stackauth_middleware.contrib.django import (
     SignedInRequest,
     StackAuthRequest,
     require_auth,
+    require_permission,
     stack_auth_config,
 )
 
 from .. import cases
 from ..adapters import OWN_ERRORS, OutOfStock, raised
-from ..cases import PROJECT, RULES, Answer, seen, seen_profile
+from ..cases import PROJECT, RULES, Answer, seen, seen_key, seen_profile
 
 if not settings.configured:  # once per process: another test may have configured it
     settings.configure(SECRET_KEY="for tests only", LOGGING_CONFIG=None, USE_TZ=True)
@@ -75,6 +76,35 @@ def profile(request: SignedInRequest) -> HttpResponse:
 async def aprofile(request: SignedInRequest) -> HttpResponse:
     ran.append(request.stack_user)
     return JsonResponse(seen(request.stack_user))
+
+
+@require_permission("admin")
+def permitted(request: SignedInRequest) -> HttpResponse:
+    ran.append(request.stack_user)
+    return JsonResponse(seen(request.stack_user))
+
+
+@require_permission("admin")
+async def apermitted(request: SignedInRequest) -> HttpResponse:
+    ran.append(request.stack_user)
+    return JsonResponse(seen(request.stack_user))
+
+
+@require_permission("read", team="team_id")
+def in_team(request: SignedInRequest, team_id: str) -> HttpResponse:
+    ran.append(request.stack_user)
+    return JsonResponse(seen(request.stack_user))
+
+
+@require_permission("read", team="team_id")
+async def ain_team(request: SignedInRequest, team_id: str) -> HttpResponse:
+    ran.append(request.stack_user)
+    return JsonResponse(seen(request.stack_user))
+
+
+def key(request: StackAuthRequest) -> HttpResponse:
+    ran.append(get_api_key(request))
+    return JsonResponse(seen_key(get_api_key(request), request.stack_user))
 
 
 def load(request: HttpRequest) -> HttpResponse:
@@ -129,6 +159,7 @@ def post(request: HttpRequest) -> HttpResponse:
 VIEWS: dict[str, Callable[..., Any]] = {
     "me": me,
     "admin": me,
+    "permitted": me,
     "async/me": ame,
     "optional/hello": hello,
     "public/hello": hello,
@@ -138,6 +169,13 @@ VIEWS: dict[str, Callable[..., Any]] = {
     "public/guarded": guarded,
     "optional/async/guarded": aguarded,
     "public/async/guarded": aguarded,
+    "optional/permitted": permitted,
+    "optional/async/permitted": apermitted,
+    "optional/teams/<team_id>": in_team,
+    "optional/async/teams/<team_id>": ain_team,
+    "v1/hello": key,
+    "v1/guarded": guarded,
+    "v1/async/guarded": aguarded,
     "optional/profile": profile,
     "optional/async/profile": aprofile,
     "optional/load": load,

@@ -12,17 +12,21 @@ from hypothesis import strategies as st
 
 from stackauth_middleware._core import credentials
 from stackauth_middleware._core.credentials import (
+    API_KEY_SOURCES,
     HEADERS,
     MAX_BYTES,
     TOKEN_SOURCES,
+    ApiKeySource,
     TokenSource,
     extract,
+    extract_api_key,
     split_subprotocols,
     vary_names,
 )
 from stackauth_middleware.errors import ErrorCode, RefusedError
 
 from .helpers import bounded
+from .test_api_keys import key
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"
 OTHER = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ5In0.c2ln"
@@ -438,6 +442,9 @@ def test_token_sources_and_headers() -> None:
         "x-hexclave-auth",
         "authorization",
         "sec-websocket-protocol",
+        "x-stack-api-key",
+        "x-hexclave-api-key",
+        "x-api-key",
     } == HEADERS
     assert credentials.SUBPROTOCOL == "stackauth"
 
@@ -449,4 +456,81 @@ def test_vary_names_the_headers_that_the_enabled_sources_read() -> None:
         *("Authorization", "X-Stack-Auth", "X-Hexclave-Auth"),
     )
     assert vary_names({"bearer"}) == vary_names({"websocket", "bearer"}) == ("Authorization",)
-    assert {name.lower() for name in vary_names(ALL)} == HEADERS - {"sec-websocket-protocol"}
+    assert {name.lower() for name in vary_names(ALL, API_KEY_SOURCES)} == HEADERS - {"sec-websocket-protocol"}
+    assert vary_names({"bearer"}, {"bearer", "x-api-key"}) == ("Authorization", "X-Api-Key")
+
+
+# -- API keys -----------------------------------------------------------------------------------------
+
+EVERY_HEADER = ("x-stack-api-key", "x-hexclave-api-key", "x-api-key")
+
+
+@pytest.mark.parametrize("name", EVERY_HEADER)
+@pytest.mark.parametrize("value", [key(), key()[:-1], "hello", f"Bearer {key()}"])
+def test_header_for_api_keys_holds_a_key_whatever_its_form(name: str, value: str) -> None:
+    assert extract_api_key({name: f" {value}\t"}, API_KEY_SOURCES) == value
+    assert extract_api_key({name: value, "authorization": "Basic eDp5"}, API_KEY_SOURCES) == value
+    assert extract({name: value}, ALL) is None
+
+
+@pytest.mark.parametrize("value", [key(), key(kind="team"), key("pk", scanner="2")])
+def test_bearer_value_with_form_and_checksum_is_an_api_key(value: str) -> None:
+    assert extract_api_key({"authorization": f"bEaReR  {value} "}, API_KEY_SOURCES) == value
+    assert extract({"authorization": f"Bearer {value}"}, ALL) is None
+
+
+@pytest.mark.parametrize("value", [key()[:-1] + "x", "sk_live_abc", "ghp_x", JWT, "", f"{key()},", f"{key()} x"])
+def test_other_bearer_value_is_no_api_key(value: str) -> None:
+    """It is a token, or the app's own business."""
+    assert extract_api_key({"authorization": f"Bearer {value}"}, API_KEY_SOURCES) is None
+    assert extract_api_key({"authorization": value}, API_KEY_SOURCES) is None
+
+
+@pytest.mark.parametrize("source", API_KEY_SOURCES)
+def test_source_of_api_keys_that_is_not_enabled_is_not_read(source: ApiKeySource) -> None:
+    names = {"x-stack-api-key": EVERY_HEADER[:2], "x-api-key": ["x-api-key"], "bearer": ["authorization"]}[source]
+    for name in names:
+        headers = {name: f"Bearer {key()}" if source == "bearer" else key()}
+        assert extract_api_key(headers, set(API_KEY_SOURCES) - {source}) is None
+        assert extract_api_key(headers, {source}) == key()
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t"])
+def test_empty_header_is_no_api_key(value: str) -> None:
+    assert extract_api_key(dict.fromkeys((*EVERY_HEADER, "authorization"), value), API_KEY_SOURCES) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-api-key": key(), "x-stack-api-key": key()},
+        {"x-stack-api-key": key(), "x-hexclave-api-key": key()},
+        {"x-api-key": "junk", "authorization": f"Bearer {key()}"},
+        {"x-api-key": f"{key()},"},
+        {"x-api-key": ","},
+        {"x-api-key": f"{key()}, {key()}"},
+        {"x-api-key": "x" * OVER},
+    ],
+)
+def test_several_api_keys_are_malformed(headers: dict[str, str]) -> None:
+    with pytest.raises(RefusedError) as caught:
+        extract_api_key(headers, API_KEY_SOURCES)
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+
+
+@bounded
+@given(headers=st.dictionaries(st.sampled_from(sorted(HEADERS)), TEXTS | st.just(key()) | st.just(f"Bearer {key()}")))
+def test_request_with_one_credential_has_one(headers: dict[str, str]) -> None:
+    try:
+        token, api_key = extract(headers, ALL), extract_api_key(headers, API_KEY_SOURCES)
+    except RefusedError as error:
+        refusal = error
+    else:
+        refusal = None
+    if refusal is not None:
+        assert refusal.code is ErrorCode.INVALID_REQUEST
+        return
+    if headers.keys() == {"authorization"}:
+        assert token is None or api_key is None
+    if not headers.keys() & {*EVERY_HEADER}:
+        assert api_key in (None, key())

@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackauth_middleware._core.breaker import OPENS_AFTER
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.credentials import TOKEN_SOURCES
 from stackauth_middleware._core.flow import Flow
 from stackauth_middleware._core.key_sets import FRESH_FOR, MIN_FETCH_INTERVAL, STALE_IF_ERROR
-from stackauth_middleware._core.outcome import Authenticated, Outcome, Refused, Unauthenticated
+from stackauth_middleware._core.outcome import Authenticated, KeyAuthenticated, Outcome, Refused, Unauthenticated
 from stackauth_middleware._core.records import RequestRecord, Response
 from stackauth_middleware._core.rules import Rule
-from stackauth_middleware._core.upstream import Answer, ShareEnd
+from stackauth_middleware._core.upstream import Answer, Call, ShareEnd
 from stackauth_middleware._core.users import User, UserProfile, UserType
 from stackauth_middleware._io.async_runner import AsyncRunner
 from stackauth_middleware._io.sync_runner import SyncRunner
@@ -50,6 +51,8 @@ from .helpers import (
     reply,
     token,
 )
+from .test_api_keys import body as key_body
+from .test_api_keys import key
 from .test_users import body
 
 OUTAGE = reply(b"", 500)
@@ -1230,6 +1233,99 @@ def test_any_request_has_an_outcome_or_an_error_code(
         assert code.status < 500 or (code is ErrorCode.SERVER_ERROR and down is OUTAGE)
 
 
+# -- API keys and permissions (the checks are in test_key_flow.py and test_permissions.py) ------------------------
+
+KEY_RULES = [
+    Rule("/keys", api_keys=["user"]),
+    Rule("/optional", "optional", api_keys=["user"]),
+    Rule("/admin", permission="admin"),
+    Rule("/closed"),
+    Rule("/public", "public"),
+]
+
+
+class KeyWorld(World):
+    """A world in which Stack Auth also answers about API keys, users and permissions."""
+
+    def __init__(self) -> None:
+        super().__init__(rules=KEY_RULES, secret_server_key="ssk_canary")
+        self.warm()
+        self.answers: dict[str, Answer] = {
+            "user-api-keys": reply(key_body(user_id=USER_ID, expires_at_millis=None)),
+            "users": reply({"id": USER_ID}),
+            "project-permissions": reply({"items": [{"id": "admin", "user_id": USER_ID}]}),
+        }
+        self.pump.answer = self.answer
+
+    def answer(self, call: Call) -> Answer:
+        name = call.url.partition("/api/v1/")[2].split("/")[0].split("?")[0]
+        return self.answers[name] if name in self.answers and "users/me" not in call.url else self.auth(call)
+
+
+@pytest.mark.parametrize("source", ["x_api_key", "x_stack_api_key", "authorization"])
+def test_api_key_is_accepted_where_a_rule_takes_it(source: str) -> None:
+    world, headers = KeyWorld(), {source: f"Bearer {key()}" if source == "authorization" else key()}
+    outcome = world.authorize(None, "/keys", **headers)
+    assert isinstance(outcome, KeyAuthenticated)
+    assert outcome.user is not None
+    assert world.events[-1] == Event("GET", "/keys", user_id=USER_ID, api_key_id=outcome.api_key.id)
+
+
+@pytest.mark.parametrize("source", ["x_api_key", "x_stack_api_key", "authorization"])
+def test_api_key_is_not_read_where_no_rule_takes_it(source: str) -> None:
+    world, headers = KeyWorld(), {source: f"Bearer {key()}" if source == "authorization" else key()}
+    world.answers.clear()
+    assert world.refused(None, "/closed", **headers) is ErrorCode.MISSING_TOKEN
+    assert isinstance(world.authorize(None, "/public", **headers), Unauthenticated)
+    assert isinstance(world.authorize(token(), "/closed", x_api_key=key()), Authenticated)
+    assert world.pump.flights == []
+
+
+def test_token_and_api_key_in_one_request_are_ambiguous() -> None:
+    world = KeyWorld()
+    for headers in ({"x_api_key": key()}, {"x_api_key": "junk"}, {"authorization": f"Bearer {key()}"}):
+        for path in ("/keys", "/optional"):
+            assert world.refused(token(), path, **headers) is ErrorCode.INVALID_REQUEST
+    assert world.pump.flights == []
+    assert isinstance(world.authorize(token(), "/keys"), Authenticated)
+
+
+def test_junk_keys_cost_no_call_and_one_new_key_costs_one() -> None:
+    world = KeyWorld()
+    for number in range(1000):
+        assert world.refused(None, "/keys", x_api_key=f"sk_{number}") is ErrorCode.INVALID_API_KEY
+        assert world.refused(None, "/optional", x_api_key=key()[:-3] + f"{number:03}") is ErrorCode.INVALID_API_KEY
+    assert world.pump.flights == []
+    for _ in range(1000):
+        world.authorize(None, "/keys", x_api_key=key())
+    assert [flight.key[0] for flight in world.pump.flights] == ["API key", "user"]  # type: ignore[index]
+
+
+def test_outage_during_the_check_of_a_key_is_503_and_the_breaker_holds_for_profiles() -> None:
+    world = KeyWorld()
+    world.answers["user-api-keys"] = UNSENT
+    for number in range(OPENS_AFTER):
+        assert world.refused(None, "/keys", x_api_key=key(secret=f"{number:045}")) is ErrorCode.SERVER_ERROR
+    assert world.unauthenticated_error(None, "/optional", x_api_key=key()) is ErrorCode.SERVER_ERROR
+    with pytest.raises(AuthServerError, match="circuit breaker is open"):
+        world.pump(world.flow.profile(token(), world.clock.now))
+    assert world.refused(token(), "/admin") is ErrorCode.SERVER_ERROR
+    assert isinstance(world.authorize(token(), "/closed"), Authenticated)
+
+
+def test_permission_of_a_rule_has_to_be_held() -> None:
+    world = KeyWorld()
+    assert isinstance(world.authorize(token(), "/admin"), Authenticated)
+    assert world.refused(token(RESTRICTED), "/admin") is ErrorCode.RESTRICTED_NOT_ALLOWED
+    world.clock.pass_by(30)
+    world.answers["project-permissions"] = reply({"items": []})
+    assert world.refused(token(), "/admin") is ErrorCode.FORBIDDEN
+    assert world.refused(None, "/admin") is ErrorCode.MISSING_TOKEN
+    world.clock.pass_by(30)
+    world.answers["project-permissions"] = BROKEN
+    assert world.refused(token(), "/admin") is ErrorCode.SERVER_ERROR
+
+
 def test_every_error_code_is_covered_here() -> None:
     """The tables above hold all error codes."""
     named = (
@@ -1238,4 +1334,5 @@ def test_every_error_code_is_covered_here() -> None:
         | {code for _, code, _ in FAILURES.values()}
     )
     others = {ErrorCode.ANONYMOUS_NOT_ALLOWED, ErrorCode.RESTRICTED_NOT_ALLOWED, ErrorCode.FORBIDDEN}
+    others |= {ErrorCode.INVALID_API_KEY, ErrorCode.EXPIRED_API_KEY}  # test_key_lookup.py
     assert named | others == set(ErrorCode)

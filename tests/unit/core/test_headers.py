@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.credentials import TOKEN_SOURCES, vary_names
-from stackauth_middleware._core.headers import preflight_headers, private_headers
+from stackauth_middleware._core.headers import preflight_headers, private_headers, vary_of
+from stackauth_middleware._core.rules import Rule
 
-from .helpers import bounded
+from .helpers import PROJECT, bounded
 
 VARY = ("X-Token", "Authorization")
 
@@ -99,3 +103,17 @@ APP_HEADERS = [
 def test_only_cors_headers_of_a_preflight_are_kept(status: int, length: bool) -> None:
     added = [("Content-Length", "0")] if length else []
     assert preflight_headers(status, APP_HEADERS) == APP_HEADERS[:4] + added
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys"),
+    [
+        ({}, False),
+        ({"rules": [Rule("/a", api_keys=())]}, False),
+        ({"rules": [Rule("/a"), Rule("/b", api_keys=["team"])]}, True),
+        ({"api_keys": ["user"]}, True),
+    ],
+)
+def test_vary_names_headers_for_api_keys_where_a_path_accepts_them(settings: Any, keys: bool) -> None:
+    config = StackAuthConfig(project_id=PROJECT, secret_server_key="ssk_x", api_key_sources=["x-api-key"], **settings)
+    assert vary_of(config) == (*vary_names(config.token_sources), *(["X-Api-Key"] if keys else []))

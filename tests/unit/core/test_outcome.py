@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 
 from stackauth_middleware._adapters import ERROR, OUTCOME, USER
+from stackauth_middleware._core.api_keys import api_key_from_json
 from stackauth_middleware._core.config import StackAuthConfig
-from stackauth_middleware._core.outcome import Authenticated, Refused, Unauthenticated
+from stackauth_middleware._core.outcome import Authenticated, KeyAuthenticated, Refused, Unauthenticated
 from stackauth_middleware._core.policy import Policy
 from stackauth_middleware._core.records import RequestRecord, Response
-from stackauth_middleware._core.users import user_from_claims
-from stackauth_middleware._handler_api import get_user, load_profile, outcome_of, require_user
-from stackauth_middleware.errors import AuthServerError, ErrorCode
+from stackauth_middleware._core.users import User, user_from_claims
+from stackauth_middleware._handler_api import get_api_key, get_user, load_profile, outcome_of, require_user
+from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusedError
 
 from .helpers import NORMAL, PROJECT, claims
+from .test_api_keys import FORM, body
 
 CANARY = "eyJ-canary"
 POLICY = Policy("required", profile=False, allow_restricted=False, allow_anonymous=False)
@@ -66,6 +68,19 @@ def test_pickle_holds_the_user_and_no_token(protocol: int) -> None:
     assert outcome_of(environ) is None
     with pytest.raises(RuntimeError, match="pickled"):
         load_profile(environ)
+
+
+@pytest.mark.parametrize("owner", [JANE, None], ids=["of a user", "of a team"])
+def test_pickle_of_an_outcome_with_an_api_key_holds_the_key_without_its_value(owner: User | None) -> None:
+    key = api_key_from_json(body(), FORM)
+    outcome = KeyAuthenticated(key, owner, CONFIG, POLICY, REQUEST, in_event_loop=True)
+    published = {USER: owner, ERROR: None, OUTCOME: outcome}
+    pickled = pickle.dumps(published)
+    assert CANARY.encode() not in pickled
+    assert get_api_key(published) == get_api_key(pickle.loads(pickled)) == key
+    assert copy.deepcopy(outcome) is outcome
+    with pytest.raises(RuntimeError if owner else RefusedError):
+        load_profile(pickle.loads(pickled))
 
 
 def test_pickle_of_an_unauthenticated_outcome_holds_no_header() -> None:

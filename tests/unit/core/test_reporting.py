@@ -10,17 +10,23 @@ from typing import Any
 import pytest
 
 from stackauth_middleware._core import reporting
+from stackauth_middleware._core.api_keys import api_key_from_json
 from stackauth_middleware._core.config import StackAuthConfig
-from stackauth_middleware._core.outcome import Outcome, Refused, Unauthenticated
+from stackauth_middleware._core.outcome import KeyAuthenticated, Outcome, Refused, Unauthenticated
 from stackauth_middleware._core.records import RequestRecord, Response
 from stackauth_middleware._core.reporting import Reporter
 from stackauth_middleware._core.tokens import ForeignToken
 from stackauth_middleware.errors import AuthServerError, ErrorCode, Event, RefusedError
 
 from .helpers import NOW, PROJECT, USER_ID
-from .test_outcome import authenticated
+from .test_api_keys import FORM, ID, body
+from .test_outcome import CONFIG as KEY_CONFIG
+from .test_outcome import POLICY, authenticated
 
 REQUEST = RequestRecord("get", "/a", "", {})
+KEY_AUTHENTICATED = KeyAuthenticated(
+    api_key_from_json(body(), FORM), None, KEY_CONFIG, POLICY, REQUEST, in_event_loop=True
+)
 MISSING = RefusedError(ErrorCode.MISSING_TOKEN, "no token")
 
 
@@ -102,11 +108,12 @@ CONFIG = StackAuthConfig(project_id=PROJECT)
     ("outcome", "event"),
     [
         (authenticated(), Event("GET", "/a", user_id=USER_ID)),
+        (KEY_AUTHENTICATED, Event("GET", "/a", api_key_id=ID)),
         (Unauthenticated(CONFIG, REQUEST), Event("GET", "/a")),
         (Unauthenticated(CONFIG, REQUEST, ErrorCode.SERVER_ERROR, 7), Event("GET", "/a", ErrorCode.SERVER_ERROR)),
         (Refused(CONFIG, Response.of(204, [], b"")), Event("GET", "/a", detail="a preflight was answered")),
     ],
-    ids=["authenticated", "unauthenticated", "not verifiable", "preflight"],
+    ids=["authenticated", "API key", "unauthenticated", "not verifiable", "preflight"],
 )
 def test_outcome_that_is_no_refusal_is_reported_and_not_logged(
     outcome: Outcome, event: Event, caplog: pytest.LogCaptureFixture

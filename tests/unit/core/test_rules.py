@@ -9,20 +9,21 @@ import timeit
 import tracemalloc
 from collections.abc import Callable
 from functools import reduce
+from uuid import UUID
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stackauth_middleware._core.paths import is_plain
-from stackauth_middleware._core.policy import Policy
+from stackauth_middleware._core.policy import Permission, Policy
 from stackauth_middleware._core.rules import Matcher, Rule, reject_hidden
 from stackauth_middleware._core.users import User
 from stackauth_middleware.errors import ConfigError
 
 from .helpers import bounded
 from .test_paths import NOT_PLAIN, PLAIN
-from .test_policy import POLICIES, STRICTNESS, always, is_at_least
+from .test_policy import POLICIES, STRICTNESS, TEAM, always, is_at_least
 
 REQUIRED = Policy("required", profile=False, allow_restricted=False, allow_anonymous=False)
 PUBLIC = Policy("public", profile=False, allow_restricted=False, allow_anonymous=False)
@@ -100,6 +101,24 @@ def test_rule_closes_its_methods_in_any_case(method: str) -> None:
     assert match(method, "/a", "").checks == (always,)
     assert match(method, "/a", "").access == match(method, "/a//", "").access == "required"
     assert match(method, "/a//", "").every_rule
+
+
+def test_rule_asks_for_a_permission_in_the_team_that_the_path_names() -> None:
+    match = Matcher([Rule("/a/{id}/**", permission="read", team="id"), Rule("/b", permission="$write")], PUBLIC)
+    assert match("GET", f"/A/{TEAM.upper()}/x/", "").permissions == (Permission("read", TEAM),)
+    assert match("GET", f"/r/a/{TEAM}", "/r").permissions == (Permission("read", TEAM),)
+    assert match("GET", "/b", "").permissions == (Permission("$write"),)
+    nobody = Permission("read", segment=1)
+    assert match("GET", "/a/7/x", "").permissions == match("GET", "/a/7/", "").permissions == (nobody,)
+    assert set(match("GET", f"//a/{TEAM}", "").permissions) == {nobody, Permission("$write")}
+
+
+def test_path_accepts_the_api_keys_that_each_of_its_policies_accepts() -> None:
+    default = REQUIRED._replace(api_keys=frozenset({"user"}))
+    rules = [Rule("/a", api_keys=["user", "team"]), Rule("/A", api_keys=["team"]), Rule("/b", api_keys=())]
+    match = Matcher(rules, default)
+    found = {path: set(match("GET", path, "").api_keys) for path in ("/a", "/A", "/b", "/c", "//a")}
+    assert found == {"/a": {"user", "team"}, "/A": {"team"}, "/b": set(), "/c": {"user"}, "//a": set()}
 
 
 def test_rule_for_other_methods_is_skipped() -> None:
@@ -239,7 +258,7 @@ def test_websocket_entry_matches_no_http_method() -> None:
 
 
 SEGMENTS = st.sampled_from(
-    ["a", "A", "b", "admin", "x", "", ".", "..", ";x", "a;x", "%2e", "a\\b", "x\ufffd", " a", "\xe9"]
+    ["a", "A", "b", "admin", "x", "", ".", "..", ";x", "a;x", "%2e", "a\\b", "x\ufffd", " a", "\xe9", TEAM]
 )
 PATHS = st.builds(
     lambda start, segments, end: start + "/".join(segments) + end,
@@ -266,6 +285,8 @@ PATTERNS = st.sampled_from(
         "/b/*/admin",
         "/*/b/*",
         "/b/a/",
+        "/{id}/**",
+        "/b/{id}/x",
     ]
 )
 
@@ -284,6 +305,7 @@ def rule_lists(draw: st.DrawFn) -> list[Rule]:
         kind = draw(st.sampled_from(list(STRICTNESS)))
         flags = st.none() if kind == "public" else st.none() | st.booleans()
         path = draw(PATTERNS)
+        permission = draw(st.sampled_from([None, "read", "write"])) if kind == "required" else None
         rules.append(
             Rule(
                 path,
@@ -294,19 +316,42 @@ def rule_lists(draw: st.DrawFn) -> list[Rule]:
                 allow_anonymous=draw(flags),
                 check=None if kind == "public" else draw(st.sampled_from([None, *CHECKS])),
                 special_characters=path in ("/**", "/a/**") and draw(st.booleans()),
+                api_keys=None if kind == "public" else draw(st.sampled_from([None, (), ["user"], ["user", "team"]])),
+                permission=permission,
+                team="id" if permission and "{id}" in path and draw(st.booleans()) else None,
             )
         )
     return rules
 
 
-DEFAULTS = POLICIES.map(lambda each: Policy(each.access, False, each.allow_restricted, each.allow_anonymous))
+DEFAULTS = POLICIES.map(lambda each: each._replace(profile=False, checks=(), permissions=()))
 METHOD_NAMES = st.sampled_from(["GET", "HEAD", "post", "PURGE"])
 
 
 def _demanded(rule: Rule, default: Policy) -> Policy:
     restricted = default.allow_restricted if rule.allow_restricted is None else rule.allow_restricted
     anonymous = default.allow_anonymous if rule.allow_anonymous is None else rule.allow_anonymous
-    return Policy(rule.access, rule.profile, restricted, anonymous, (rule.check,) if rule.check else ())
+    at = rule.path.split("/")[1:].index("{id}") if rule.team else None
+    return Policy(
+        rule.access,
+        rule.profile,
+        restricted,
+        anonymous,
+        (rule.check,) if rule.check else (),
+        (Permission(rule.permission, segment=at),) if rule.permission else (),
+        default.api_keys if rule.api_keys is None else frozenset(rule.api_keys),
+    )
+
+
+def in_path(permission: Permission, path: str) -> tuple[str, str | None]:
+    """Return the id of a permission and its team, None for the project and ``"?"`` for no team."""
+    if permission.segment is None:
+        return permission.id, permission.team_id
+    segment = path.split("/")[permission.segment + 1]
+    try:
+        return permission.id, str(UUID(segment)) if str(UUID(segment)) == segment.lower() else "?"
+    except ValueError:
+        return permission.id, "?"
 
 
 def first_by_regex(rules: list[Rule], default: Policy, method: str, path: str, *, fold: bool, empty: bool) -> Policy:
@@ -332,7 +377,7 @@ def first_by_regex(rules: list[Rule], default: Policy, method: str, path: str, *
 @given(
     rule_lists(),
     DEFAULTS,
-    st.lists(st.sampled_from(["a", "A", "b", "admin", "x"]), max_size=4),
+    st.lists(st.sampled_from(["a", "A", "b", "admin", "x", TEAM, TEAM.upper()]), max_size=4),
     st.booleans(),
     METHOD_NAMES,
 )
@@ -351,6 +396,8 @@ def test_plain_path_falls_under_the_stricter_of_exact_and_folded_match(
     found = Matcher(rules, default)(method, path, "")
     assert found[:4] == expected[:4]
     assert set(found.checks) == set(expected.checks)
+    assert {in_path(each, path) for each in found.permissions} == {in_path(each, path) for each in expected.permissions}
+    assert found.api_keys == frozenset.intersection(*(each.api_keys for each in readings))
 
 
 @settings(bounded, max_examples=400)
@@ -364,7 +411,7 @@ def test_path_that_is_not_plain_is_at_least_as_closed_as_any_plain_one(
         return
     match = Matcher(rules, default)
     policy = match(method, path, "")
-    for other in ("/", "/a", "/A", "/a/", "/a/b", "/a/x", "/admin", "/x/admin", "/b/a", "/b/x/admin", "/x"):
+    for other in (*("/", "/a", "/A", "/a/", "/a/b", "/a/x", "/admin", "/x/admin", "/b/a"), *("/x", f"/b/{TEAM}/x")):
         assert is_at_least(policy, match(method, other, "")), other
 
 
@@ -560,7 +607,9 @@ class CoroutineCheck:
 ACCESS = "; it must be one of 'required', 'optional', 'public'"
 FLAG = "; it must be True or False"
 FLAG_OR_NONE = "; it must be True, False or None"
-NO_USER = " looks at no user, so profile, allow_* and check cannot hold; use access 'optional' or 'required'"
+NO_USER = " looks at no user, so profile, allow_*, check and api_keys cannot hold; use access 'optional' or 'required'"
+KEY_TYPES = "; it must be a list with 'user', 'team' or both, or empty"
+DOLLAR = "with a '$' before those that Stack Auth defines"
 PLAIN_FUNCTION = "; it must be a plain function, which WSGI can call as well"
 
 WRONG: dict[str, tuple[Callable[[], object], str, str]] = {
@@ -596,6 +645,27 @@ WRONG: dict[str, tuple[Callable[[], object], str, str]] = {
     "public with a check": (lambda: Rule("/a", "public", check=always), "Rule('/a', 'public')", NO_USER),
     "public with a profile": (lambda: Rule("/a", "public", profile=True), "Rule('/a', 'public')", NO_USER),
     "public and anonymous": (lambda: Rule("/a", "public", allow_anonymous=True), "Rule('/a', 'public')", NO_USER),
+    "public and API keys": (lambda: Rule("/a", "public", api_keys=["user"]), "Rule('/a', 'public')", NO_USER),
+    "a text as types of keys": (lambda: Rule("/a", api_keys="user"), "api_keys of a Rule is 'user'", KEY_TYPES),  # type: ignore[arg-type]
+    "an unknown type of keys": (lambda: Rule("/a", api_keys=["x"]), "api_keys of a Rule is ['x']", KEY_TYPES),  # type: ignore[list-item]
+    "no id of a permission": (lambda: Rule("/a", permission="Not Good"), "permission of a Rule is 'Not Good'", DOLLAR),
+    "an empty permission": (lambda: Rule("/a", permission=""), "permission of a Rule is ''", DOLLAR),
+    "an optional permission": (
+        lambda: Rule("/a", "optional", permission="read"),
+        "Rule('/a', 'optional') has a permission",
+        "; use access 'required'",
+    ),
+    "a team that is no name": (
+        lambda: Rule("/{id}", permission="read", team="{id}"),
+        "team of a Rule is '{id}'",
+        "as in '/teams/{team_id}'",
+    ),
+    "a team that the path does not name": (
+        lambda: Rule("/{id}/*", permission="read", team="team_id"),
+        "Rule('/{id}/*') has the team 'team_id'",
+        "and {team_id} as a segment of its path",
+    ),
+    "a team without a permission": (lambda: Rule("/{id}", team="id"), "Rule('/{id}') has the team 'id'", "of its path"),
     "public and restricted": (lambda: Rule("/a", "public", allow_restricted=True), "Rule('/a', 'public')", NO_USER),
 }
 

@@ -79,6 +79,7 @@ BEARER = {"authorization": f"Bearer {NORMAL}"}
         (BEARER, {"default_access": "optional"}),
         (BEARER, {"rules": [Rule("/a/{id}", allow_restricted=True, methods=["GET"]), Rule("/**", "public")]}),
         (BEARER, {"secret_server_key": SECRET, "private_responses": True}),
+        (BEARER, {"secret_server_key": SECRET, "api_keys": ["user", "team"]}),
     ],
     ids=as_id,
 )
@@ -101,6 +102,9 @@ def test_cached_token_of_a_normal_user_takes_the_short_path(headers: dict[str, s
         (RequestRecord("GET", "/", "", {**BEARER, "x-stack-auth": "{}"}), {}),
         (RequestRecord("GET", "/", "", {**BEARER, "x-stack-access-token": NORMAL}), {}),
         (RequestRecord("GET", "/", "", {**BEARER, "x-stack-auth": ""}), {"token_sources": ["bearer"]}),
+        *((RequestRecord("GET", "/", "", {**BEARER, name: "sk_x"}), {"api_keys": ["user"], "secret_server_key": SECRET})
+          for name in ("x-api-key", "x-stack-api-key", "x-hexclave-api-key")),
+        (RequestRecord("GET", "/", "", BEARER), {"rules": [Rule("/", permission="a")], "secret_server_key": SECRET}),
         (RequestRecord("GET", "/", "", {"authorization": f"Basic {NORMAL}"}), {}),
         (RequestRecord("GET", "/", "", {"authorization": f"Bearer {NORMAL},"}), {}),
         (RequestRecord("GET", "/", "", BEARER), {"token_sources": ["x-stack-access-token"]}),
@@ -144,9 +148,10 @@ RULES = st.builds(
     methods=st.sampled_from([None, None, ["GET"], ["OPTIONS", "POST"]]),
     check=st.sampled_from([None, None, lambda user: user.email is None]),
     allow_restricted=st.sampled_from([None, True, False]),
-) | st.builds(Rule, st.sampled_from(["/a", "/**"]), st.just("public"))
+    api_keys=st.sampled_from([None, None, ["user"]]),
+) | st.sampled_from([Rule("/a", "public"), Rule("/**", "public"), Rule("/a/*", permission="read")])
 SETTINGS = st.fixed_dictionaries(
-    {"rules": st.lists(RULES, max_size=2), "default_access": ACCESS},
+    {"rules": st.lists(RULES, max_size=2), "default_access": ACCESS, "secret_server_key": st.just(SECRET)},
     optional={
         "allow_anonymous": st.booleans(),
         "token_sources": st.lists(st.sampled_from(["bearer", "x-stack-access-token", "x-stack-auth"]), min_size=1),
@@ -164,6 +169,7 @@ VALUES = {
     "x-stack-access-token": ["{}", "{}", " {}"],
     "x-hexclave-access-token": ["{}"],
     "x-stack-auth": ['{{"accessToken": "{}"}}', "{}"],
+    "x-api-key": ["", "{}", "sk_{}"],
     "origin": ["https://app.example"],
     "access-control-request-method": ["GET"],
     "x-other": ["1"],
@@ -173,6 +179,7 @@ HEADER = st.sampled_from(sorted(VALUES)).flatmap(
     lambda name: st.tuples(st.just(name), st.builds(str.format, st.sampled_from(VALUES[name]), TOKEN))
 )
 HEADERS = st.lists(HEADER, max_size=3) | st.builds(lambda text: [("authorization", f"Bearer {text}")], TOKEN)
+HEADERS |= st.just([("authorization", f"Bearer {NORMAL}")])
 REQUESTS = st.fixed_dictionaries(
     {
         "method": st.sampled_from(["GET", "GET", "POST", "HEAD", "OPTIONS", "get", "WEBSOCKET"]),

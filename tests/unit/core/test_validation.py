@@ -81,11 +81,14 @@ RIGHT: list[tuple[str, Any, Any]] = [
     ("timeout", 60, 60),
     ("profile_ttl", 0, 0),
     ("profile_ttl", 3600, 3600),
+    *((name, value, value) for name in ("api_key_ttl", "permission_ttl") for value in (0, 3600)),
     ("token_cache_size", 0, 0),
     ("profile_cache_size", 10**9, 10**9),
     ("profile_cache_bytes", 0, 0),
     ("token_sources", ["websocket"], frozenset({"websocket"})),
     ("token_sources", frozenset({"bearer"}), frozenset({"bearer"})),
+    ("api_keys", [], frozenset()),
+    ("api_key_sources", ["x-api-key"], frozenset({"x-api-key"})),
     ("rules", [RULE], (RULE,)),
     ("rules", (), ()),
     ("default_access", "public", "public"),
@@ -139,10 +142,14 @@ def test_defaults() -> None:
         "leeway": 5,
         "timeout": 5,
         "profile_ttl": 30,
+        "api_key_ttl": 30,
+        "permission_ttl": 30,
         "token_cache_size": 10_000,
         "profile_cache_size": 10_000,
         "profile_cache_bytes": 67_108_864,
         "token_sources": frozenset({"x-stack-access-token", "bearer", "x-stack-auth"}),
+        "api_keys": frozenset(),
+        "api_key_sources": frozenset({"x-stack-api-key", "x-api-key", "bearer"}),
         "trust_env_proxies": False,
         "rules": (),
         "default_access": "required",
@@ -172,6 +179,17 @@ def test_cors_credentials_with_any_origin_are_a_config_error() -> None:
     assert final(cors_credentials=True, cors_origins=["https://*.example.com"])["cors_credentials"] is True
     with pytest.raises(ConfigError, match=r"cors_credentials is True and cors_origins has '\*'"):
         final(cors_credentials=True, cors_origins=["https://app.example.com", "*"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"api_keys": ["team"]}, {"rules": [Rule("/a", api_keys=["user"])]}, {"rules": [Rule("/a", permission="read")]}],
+    ids=as_id,
+)
+def test_api_keys_and_permissions_need_the_secret_key(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="secret_server_key is not set; Stack Auth checks API keys and permissions"):
+        final(**settings, publishable_client_key="pck_x")
+    assert final(**settings, secret_server_key="ssk_x")["secret_server_key"] == "ssk_x"
 
 
 @pytest.mark.parametrize("settings", [{"mode": "rest"}, {"rules": [Rule("/a"), Rule("/b", profile=True)]}], ids=as_id)
@@ -275,6 +293,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("timeout", 61, "from 0.05 to 60 seconds"),
     ("timeout", None, "must be a number of seconds"),
     ("profile_ttl", 3601, "from 0 to 3600 seconds"),
+    *((name, 3601, "from 0 to 3600 seconds") for name in ("api_key_ttl", "permission_ttl")),
+    ("api_keys", "user", "with 'user', 'team' or both, or empty"),
+    ("api_keys", ["users"], "with 'user', 'team' or both, or empty"),
+    ("api_key_sources", [], "'x-stack-api-key', 'x-api-key', 'bearer'"),
     ("token_cache_size", -1, "a whole number, 0 or more"),
     ("token_cache_size", 1.0, "a whole number, 0 or more"),
     ("profile_cache_size", True, "a whole number, 0 or more"),

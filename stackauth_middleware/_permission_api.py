@@ -1,0 +1,154 @@
+"""Functions for handlers: what the user of a request may do, in any framework."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from ._core.outcome import Authenticated, KeyAuthenticated
+from ._core.permissions import PermissionLookup
+from ._core.policy import Permission, uuid_of
+from ._core.rule_checks import permission_id
+from ._core.upstream import Script
+from ._core.users import User
+from ._handler_api import RequestLike, arun, authenticated_of, require_user, run
+from ._io.network import clocks
+from .errors import ConfigError, ErrorCode, RefusedError
+
+
+def has_permission(obj: RequestLike, permission: str, *, team_id: str | UUID | None = None) -> bool:
+    """Return whether the user of a request holds a permission. For functions that are not async.
+
+    All permissions of the user are loaded at once, directly granted and contained ones, and cached for
+    ``permission_ttl``.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+        permission: id of the permission, such as ``"read"`` or ``"$read_members"``.
+        team_id: the team in which it must be held; None for a permission of the project. It may come from the client:
+            a text that is no UUID is the id of no team.
+
+    Returns:
+        True if the user holds it. False if not, if the request is unauthenticated, or if it has the API key of a team.
+
+    Raises:
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: `permission` is no id of a permission, ``secret_server_key`` is not set, or no middleware has seen
+            the request.
+        RuntimeError: an event loop runs in this thread and would be blocked: use `ahas_permission`. Or the scope or
+            environ was pickled.
+        TypeError: `obj` is no scope, environ or request.
+
+    Not promised: that a permission is gone as soon as it is revoked; see ``permission_ttl``.
+
+    Example::
+
+        if has_permission(flask.request, "delete_reports", team_id=report.team_id):
+            show_delete_button()
+    """
+    asked = _asked_of(obj, permission, team_id)
+    return asked is not None and run(*asked, "has_permission")
+
+
+async def ahas_permission(obj: RequestLike, permission: str, *, team_id: str | UUID | None = None) -> bool:
+    """Same as `has_permission`, but async.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+        permission: id of the permission.
+        team_id: the team in which it must be held; None for a permission of the project.
+
+    Raises:
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: as `has_permission` does.
+        RuntimeError: the scope or environ was pickled.
+        TypeError: `obj` is no scope, environ or request.
+
+    Example::
+
+        if await ahas_permission(request, "delete_reports", team_id=report.team_id):
+            show_delete_button()
+    """
+    asked = _asked_of(obj, permission, team_id)
+    return asked is not None and await arun(*asked)
+
+
+def require_permission(obj: RequestLike, permission: str, *, team_id: str | UUID | None = None) -> User:
+    """Return the user of a request, who must hold a permission. For functions that are not async.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+        permission: id of the permission, as for `has_permission`.
+        team_id: the team in which it must be held, as for `has_permission`.
+
+    Raises:
+        RefusedError: the user does not hold it, with the code FORBIDDEN; or as `require_user` does.
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: as `has_permission` does.
+        RuntimeError: as `has_permission` does; the async function is `arequire_permission`.
+        TypeError: `obj` is no scope, environ or request.
+
+    Example::
+
+        user = require_permission(flask.request, "delete_reports", team_id=report.team_id)
+    """
+    user = require_user(obj)
+    return _checked(user, is_held=has_permission(obj, permission, team_id=team_id))
+
+
+async def arequire_permission(obj: RequestLike, permission: str, *, team_id: str | UUID | None = None) -> User:
+    """Same as `require_permission`, but async.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+        permission: id of the permission, as for `has_permission`.
+        team_id: the team in which it must be held, as for `has_permission`.
+
+    Raises:
+        RefusedError: as `require_permission` does.
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: as `has_permission` does.
+        RuntimeError: the scope or environ was pickled.
+        TypeError: `obj` is no scope, environ or request.
+
+    Example::
+
+        user = await arequire_permission(request, "delete_reports", team_id=report.team_id)
+    """
+    user = require_user(obj)
+    return _checked(user, is_held=await ahas_permission(obj, permission, team_id=team_id))
+
+
+def _asked_of(
+    obj: RequestLike, permission: str, team_id: str | UUID | None
+) -> tuple[Authenticated | KeyAuthenticated, Script[bool]] | None:
+    """Return the outcome of a request and the script that looks a permission up, or None if it cannot be held."""
+    permission = permission_id("permission", permission)
+    team = None if team_id is None else uuid_of(team_id)
+    try:
+        user = require_user(obj)
+    except RefusedError:
+        return None
+    authenticated = authenticated_of(obj)
+    if team_id is not None and team is None:
+        return None
+    return authenticated, lookup_of(authenticated).holds(user.user_id, Permission(permission, team), clocks())
+
+
+def lookup_of(authenticated: Authenticated | KeyAuthenticated) -> PermissionLookup:
+    """Return the permissions of the users of a config.
+
+    Raises:
+        ConfigError: its ``secret_server_key`` is not set.
+    """
+    if not authenticated.config.secret_server_key:
+        raise ConfigError(
+            "secret_server_key is not set; permissions and teams cannot be asked for without it: set "
+            "STACK_SECRET_SERVER_KEY"
+        )
+    return authenticated.config.get_or_create(PermissionLookup)
+
+
+def _checked(user: User, *, is_held: bool) -> User:
+    if not is_held:
+        raise RefusedError(ErrorCode.FORBIDDEN, "a permission is not held")
+    return user
