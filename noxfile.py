@@ -76,6 +76,17 @@ LOWEST_VERSION_TESTS = (
     "tests/concurrency/test_cancelled_calls.py",
 )
 """Tests of all code that calls a dependency: PyJWT, cryptography, both HTTP clients, anyio, asgiref, the demo."""
+HTTPX2_TESTS = (
+    "tests/unit/io/test_http_httpx.py",
+    "tests/unit/io/test_async_runner.py",
+    "tests/concurrency/test_cancelled_calls.py",
+    "tests/concurrency/test_pooled_connections.py",
+    "tests/unit/test_asgi.py",
+)
+"""Tests of all code that calls httpx; the session `tests` runs them with httpx itself."""
+THREAD_TESTS = ("tests/concurrency/test_thread_switches.py",)
+FREE_THREADED = [f"{each}t" for each in PYTHONS if shutil.which(f"python{each}t")]
+"""The interpreters of this machine without a global lock. cryptography has wheels for those of 3.14 and later."""
 FEW_EXAMPLES = "15"
 """Examples of each property test of tests/unit: for coverage, on the Pythons between, with the lowest versions."""
 CACHED_HEADER_TEST = "tests/unit/core/test_tokens.py::test_what_was_said_of_one_header_is_not_said_of_another"
@@ -206,6 +217,24 @@ def lowest(session: nox.Session) -> None:
     session.install("-e", ".[demo]", *_floors(), *_groups("test"))
     few = {"TESTS_EXAMPLES": FEW_EXAMPLES}
     _pytest(session, "-n", "auto", *LOWEST_VERSION_TESTS, f"--ignore={JS_TESTS}", env=few)
+
+
+@nox.session
+def httpx2(session: nox.Session) -> None:
+    """Run the tests of the HTTP client for tasks with httpx2 in place of httpx."""
+    if sys.version_info < (3, 11):
+        session.skip("httpx2 is for Python 3.11 and later; run nox by one of them")
+    session.install("-e", ".[demo]", *_groups("test", "httpx2"))
+    _pytest(session, "-n", "auto", *HTTPX2_TESTS)
+
+
+@nox.session(python=FREE_THREADED or None)
+def free_threads(session: nox.Session) -> None:
+    """Let threads share verifiers and middlewares on interpreters without a global lock, where there are any."""
+    if not FREE_THREADED:
+        session.skip("no free-threaded Python is here; `tests` runs the same with threads that switch often")
+    session.install("-e", ".[demo]", *_groups("test"))
+    _pytest(session, *THREAD_TESTS)
 
 
 @nox.session

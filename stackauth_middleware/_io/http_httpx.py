@@ -1,4 +1,8 @@
-"""HTTP client for tasks, built on httpx.
+"""HTTP client for tasks, built on httpx2 where it is installed, else on httpx.
+
+httpx2 is the maintained continuation of httpx, with the same interface. It is imported under one name, so that an
+exception handler cannot name the wrong library. It trusts the operating system's authorities by default, httpx those of
+certifi; here both get the TLS context of `network.tls_context`.
 
 It uses httpx's transport without a client, so that there is nothing that could keep a cookie, follow a redirect or
 read a netrc file.
@@ -11,18 +15,23 @@ import ssl
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from importlib import import_module
-from typing import Any, cast
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
-import httpx
 
 from .._core.upstream import Call, NoReply, Reply
 from . import network
 from .attempt import ENCODED, MAX_IDLE, Attempt, Stage
 from .network import monotonic
 
-# Both libraries import these at the first call only, which would block the event loop for a tenth of a second.
-import_module("httpcore")
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = import_module("httpx2" if find_spec("httpx2") else "httpx")
+
+# The libraries import these at the first call only, which would block the event loop for a tenth of a second.
+import_module(httpx.__name__.replace("httpx", "httpcore"))
 for _backend in ("asyncio", "trio"):
     with contextlib.suppress(ImportError):
         import_module(f"anyio._backends._{_backend}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from stackauth_middleware._core import cache
 from stackauth_middleware._core.upstream import (
     NoReplyKind,
 )
+from stackauth_middleware._io import http_httpx
 from stackauth_middleware._io.http_httpx import _close_lost_stream
 from tests.unit.io import authority, hostile
 from tests.unit.io.client_cases import *  # noqa: F403 - the tests of both
@@ -264,3 +267,10 @@ def test_stream_that_anyio_dropped_is_closed(backend: Backend) -> None:
 
     anyio.run(main, backend=backend)
     assert stream.closed
+
+
+def test_httpx2_is_used_where_it_is_installed() -> None:
+    """The session `httpx2` runs this file and others with it."""
+    expected = "httpx2" if find_spec("httpx2") else "httpx"
+    assert http_httpx.httpx.__name__ == expected
+    assert expected.replace("httpx", "httpcore") in sys.modules
