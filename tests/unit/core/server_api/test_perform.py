@@ -10,21 +10,25 @@ import pytest
 from stackauth_middleware import AuthServerError, ConfigError, ErrorCode, StackAuthConfig
 from stackauth_middleware._core.api import MISCONFIGURED, Api
 from stackauth_middleware._core.breaker import OPENS_AFTER
+from stackauth_middleware._core.profiles import ProfileLookup
 from stackauth_middleware._core.server_api import users
 from stackauth_middleware._core.server_api.errors import ApiError, ConflictError, NotFoundError, PermissionDeniedError
 from stackauth_middleware._core.server_api.paths import free_request
 from stackauth_middleware._core.server_api.perform import MAX_BYTES, perform, server_config
 from stackauth_middleware._core.server_api.request import Request, UnreadableError
 from stackauth_middleware._core.upstream import CANCEL_GRACE, Share
+from stackauth_middleware._core.users import user_from_claims
 from tests.unit.core.helpers import (
     DEAD_POOLED,
     NO_REPLIES,
+    NORMAL,
     NOW,
     PROJECT,
     TOO_LARGE,
     UNSENT,
     USER_ID,
     as_id,
+    claims,
     reply,
 )
 
@@ -195,6 +199,17 @@ def test_rejected_key_pauses_all_calls_and_is_logged(caplog: pytest.LogCaptureFi
     assert len(server.calls) == 1
     assert [each.levelno for each in caplog.records] == [logging.ERROR]
     assert KEY not in caplog.text
+
+
+def test_outage_of_the_server_api_pauses_the_profiles_of_middlewares() -> None:
+    server = Server(UNSENT)
+    profiles = ProfileLookup(server.config)
+    script = profiles.profile(user_from_claims(claims(), NORMAL, b"{}"), "to.ke.n", b"digest", server.clock.now)
+    for _ in range(OPENS_AFTER):
+        raised_by(server, free_request("POST", "/user-api-keys/check", {"api_key": "x"}, None))
+    with pytest.raises(AuthServerError, match="circuit breaker is open"):
+        server.pump(script)
+    assert len(server.calls) == OPENS_AFTER
 
 
 def test_large_answer_and_dead_connection_do_not_count() -> None:
