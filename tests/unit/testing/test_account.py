@@ -101,3 +101,9 @@ def test_account_is_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         account.id = "x"  # type: ignore[misc]
     assert set(AccountFields.__annotations__) == {each.name for each in fields(Account)} - {"id"}
+
+
+def test_account_is_in_its_projects_or_in_every_one() -> None:
+    assert Account(id="x").exists_in("p")
+    assert Account(id="x", projects=frozenset({"p"})).exists_in("p")
+    assert not Account(id="x", projects=frozenset({"p"})).exists_in("q")

@@ -148,3 +148,41 @@ def test_concurrent_creates_lose_no_account(users: Accounts) -> None:
         list(pool.map(work, range(200)))
     assert len(users) == 200
     assert all(each.restricted_by_admin for each in users)
+
+
+def test_sessions_are_listed_newest_first_until_they_end() -> None:
+    accounts = Accounts()
+    old, new = (accounts.start_session("ann", "p", now_millis=at) for at in (1, 2))
+    other = accounts.start_session("bob", "p", expires_at_millis=5)
+    assert accounts.sessions("p", "ann") == [new, old]
+    assert accounts.sessions("q") == []
+    assert accounts.session_by_id(other.id, "p") == other
+    assert accounts.session_by_id(other.id, "q") is None
+    assert (accounts.session(other.refresh_token, "p", 4), accounts.session(other.refresh_token, "p", 5)) == (
+        other,
+        None,
+    )
+    assert other.refresh_token not in repr(other)
+    accounts.use_session(old, 9)
+    assert [each.last_used_at_millis for each in accounts.sessions("p", "ann")] == [2, 9]
+    assert accounts.sessions("p", "ann")[1].read(old.id)["is_current_session"] is True
+    accounts.end_sessions("ann")
+    accounts.use_session(old, 10)
+    assert accounts.sessions("p") == [other]
+
+
+def test_auto_created_account_is_in_all_projects_of_its_tokens() -> None:
+    accounts = Accounts()
+    for projects in (frozenset({"p"}), frozenset({"q"})):
+        accounts.auto_create(Account(id="ann", projects=projects))
+    assert [account.projects for account in accounts] == [frozenset({"p", "q"})]
+    accounts.auto_create(Account(id="ann"))
+    accounts.auto_create(Account(id="ann", projects=frozenset({"p"})))
+    assert [account.projects for account in accounts] == [None]
+
+
+def test_deletion_is_reported() -> None:
+    deleted: list[str] = []
+    accounts = Accounts(deleted.append)
+    accounts.delete(accounts.create().id)
+    assert len(deleted) == 1

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from stackauth_middleware.testing._projects import Project, Projects
+from stackauth_middleware.testing._projects import EVERY, Project, Projects, is_in
 from tests.unit.testing.helpers import OTHER_PROJECT, PROJECT, SECRET
 
 
@@ -24,3 +24,7 @@ def test_every_project_exists_unless_removed() -> None:
     projects.remove(OTHER_PROJECT)
     assert projects.get(PROJECT) is None
     assert projects.get(OTHER_PROJECT) is None
+
+
+def test_what_is_stored_for_every_project_is_in_each() -> None:
+    assert (is_in(EVERY, "p"), is_in("p", "p"), is_in("q", "p")) == (True, True, False)

@@ -82,6 +82,8 @@ def test_update_changes_what_is_given_and_nothing_else(local: LocalStackAuth) ->
     target = f"{USERS}/{jane.id}"
     session = local.sign_in(jane)
     assert server(local, "PATCH", target, {"client_metadata": [1]}).json == {**jane.read(), "client_metadata": [1]}
+    same = {"primary_email": jane.primary_email}
+    assert server(local, "PATCH", target, same).json["primary_email_verified"] is True
     moved = server(local, "PATCH", target, {"primary_email": "new@example.com"}).json
     assert (moved["primary_email"], moved["primary_email_verified"]) == ("new@example.com", False)
     restricted = server(
