@@ -171,6 +171,15 @@ def is_staff(user: User) -> bool:
     return user.email_verified
 
 
+def test_config_owns_one_object_for_each_function() -> None:
+    def make(owner: StackAuthConfig) -> list[StackAuthConfig]:
+        return [owner]
+
+    made = config()
+    assert made.get_or_create(make) is made.get_or_create(make)
+    assert made.get_or_create(make)[0] is made
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickled_config_has_the_same_settings(protocol: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = [Rule("/docs/**", "public"), Rule("/admin/{id}", check=is_staff, methods=["GET"])]
