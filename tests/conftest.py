@@ -30,7 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run fewer examples of each property test of tests/unit if ``TESTS_EXAMPLES`` says so."""
+    """Run fewer examples of each property test of tests/unit if ``TESTS_EXAMPLES`` says so; refuse ids that change."""
+    if changing := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"an id has an address, so that the workers of xdist differ: {changing[0]}")
     limit = int(os.environ.get("TESTS_EXAMPLES", "0"))
     for test in [getattr(item, "obj", None) for item in items if "unit" in item.path.parts] if limit else []:
         if hypothesis.is_hypothesis_test(test):

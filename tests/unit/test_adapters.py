@@ -505,7 +505,7 @@ AS_STARLETTE = {"user": GUEST, "auth": Permissions([])}
         ({}, {"state_key": None}, {}),
         ({}, {"state_key": "me", "request_user": True}, {"state": {"me": None}, **AS_STARLETTE}),
     ],
-    ids=str,
+    ids=["new", "kept", "overwritten", "no mapping", "no key", "other key and request.user"],
 )
 def test_publish_in_scope_also_fills_the_state(
     scope: dict[str, Any], settings: dict[str, Any], written: dict[str, Any]
