@@ -156,7 +156,8 @@ class Matcher:
 class _Patterns:
     """The paths of rules in one form, each with its policy.
 
-    They are grouped by the length of the paths that they can match, in segments.
+    They are grouped by the paths that they can match: by their number of segments and their first segment, so that
+    the cost of a new path does not grow with the number of rules for other areas of the app.
     """
 
     def __init__(self, paths: Iterable[str], policies: Iterable[Policy], default: Policy) -> None:
@@ -164,11 +165,13 @@ class _Patterns:
         patterns = [(_segments(path), path.endswith("/**"), each) for path, each in zip(paths, policies, strict=True)]
         longest = max((len(segments) for segments, _, _ in patterns), default=0)
         self._by_length = [
-            [
-                (segments, policy)
-                for segments, is_prefix, policy in patterns
-                if len(segments) == length or (is_prefix and len(segments) < length)
-            ]
+            _by_first_segment(
+                [
+                    (segments, policy)
+                    for segments, is_prefix, policy in patterns
+                    if len(segments) == length or (is_prefix and len(segments) < length)
+                ]
+            )
             for length in range(longest + 2)  # the last is for all paths that are longer than every pattern
         ]
 
@@ -180,13 +183,27 @@ class _Patterns:
             match_empty: whether ``*`` also matches an empty segment.
         """
         segments = path.split("/")[1:]
-        for pattern, policy in self._by_length[min(len(segments), len(self._by_length) - 1)]:
+        by_first = self._by_length[min(len(segments), len(self._by_length) - 1)]
+        for pattern, policy in by_first.get(segments[0], by_first["*"]):
             for want, segment in zip(pattern, segments, strict=False):
                 if want != segment and (want != "*" or not (segment or match_empty)):
                     break
             else:
                 return policy
         return self._default
+
+
+def _by_first_segment(patterns: Sequence[tuple[list[str], Policy]]) -> Mapping[str, list[tuple[list[str], Policy]]]:
+    """Return, in order, the patterns that can match paths with each first segment; for all others by ``"*"``."""
+    by_first: dict[str, list[tuple[list[str], Policy]]] = {"*": []}
+    for each in patterns:
+        first = each[0][0] if each[0] else "*"
+        if first == "*":
+            for found in by_first.values():
+                found.append(each)
+        else:
+            by_first.setdefault(first, [*by_first["*"]]).append(each)
+    return by_first
 
 
 class _Table:
