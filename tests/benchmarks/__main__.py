@@ -26,6 +26,8 @@ MODULES = {
     "f": "bench_start",
     **dict.fromkeys("hi", "bench_rest"),
     "j": "bench_memory",
+    "l": "bench_frameworks",
+    "m": "bench_growth",
 }
 RESULTS = Path(__file__).with_name("results")
 

@@ -35,7 +35,7 @@ def memory(pace: Pace) -> Benchmark:
     per_token = _per_token(BOUND, times=1 if pace.quick else 3)
     benchmark.figures.insert(0, Figure("tracemalloc", "per cached token", "KiB", per_token, ours=True))
     each = benchmark.figures[0].median
-    benchmark.at_most("at most 1.5 KiB per cached token", each, 1.5, "KiB")
+    benchmark.at_most("at most 1.0 KiB per cached token", each, 1.0, "KiB")
     grown = (resident[distinct] - resident[2 * BOUND]) / KIB
     benchmark.at_most(f"flat after the bound: MiB grown from {2 * BOUND:,} to {distinct:,} tokens", grown, 2, "MiB")
     benchmark.notes.append(

@@ -23,7 +23,7 @@ def middleware(pace: Pace) -> Benchmark:
         for headers in (5, 20, 50):
             _asgi_case(benchmark, stack, pace, headers)
             _wsgi_case(benchmark, stack, pace, headers)
-    for kind, name, limit in (("ASGI", ASGI, 8), ("WSGI", WSGI, 6)):
+    for kind, name, limit in (("ASGI", ASGI, 3.5), ("WSGI", WSGI, 3)):
         case = f"{kind}, 20 headers"
         plain, bare = benchmark.figure(case, name), benchmark.figure(case, BARE)
         over_bare = excess(plain, bare)

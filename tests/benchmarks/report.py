@@ -17,6 +17,8 @@ DISTRIBUTIONS = (
     *("stackauth-middleware", "PyJWT", "cryptography", "httpx", "requests", "anyio"),
     *("joserfc", "Authlib", "python-jose", "clerk-backend-api", "auth0-api-python"),
     *("starlette", "uvicorn", "httptools", "uvloop", "gunicorn"),
+    *("fastapi", "fastapi-users", "litestar", "Flask", "Flask-JWT-Extended"),
+    *("Django", "djangorestframework", "djangorestframework-simplejwt"),
 )
 
 
