@@ -83,7 +83,6 @@ class StackAuthASGIMiddleware:
             self._error = error
             return
         self._flow = self._config.get_or_create(Flow)
-        self._short_path = self._flow.short_path.outcome
         self._runner = self._config.get_or_create(AsyncRunner)
         self._vary = vary_of(self._config) if self._config.private_responses else ()
 
@@ -111,7 +110,7 @@ class StackAuthASGIMiddleware:
             request = None
         outcome: Outcome | None = None
         if request is not None:
-            outcome = self._short_path(request, time(), monotonic(), in_event_loop=True)
+            outcome = self._flow.short_path.outcome(request, time(), monotonic(), in_event_loop=True)
         if outcome is None:
             sealed = Sealed(scope)
             del scope  # error trackers show the variables of this frame if a hook raises

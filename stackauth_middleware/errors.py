@@ -140,16 +140,14 @@ class StackAuthError(Exception):
     """
 
 
-_SECRET = re.compile(
-    r"""
+_SECRET = r"""(?xi)
     (?<![^\W_]) (ssk|pck|sak|sk|pk|wrt) _                # a key of Stack Auth, or a workflow token
         [^\s'",;()\[\]{}<>\u2026] (?: [^\s'",;()\[\]{}<>\u2026] | ['",;()\[\]{}<>](?=\w) )*
     | (eyJ) [\w.=+/-]+                                   # a JWT, or base64 of JSON
     | ((?: [a-z][a-z0-9+.-]*: )? //) .* @                # the user and password of a URL, up to the last @, since
     | (?<=['"]) (?!/) [^'"]*? : .* @                     # they may hold anything; and of one without // or a scheme
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+"""
+"""Compiled where it is first needed, since most processes never do."""
 
 
 class ConfigError(StackAuthError, ValueError):
@@ -175,7 +173,7 @@ class ConfigError(StackAuthError, ValueError):
 
 def mask_secrets(text: str) -> str:
     """Return `text` with keys, tokens, and the passwords of URLs masked."""
-    return _SECRET.sub(_masked, text)
+    return re.sub(_SECRET, _masked, text)
 
 
 def _masked(match: re.Match[str]) -> str:

@@ -65,7 +65,6 @@ class StackAuthWSGIMiddleware:
         self._config = config_of(config, settings)
         self._script_name_is_routed = routes_on_script_name(app)
         self._flow = self._config.get_or_create(Flow)
-        self._short_path = self._flow.short_path.outcome
         self._runner = self._config.get_or_create(SyncRunner)
         self._vary = vary_of(self._config) if self._config.private_responses else ()
 
@@ -85,7 +84,7 @@ class StackAuthWSGIMiddleware:
             request = None
         outcome: Outcome | None = None
         if request is not None:
-            outcome = self._short_path(request, time(), monotonic(), in_event_loop=False)
+            outcome = self._flow.short_path.outcome(request, time(), monotonic(), in_event_loop=False)
         if outcome is None:
             sealed = Sealed(environ)
             del environ  # error trackers show the variables of this frame if a hook raises
