@@ -1,4 +1,4 @@
-"""Functions for handlers: what the user of a request may do, in any framework."""
+"""Functions for handlers: the permissions and teams of the user of a request, in any framework."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from ._core.outcome import Authenticated, KeyAuthenticated
 from ._core.permissions import PermissionLookup
 from ._core.policy import Permission, uuid_of
 from ._core.rule_checks import permission_id
+from ._core.server_api.teams import Team
+from ._core.team_lookup import TeamLookup
 from ._core.upstream import Script
 from ._core.users import User
 from ._handler_api import RequestLike, arun, authenticated_of, require_user, run
@@ -118,6 +120,107 @@ async def arequire_permission(obj: RequestLike, permission: str, *, team_id: str
     return _checked(user, is_held=await ahas_permission(obj, permission, team_id=team_id))
 
 
+def teams(obj: RequestLike) -> tuple[Team, ...]:
+    """Return the teams of the user of a request. For functions that are not async.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+
+    Raises:
+        RefusedError: as `require_user` does, so for the API key of a team too.
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: ``secret_server_key`` is not set, or no middleware has seen the request.
+        RuntimeError: an event loop runs in this thread and would be blocked: use `ateams`. Or the scope or environ was
+            pickled.
+        TypeError: `obj` is no scope, environ or request.
+
+    Not promised: that a team is gone as soon as the user has left it; see ``permission_ttl``.
+
+    Example::
+
+        names = [team.display_name for team in teams(flask.request)]
+    """
+    return run(*_teams_of(obj), "teams")
+
+
+async def ateams(obj: RequestLike) -> tuple[Team, ...]:
+    """Same as `teams`, but async.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+
+    Raises:
+        RefusedError: as `teams` does.
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: as `teams` does.
+        RuntimeError: the scope or environ was pickled.
+        TypeError: `obj` is no scope, environ or request.
+
+    Example::
+
+        names = [team.display_name for team in await ateams(request)]
+    """
+    return await arun(*_teams_of(obj))
+
+
+def require_team(obj: RequestLike, team_id: str | UUID) -> Team:
+    """Return a team that the user of a request is a member of. For functions that are not async.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+        team_id: id of the team. It may come from the client: a text that is no UUID is the id of no team.
+
+    Raises:
+        RefusedError: the user is no member of such a team, with the code FORBIDDEN; or as `teams` does.
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: as `teams` does.
+        RuntimeError: as `teams` does; the async function is `arequire_team`.
+        TypeError: `obj` is no scope, environ or request.
+
+    Not promised: that the user may do anything in the team; see `require_permission`.
+
+    Example::
+
+        team = require_team(flask.request, report.team_id)
+    """
+    return _member_of(teams(obj), team_id)
+
+
+async def arequire_team(obj: RequestLike, team_id: str | UUID) -> Team:
+    """Same as `require_team`, but async.
+
+    Args:
+        obj: a scope, environ or request, as for `get_user`.
+        team_id: id of the team, as for `require_team`.
+
+    Raises:
+        RefusedError: as `require_team` does.
+        AuthServerError: Stack Auth cannot be reached.
+        ConfigError: as `teams` does.
+        RuntimeError: the scope or environ was pickled.
+        TypeError: `obj` is no scope, environ or request.
+
+    Example::
+
+        team = await arequire_team(request, report.team_id)
+    """
+    return _member_of(await ateams(obj), team_id)
+
+
+def _teams_of(obj: RequestLike) -> tuple[Authenticated | KeyAuthenticated, Script[tuple[Team, ...]]]:
+    user, authenticated = require_user(obj), authenticated_of(obj)
+    _check_secret(authenticated)
+    return authenticated, authenticated.config.get_or_create(TeamLookup).teams(user.user_id, clocks())
+
+
+def _member_of(found: tuple[Team, ...], team_id: str | UUID) -> Team:
+    wanted = uuid_of(team_id)
+    for team in found:
+        if team.id == wanted:
+            return team
+    raise RefusedError(ErrorCode.FORBIDDEN, "not a member of the team")
+
+
 def _asked_of(
     obj: RequestLike, permission: str, team_id: str | UUID | None
 ) -> tuple[Authenticated | KeyAuthenticated, Script[bool]] | None:
@@ -131,21 +234,17 @@ def _asked_of(
     authenticated = authenticated_of(obj)
     if team_id is not None and team is None:
         return None
-    return authenticated, lookup_of(authenticated).holds(user.user_id, Permission(permission, team), clocks())
+    _check_secret(authenticated)
+    lookup = authenticated.config.get_or_create(PermissionLookup)
+    return authenticated, lookup.holds(user.user_id, Permission(permission, team), clocks())
 
 
-def lookup_of(authenticated: Authenticated | KeyAuthenticated) -> PermissionLookup:
-    """Return the permissions of the users of a config.
-
-    Raises:
-        ConfigError: its ``secret_server_key`` is not set.
-    """
+def _check_secret(authenticated: Authenticated | KeyAuthenticated) -> None:
     if not authenticated.config.secret_server_key:
         raise ConfigError(
             "secret_server_key is not set; permissions and teams cannot be asked for without it: set "
             "STACK_SECRET_SERVER_KEY"
         )
-    return authenticated.config.get_or_create(PermissionLookup)
 
 
 def _checked(user: User, *, is_held: bool) -> User:

@@ -304,6 +304,7 @@ PROMISED = {
     *("User", "UserProfile", "UserType"),
     *("get_user", "require_user", "load_profile", "aload_profile"),
     *("has_permission", "ahas_permission", "require_permission", "arequire_permission"),
+    *("teams", "ateams", "require_team", "arequire_team"),
     *("ApiKey", "ApiKeyType", "get_api_key"),
     "per_user",
     "ErrorCode",

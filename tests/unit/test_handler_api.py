@@ -14,17 +14,27 @@ import pydantic
 import pytest
 
 from stackauth_middleware._adapters import ERROR, OUTCOME, USER
+from stackauth_middleware._core.api_keys import api_key_from_json
 from stackauth_middleware._core.config import StackAuthConfig
-from stackauth_middleware._core.outcome import Authenticated, Unauthenticated
+from stackauth_middleware._core.outcome import Authenticated, KeyAuthenticated, Unauthenticated
 from stackauth_middleware._core.policy import Policy
 from stackauth_middleware._core.records import RequestRecord
 from stackauth_middleware._core.upstream import Call, NoReply, Reply
-from stackauth_middleware._core.users import UserProfile, UserType
-from stackauth_middleware._handler_api import aload_profile, get_user, load_profile, outcome_of, require_user
+from stackauth_middleware._core.users import User, UserProfile, UserType
+from stackauth_middleware._handler_api import (
+    aload_profile,
+    get_api_key,
+    get_user,
+    load_profile,
+    outcome_of,
+    require_user,
+)
 from stackauth_middleware._io import network as network_module
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
 from .core.helpers import BROKEN, NORMAL, PROJECT, USER_ID, StackAuth, as_id, reply, token
+from .core.test_api_keys import FORM
+from .core.test_api_keys import body as key_body
 from .core.test_user_profile import body
 from .core.test_users import user
 
@@ -168,7 +178,7 @@ class Network:
         return self._answer("asend", call)
 
     def _answer(self, how: str, call: Call) -> Reply | NoReply:
-        if call.url.endswith("/users/me"):
+        if call.url.endswith(("/users/me", f"/users/{USER_ID}")):
             self.calls.append((how, threading.current_thread()))
             return self.profile
         answer = self.keys(call)
@@ -306,3 +316,36 @@ def test_pickled_request_has_no_outcome_and_loads_no_profile(network: Network) -
 def test_outcome_of_an_authenticated_request_is_found() -> None:
     obj = request()
     assert outcome_of(obj) is obj[OUTCOME]
+
+
+# -- API keys -----------------------------------------------------------------------------------------
+
+
+def with_key(owner: User | None) -> dict[str, Any]:
+    """Return the scope of a request with an API key of the user, or of a team."""
+    config = StackAuthConfig(project_id=PROJECT, secret_server_key="ssk_x")
+    api_key = api_key_from_json(key_body(user_id=USER_ID), FORM)
+    outcome = KeyAuthenticated(api_key, owner, config, POLICY, INBOUND, in_event_loop=True)
+    return {USER: owner, ERROR: None, OUTCOME: outcome}
+
+
+def test_api_key_of_the_request_is_found() -> None:
+    obj = with_key(None)
+    assert get_api_key(obj) is obj[OUTCOME].api_key
+    assert outcome_of(obj) is obj[OUTCOME]
+    assert get_api_key(request()) is get_api_key(UNAUTHENTICATED) is get_api_key({}) is None
+
+
+def test_api_key_of_a_team_has_no_user() -> None:
+    for function in (require_user, load_profile):
+        with pytest.raises(RefusedError) as caught:
+            function(with_key(None))
+        assert caught.value.code is ErrorCode.FORBIDDEN
+    assert get_user(with_key(None)) is None
+
+
+@pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
+def test_profile_of_the_owner_of_an_api_key_is_loaded_by_id(network: Network, load: Callable[..., UserProfile]) -> None:
+    profile = load(with_key(SIGNED_IN))
+    assert profile.id == USER_ID
+    assert len(network.calls) == 1

@@ -20,8 +20,12 @@ from stackauth_middleware._io import network as network_module
 from stackauth_middleware._permission_api import (
     ahas_permission,
     arequire_permission,
+    arequire_team,
+    ateams,
     has_permission,
     require_permission,
+    require_team,
+    teams,
 )
 from stackauth_middleware.errors import AuthServerError, ConfigError, ErrorCode, RefusedError
 
@@ -42,7 +46,7 @@ class Network:
         }
 
     def send(self, call: Call, seconds: float) -> Reply | NoReply:
-        name = call.url.partition("/api/v1/")[2].partition("-")[0]
+        name = call.url.partition("/api/v1/")[2].partition("?")[0].partition("-")[0]
         self.calls.append(name)
         return self.answers[name]
 
@@ -174,11 +178,57 @@ def test_text_that_is_no_permission_is_a_config_error(way: Functions, permission
     assert network.calls == []
 
 
-@pytest.mark.parametrize("function", [has_permission, require_permission])
-def test_plain_function_raises_on_an_event_loop(function: Callable[..., Any], network: Network) -> None:
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [(has_permission, ["admin"]), (require_permission, ["admin"]), (teams, []), (require_team, [TEAM])],
+)
+def test_plain_function_raises_on_an_event_loop(
+    function: Callable[..., Any], arguments: list[str], network: Network
+) -> None:
     async def call() -> None:
-        function(request(), "admin")
+        function(request(), *arguments)
 
-    with pytest.raises(RuntimeError, match="await ahas_permission"):
+    with pytest.raises(RuntimeError, match=r"await a(has_permission|teams)"):
         anyio.run(call)
     assert network.calls == []
+
+
+# -- teams --------------------------------------------------------------------------------------------
+
+TEAM_WAYS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "plain": (teams, require_team),
+    **{each: (awaited(ateams, each), awaited(arequire_team, each)) for each in ("asyncio", "trio")},
+}
+
+
+@pytest.mark.parametrize("way", TEAM_WAYS.values(), ids=TEAM_WAYS)
+@pytest.mark.parametrize("make", [request, lambda: key_request(SIGNED_IN)], ids=["token", "API key"])
+def test_member_gets_the_team_and_others_are_refused(way: Any, make: Callable[[], Any], network: Network) -> None:
+    obj = make()
+    network.answers["teams"] = items({"id": TEAM, "display_name": "Alpha"})  # type: ignore[assignment]
+    found, required = way
+    assert [team.display_name for team in found(obj)] == ["Alpha"]
+    for team_id in (TEAM, TEAM.upper(), UUID(TEAM)):
+        assert required(obj, team_id).id == TEAM
+    for team_id in (OTHER_TEAM, "", "x", None):
+        with pytest.raises(RefusedError) as caught:
+            required(obj, team_id)
+        assert caught.value.code is ErrorCode.FORBIDDEN
+    assert network.calls == ["teams"]
+
+
+@pytest.mark.parametrize("way", TEAM_WAYS.values(), ids=TEAM_WAYS)
+def test_teams_of_a_request_that_nothing_can_be_asked_about(way: Any, network: Network) -> None:
+    network.answers["teams"] = BROKEN
+    cases = [
+        (request(), AuthServerError),
+        (UNAUTHENTICATED, RefusedError),
+        (key_request(None), RefusedError),
+        ({}, ConfigError),
+        (request(secret=""), ConfigError),
+    ]
+    for obj, error in cases:
+        for function, arguments in ((way[0], []), (way[1], [TEAM])):
+            with pytest.raises(error):
+                function(obj, *arguments)
+    assert set(network.calls) == {"teams"}

@@ -8,7 +8,7 @@ import pytest
 
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.key_flow import KeyFlow
-from stackauth_middleware._core.outcome import KeyAuthenticated
+from stackauth_middleware._core.outcome import KeyAuthenticated, Unauthenticated
 from stackauth_middleware._core.policy import Permission, Policy
 from stackauth_middleware._core.records import RequestRecord
 from stackauth_middleware._core.upstream import Answer, Call
@@ -110,6 +110,14 @@ def test_each_answer_decides(endpoint: str, answer: Answer, code: ErrorCode) -> 
     setup = Setup(**{endpoint: answer})
     assert setup.code(permissions=(Permission("read"),)) is code
     assert setup.asked[-1] == endpoint
+
+
+def test_outage_where_access_is_optional_passes_the_request_without_a_user() -> None:
+    script = Setup().flow.authorize(
+        key(), Policy("optional", False, False, False, api_keys=BOTH), Clock().now, INBOUND, in_event_loop=True
+    )
+    outcome = Pump(Clock(), lambda call: BROKEN)(script)
+    assert (type(outcome), outcome.user, outcome.error) == (Unauthenticated, None, ErrorCode.SERVER_ERROR)
 
 
 def test_refused_owner_costs_no_call_for_permissions() -> None:

@@ -117,6 +117,8 @@ def test_permission_in_a_team_that_the_path_does_not_name_refuses_everybody() ->
         "a permission in a team, and the path does not name one",
     )
     enforce(user(), policy.in_path(f"/teams/{TEAM}"))
+    without = policy._replace(permissions=())
+    assert without.in_path(f"/teams/{TEAM}") is without
 
 
 @pytest.mark.parametrize("value", [TEAM, TEAM.upper(), UUID(TEAM)])

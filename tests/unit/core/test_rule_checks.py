@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from stackauth_middleware._core.rule_checks import function_or_none, methods, path
+from stackauth_middleware._core.rule_checks import (
+    function_or_none,
+    key_types_or_none,
+    methods,
+    name_or_none,
+    path,
+    permission_or_none,
+)
 from stackauth_middleware.errors import ConfigError
 
 from .helpers import as_id
@@ -102,3 +109,39 @@ def test_function_may_be_none() -> None:
     assert (function_or_none("x", None), function_or_none("x", len)) == (None, len)
     with pytest.raises(ConfigError, match="x is 5; it must be a function"):
         function_or_none("x", 5)
+
+
+def test_arguments_about_permissions_and_api_keys_may_be_none() -> None:
+    for check in (permission_or_none, name_or_none, key_types_or_none):
+        assert check("x", None) is None
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "held"),
+    [
+        (permission_or_none, "$read_members", "$read_members"),
+        (name_or_none, "team_id", "team_id"),
+        (key_types_or_none, ["user", "team", "user"], {"user", "team"}),
+        (key_types_or_none, (), set()),
+    ],
+)
+def test_arguments_about_permissions_and_api_keys(check: Any, value: Any, held: Any) -> None:
+    assert check("x", value) == held
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "ends"),
+    [
+        (permission_or_none, "Not Good", "with a '$' before those that Stack Auth defines"),
+        (permission_or_none, 5, "with a '$' before those that Stack Auth defines"),
+        (name_or_none, "{team_id}", "as in '/teams/{team_id}'"),
+        (name_or_none, 5, "as in '/teams/{team_id}'"),
+        (key_types_or_none, "user", "with 'user', 'team' or both, or empty"),
+        (key_types_or_none, ["users"], "with 'user', 'team' or both, or empty"),
+    ],
+)
+def test_wrong_arguments_about_permissions_and_api_keys(check: Any, value: Any, ends: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check("x", value)
+    assert str(caught.value).startswith(f"x is {value!r}; it must be ")
+    assert str(caught.value).endswith(ends)
