@@ -81,6 +81,12 @@ class StackAuthAuthentication(BaseAuthentication):
     """Authentication class that returns the user that `StackAuthMiddleware` verified.
 
     It reads no header and never refuses a request: the permissions of the view decide about unauthenticated ones.
+
+    Example::
+
+        class Me(APIView):
+            authentication_classes = [StackAuthAuthentication]
+            permission_classes = [IsAuthenticated]
     """
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:

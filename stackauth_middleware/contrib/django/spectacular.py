@@ -12,7 +12,14 @@ __all__ = ["StackAuthScheme"]
 
 
 class StackAuthScheme(OpenApiAuthenticationExtension):  # type: ignore[misc]  # without annotations
-    """Describes the access token in the OpenAPI schema: as a Bearer token, or else as the header that is read."""
+    """Describes the access token in the OpenAPI schema: as a Bearer token, or else as the header that is read.
+
+    drf-spectacular finds it by itself.
+
+    Example::
+
+        INSTALLED_APPS = ["rest_framework", "drf_spectacular", "stackauth_middleware.contrib.django"]
+    """
 
     target_class = "stackauth_middleware.contrib.django.drf.StackAuthAuthentication"
     match_subclasses = True
