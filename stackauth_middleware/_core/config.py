@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, get_args
 
 from ..errors import ConfigError, ErrorCode, Event, RefusalInfo
 from . import owned, rule_checks, validation
@@ -17,6 +17,7 @@ from .credentials import API_KEY_SOURCES, TOKEN_SOURCES, ApiKeySource, TokenSour
 from .environment import TypedSettings, typed
 from .pickling import check_picklable
 from .policy import Access, KeyType, Policy
+from .readers import types_of
 from .rules import Matcher, Rule
 from .settings import PRIVATE, PUBLIC, Given, flag, one_of, seconds, setting, some_of, whole_number
 from .sources import with_defaults
@@ -300,7 +301,7 @@ def setting_fields() -> Iterator[Field[Any]]:
 @lru_cache(1)
 def typed_settings() -> TypedSettings:
     """Return the settings, each with its type and its environment variables."""
-    hints = get_type_hints(StackAuthConfig)
+    hints = types_of(StackAuthConfig)
     return {each.name: typed(each, hints[each.name]) for each in setting_fields()}
 
 

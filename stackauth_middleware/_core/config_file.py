@@ -6,13 +6,13 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from ..errors import ConfigError
 from .environment import TypedSettings
 from .files import read_text
 from .import_string import nearest
-from .readers import from_toml, item_type
+from .readers import from_toml, item_type, types_of
 from .settings import Given
 
 if sys.version_info >= (3, 11):
@@ -63,7 +63,7 @@ def _from_table(cls: Any, table: Any, place: _Places, path: tuple[str | int, ...
     """
     if not isinstance(table, dict):
         raise ConfigError(f"{place(*path)}: {path[0]} has {table!r}; each must be a table, as in [[{path[0]}]]")
-    hints, members = get_type_hints(cls), {each.name: each for each in fields(cls)}
+    hints, members = types_of(cls), {each.name: each for each in fields(cls)}
     arguments = {}
     for name, value in table.items():
         if name not in members:

@@ -23,9 +23,9 @@ def read_text(path: str, label: str, most: int) -> str:
             data = file.read(most + 1)
     except FileNotFoundError:
         raise ConfigError(f"{label} names {path!r}; there is no such file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{label} names {path!r}, which is a directory") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, IsADirectoryError) or (isinstance(error, PermissionError) and Path(path).is_dir()):
+            raise ConfigError(f"{label} names {path!r}, which is a directory") from None
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{label} names {path!r}, which cannot be read: {reason}") from None
     if len(data) > most:

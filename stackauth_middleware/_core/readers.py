@@ -6,15 +6,23 @@ So a new setting needs no line here. What is read still has to pass the setting'
 from __future__ import annotations
 
 import re
+import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import fields
 from enum import Enum
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from ..errors import ConfigError
 from .import_string import import_string
 
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+def types_of(cls: Any) -> dict[str, Any]:
+    """Return the type of each field of a dataclass. `KW_ONLY` is no type, and Python 3.10 would fail on it."""
+    annotations = types.SimpleNamespace(__annotations__={each.name: each.type for each in fields(cls)})
+    return get_type_hints(annotations, vars(sys.modules[cls.__module__]))
 
 
 def members(hint: Any) -> Iterator[Any]:

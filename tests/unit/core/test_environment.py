@@ -217,6 +217,21 @@ def test_variable_of_others_is_neither(
     assert warnings(monkeypatch, caplog, {name: "x"}) == []
 
 
+def test_variables_of_windows_are_in_upper_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they were set: there, `os.environ` has their names in upper case only, and finds them in any."""
+
+    class Environ(dict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            return super().__getitem__(name.upper())
+
+    monkeypatch.setattr(os, "environ", Environ({"STACKAUTH_MODE": "rest", "STACK_PROJECT_ID": "p"}))
+    assert {name: each.value for name, each in from_environment(SETTINGS).items()} == {
+        "project_id": "p",
+        "mode": "rest",
+    }
+    reject_unknown(SETTINGS, ())
+
+
 def test_app_and_file_are_named_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (app_spec(), config_path()) == ("", "")
     monkeypatch.setenv("STACKAUTH_APP", "a:b")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -35,8 +34,6 @@ def test_file_that_cannot_be_used(tmp_path: Path, content: bytes | str | None, m
         file.write_bytes(content)
     elif content:
         file.mkdir()
-    if os.name == "nt" and content == "folder":
-        message = ", which cannot be read: Permission denied"
     with pytest.raises(ConfigError, match=re.escape(f"X names {str(file)!r}{message}")):
         read_text(str(file), "X", 8)
 
@@ -45,3 +42,16 @@ def test_file_that_cannot_be_used(tmp_path: Path, content: bytes | str | None, m
 def test_path_that_no_system_takes(path: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=f"which cannot be read: .*{reason}"):
         read_text(path, "X", 8)
+
+
+def test_directory_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, opening it is a PermissionError."""
+
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(ConfigError, match="which is a directory"):
+        read_text(str(tmp_path), "X", 8)
+    with pytest.raises(ConfigError, match="which cannot be read: Permission denied"):
+        read_text(str(tmp_path / "file"), "X", 8)
