@@ -109,7 +109,7 @@ class StackAuthASGIMiddleware:
         except Exception:  # of any type: the scope is invalid
             request = None
         outcome: Outcome | None = None
-        if request is not None:
+        if request is not None and request.headers:
             outcome = self._flow.short_path.outcome(request, time(), monotonic(), in_event_loop=True)
         if outcome is None:
             sealed = Sealed(scope)

@@ -83,7 +83,7 @@ class StackAuthWSGIMiddleware:
         except Exception:  # of any type: the environ is invalid
             request = None
         outcome: Outcome | None = None
-        if request is not None:
+        if request is not None and request.headers:
             outcome = self._flow.short_path.outcome(request, time(), monotonic(), in_event_loop=False)
         if outcome is None:
             sealed = Sealed(environ)

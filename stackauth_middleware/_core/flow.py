@@ -86,7 +86,7 @@ class Flow:
             return self._reporter.refuse(request, error, now)
         if not isinstance(step, Outcome):
             return self._finish(request, step, now)
-        if self.config.observers:
+        if self.config.observers and not isinstance(step, Refused):  # those are reported where they are made
             self._reporter.report(request, step)
         return step
 
@@ -108,7 +108,9 @@ class Flow:
                 return Unauthenticated(self.config, request, is_preflight=True)
             response = self._cors.answer(preflight)
             if response is not None:
-                return Refused(self.config, response)
+                answered = Refused(self.config, response)
+                self._reporter.report(request, answered)
+                return answered
 
         # 3. Credential: the token of the first token source that is present, or an API key where the policy takes one.
         token = extract(request.headers, self.config.token_sources)
@@ -123,7 +125,8 @@ class Flow:
                 return Unauthenticated(self.config, request)
             if preflight is not None:
                 self._log_refused_preflight(now, preflight.origin)
-            raise RefusedError(ErrorCode.MISSING_TOKEN, "no token")
+            # Not raised, since this is the most frequent refusal.
+            return self._reporter.refuse(request, RefusedError(ErrorCode.MISSING_TOKEN, "no token"), now)
 
         # 4. Token: verified by what is cached, or by a script if a key, the profile or permissions have to be fetched.
         verified = self._verify_locally(token, now, defer_refresh=defer_refresh)

@@ -36,7 +36,7 @@ class Reporter:
 
         Args:
             request: the refused request.
-            error: the exception that was just caught. The variables of the frames that it left are cleared.
+            error: the exception that was just caught, or made. The variables of the frames that it left are cleared.
             now: both clocks.
         """
         clear_frame_locals(error)  # it is logged here, or as the context of what a hook raises
