@@ -305,6 +305,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def transparency(session: nox.Session) -> None:
+    """Run suites of frameworks plain and with every app behind the middleware, before each release; minutes each."""
+    session.install("pip")
+    session.run("python", "-m", "tests.transparency", *session.posargs)
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure against peers, in a few minutes; ``-- --quick`` for a rough minute. No figure passes or fails."""
     session.install("-e", ".", *_groups("bench"))

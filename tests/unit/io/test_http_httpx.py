@@ -134,7 +134,7 @@ def test_certificates_of_the_environment_are_trusted(
 
 
 @both
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored (in. <|while ):pytest.PytestUnraisableExceptionWarning")
 def test_hanging_tls_handshake_times_out(backend: Backend) -> None:
     """httpcore leaves the socket of a cancelled handshake to the garbage collector, which warns."""
     with Loopback(hostile.whole) as silent:  # it waits for the end of an HTTP header, which no handshake has
