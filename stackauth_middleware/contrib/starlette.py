@@ -28,7 +28,7 @@ from ._starlette import response_of
 
 __all__ = ["AuthState", "refusal_handlers", "require_permission"]
 
-C = TypeVar("C", bound=HTTPConnection)
+C = TypeVar("C", bound="HTTPConnection[Any]")
 R = TypeVar("R")
 
 

@@ -6,7 +6,7 @@ from bottle import Bottle
 from typing_extensions import assert_type
 
 from stackauth_middleware import StackAuthWSGIMiddleware, User
-from stackauth_middleware.contrib.bottle import refuse, require_auth
+from stackauth_middleware.contrib.bottle import refuse, require_auth, require_permission
 
 app = Bottle()
 application = StackAuthWSGIMiddleware(app)
@@ -51,3 +51,11 @@ def no_user(name: str) -> str:
 
 require_auth(no_user)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 item("five")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@require_permission("read", team="team_id")
+def in_team(user: User, team_id: str) -> str:
+    return user.user_id
+
+
+assert_type(in_team("x"), str)

@@ -16,7 +16,13 @@ from rest_framework.views import APIView
 from typing_extensions import assert_type
 
 from stackauth_middleware import StackAuthASGIMiddleware, StackAuthConfig, User, aload_profile, get_user, load_profile
-from stackauth_middleware.contrib.django import SignedInRequest, StackAuthRequest, require_auth, stack_auth_config
+from stackauth_middleware.contrib.django import (
+    SignedInRequest,
+    StackAuthRequest,
+    require_auth,
+    require_permission,
+    stack_auth_config,
+)
 from stackauth_middleware.contrib.django.drf import StackAuthAuthentication
 
 
@@ -87,3 +93,13 @@ def no_request(name: str) -> HttpResponse:
 
 
 require_auth(no_request)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+@require_permission("read", team="team_id")
+def in_team(request: SignedInRequest, team_id: str) -> HttpResponse:
+    return HttpResponse(request.stack_user.user_id)
+
+
+@require_permission("read", team="team_id")
+async def in_team_in_a_loop(request: SignedInRequest, team_id: str) -> HttpResponse:
+    return HttpResponse(request.stack_user.user_id)

@@ -21,10 +21,12 @@ from stackauth_middleware import (
 from stackauth_middleware.contrib.fastapi import (
     CurrentProfile,
     CurrentUser,
+    OptionalApiKey,
     OptionalUser,
     current_profile,
     current_user,
     optional_user,
+    require_permission,
 )
 
 auth = StackAuthConfig(default_access="optional")
@@ -94,3 +96,13 @@ async def by_hand(request: Request) -> None:
 
 def optional(user: User) -> None:
     app.dependency_overrides[current_user] = lambda: user
+
+
+@app.get("/teams/{team_id}")
+async def in_team(user: Annotated[User, Depends(require_permission("read", team="team_id"))]) -> str:
+    return user.user_id
+
+
+@app.get("/v1")
+async def key(key: OptionalApiKey) -> str | None:
+    return key.team_id if key else None

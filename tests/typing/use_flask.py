@@ -18,7 +18,7 @@ from stackauth_middleware import (
     get_user,
     require_user,
 )
-from stackauth_middleware.contrib.flask import refuse, require_auth
+from stackauth_middleware.contrib.flask import refuse, require_auth, require_permission
 
 app = Flask(__name__)
 app.wsgi_app = StackAuthWSGIMiddleware(  # type: ignore[method-assign]
@@ -77,3 +77,18 @@ def no_user(name: str) -> str:
 
 require_auth(no_user)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 require_auth(guarded)(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@app.get("/teams/<team_id>")
+@require_permission("read", team="team_id")
+def in_team(user: User, team_id: str) -> str:
+    return user.user_id
+
+
+@app.get("/async/teams/<team_id>")
+@require_permission("read", team="team_id")
+async def in_team_in_a_loop(user: User, team_id: str) -> str:
+    return user.user_id
+
+
+assert_type(in_team("x"), str)

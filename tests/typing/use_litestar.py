@@ -11,7 +11,13 @@ from litestar.types import ASGIApp
 from typing_extensions import assert_type
 
 from stackauth_middleware import StackAuthASGIMiddleware, StackAuthConfig, User, get_user, require_user
-from stackauth_middleware.contrib.litestar import AuthRequest, AuthSocket, refusal_handlers, require_auth
+from stackauth_middleware.contrib.litestar import (
+    AuthRequest,
+    AuthSocket,
+    refusal_handlers,
+    require_auth,
+    require_permission,
+)
 
 auth = StackAuthConfig(request_user=True)
 
@@ -58,3 +64,8 @@ app = Litestar(
 )
 other = Litestar([me], middleware=[DefineMiddleware(StackAuthASGIMiddleware, project_id="internal", leeway=1)])
 application: ASGIApp = StackAuthASGIMiddleware(app, auth)
+
+
+@get("/teams/{team_id:uuid}", guards=[require_permission("read", team="team_id")])
+async def in_team(request: AuthRequest) -> str:
+    return request.user.user_id

@@ -18,7 +18,7 @@ from stackauth_middleware import (
     get_user,
     require_user,
 )
-from stackauth_middleware.contrib.quart import refuse, require_auth
+from stackauth_middleware.contrib.quart import refuse, require_auth, require_permission
 
 app = Quart(__name__)
 app.asgi_app = StackAuthASGIMiddleware(  # type: ignore[method-assign]
@@ -78,3 +78,9 @@ require_auth(no_user)  # type: ignore[arg-type]  # pyright: ignore[reportArgumen
 async def call() -> None:
     assert_type(await require_auth(guarded)("name", loud=True), int)
     await require_auth(guarded)(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@app.get("/teams/<team_id>")
+@require_permission("read", team="team_id")
+async def in_team(user: User, team_id: str) -> str:
+    return user.user_id

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 from typing_extensions import assert_type
 
 from stackauth_middleware import Rule, StackAuthASGIMiddleware, StackAuthConfig, User, get_user, require_user
-from stackauth_middleware.contrib.starlette import AuthState, refusal_handlers
+from stackauth_middleware.contrib.starlette import AuthState, refusal_handlers, require_permission
 
 
 class State(AuthState):
@@ -48,3 +48,11 @@ app.add_middleware(StackAuthASGIMiddleware, config=auth)
 app.add_middleware(StackAuthASGIMiddleware, project_id="internal", rules=[Rule("/me")], leeway=1)
 mounted = Starlette(routes=[Mount("/api", StackAuthASGIMiddleware(app, auth)), Mount("/v2", app=app)])
 application: ASGIApp = StackAuthASGIMiddleware(app, auth)
+
+
+@require_permission("read", team="team_id")
+async def in_team(request: Request[AuthState]) -> JSONResponse:
+    return JSONResponse({})
+
+
+routes = [Route("/teams/{team_id}", in_team)]
