@@ -15,11 +15,13 @@ from ._core.flow import Flow
 from ._core.headers import preflight_headers, private_headers, vary_of
 from ._core.outcome import Outcome, Refused
 from ._core.paths import checked_root_path
+from ._core.pickling import PickledByConfig
 from ._core.records import Clocks, RequestRecord, Response
 from ._core.responses import close_code_of
 from ._core.sealed import Sealed
 from ._core.upstream import Script
 from ._core.users import UserType
+from ._io import request_body
 from ._io.network import in_event_loop
 from .errors import ConfigError
 
@@ -39,7 +41,7 @@ _RECURSION = (
 )
 
 
-class StackAuthASGIMiddleware:
+class StackAuthASGIMiddleware(PickledByConfig):
     """Authenticate the requests to an ASGI app, and refuse those that the rules do not allow.
 
     The verified user, or None, is ``scope["stackauth.user"]`` and, as frameworks read it,
@@ -70,8 +72,6 @@ class StackAuthASGIMiddleware:
         config: StackAuthConfig | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        from ._io.async_runner import AsyncRunner
-
         self.app = _single_callable(app)
         self._error: ConfigError | None = None
         try:
@@ -82,9 +82,14 @@ class StackAuthASGIMiddleware:
                 raise
             self._error = error
             return
+        self._vary = vary_of(self._config) if self._config.private_responses else ()
+        self._connect()
+
+    def _connect(self) -> None:
+        from ._io.async_runner import AsyncRunner
+
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(AsyncRunner)
-        self._vary = vary_of(self._config) if self._config.private_responses else ()
 
     async def __call__(
         self,
@@ -222,6 +227,9 @@ def _offered(scope: Any) -> list[str]:
 
 
 async def _refuse(scope: Any, receive: Any, send: Any, response: Response) -> None:
+    """Send the refusal, after a short body of the request has been received: see `request_body`."""
+    if request_body.is_droppable(scope) and in_event_loop():
+        await request_body.drop(receive)
     await _respond(send, "http.response", response)
 
 

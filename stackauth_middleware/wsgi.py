@@ -12,6 +12,7 @@ from ._core.flow import Flow
 from ._core.headers import preflight_headers, private_headers, vary_of
 from ._core.outcome import Outcome, Refused
 from ._core.paths import routes_on_script_name
+from ._core.pickling import PickledByConfig
 from ._core.records import Clocks, RequestRecord
 from ._core.sealed import Sealed
 from ._core.upstream import Script
@@ -30,7 +31,7 @@ _RECURSION = (
 )
 
 
-class StackAuthWSGIMiddleware:
+class StackAuthWSGIMiddleware(PickledByConfig):
     """Authenticate the requests to a WSGI app, and refuse those that the rules do not allow.
 
     The verified user, or None, is ``environ["stackauth.user"]``. The app is never called for a refused request. Its
@@ -59,14 +60,17 @@ class StackAuthWSGIMiddleware:
         config: StackAuthConfig | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        from ._io.sync_runner import SyncRunner
-
         self.app = _checked(app)
         self._config = config_of(config, settings)
         self._script_name_is_routed = routes_on_script_name(app)
+        self._vary = vary_of(self._config) if self._config.private_responses else ()
+        self._connect()
+
+    def _connect(self) -> None:
+        from ._io.sync_runner import SyncRunner
+
         self._flow = self._config.get_or_create(Flow)
         self._runner = self._config.get_or_create(SyncRunner)
-        self._vary = vary_of(self._config) if self._config.private_responses else ()
 
     def __call__(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Authenticate a request and pass it on, or return the refusal.

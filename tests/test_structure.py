@@ -74,7 +74,7 @@ OWNERS = {
     "requests": {"_io/http_requests", "_io/deadline_adapter"},
     "urllib3": {"_io/http_requests", "_io/deadline_adapter"},
     "httpx": {"_io/http_httpx"},
-    "anyio": {"_io/async_runner", "_io/background", "_io/http_httpx", "_handler_api", "_per_user"},
+    "anyio": {"_io/async_runner", "_io/background", "_io/http_httpx", "_io/request_body", "_handler_api", "_per_user"},
     "asgiref": {"asgi"},
     "jwt": {"_core/tokens", "_core/key_sets"},
     "cryptography": {"_core/tokens", "_core/key_sets"},

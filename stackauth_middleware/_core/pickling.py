@@ -47,11 +47,11 @@ def _functions(config: object, settings: Iterable[str]) -> Iterator[tuple[str, A
 class PickledByConfig:
     """Base class of what is made of a config: pickles and copies hold the config and the other attributes.
 
-    `_connect` makes the rest, `_flow` and `_runner`, from the config.
+    `_connect` makes the rest from the config: `_flow` and `_runner`.
     """
 
     def _connect(self) -> None:
-        """Set `_flow` and `_runner` to the objects that the config owns. Each subclass does."""
+        """Set what follows from the objects that the config owns. Each subclass does."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_flow", "_runner")}

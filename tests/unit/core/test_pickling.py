@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from stackauth_middleware import AsyncVerifier, ErrorCode, Rule, StackAuthConfig, User, Verifier
+from stackauth_middleware import (
+    AsyncVerifier,
+    ErrorCode,
+    Rule,
+    StackAuthASGIMiddleware,
+    StackAuthConfig,
+    StackAuthWSGIMiddleware,
+    User,
+    Verifier,
+)
+from stackauth_middleware._core.flow import Flow
 from stackauth_middleware.errors import Event, RefusalInfo
 
 from .helpers import PROJECT
@@ -48,6 +58,22 @@ def test_copied_verifier_shares_the_caches(kind: Any, copied: Any) -> None:
     again = copied(verifier)
     assert (again is not verifier, again._flow is verifier._flow) == (True, True)
     assert again.status() == verifier.status()
+
+
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+    return []
+
+
+@pytest.mark.parametrize(("kind", "app"), [(StackAuthASGIMiddleware, asgi_app), (StackAuthWSGIMiddleware, wsgi_app)])
+def test_middleware_is_pickled_with_its_app_and_config(kind: Any, app: Any) -> None:
+    config = StackAuthConfig(**GIVEN)
+    again, settings = pickle.loads(pickle.dumps((kind(app, config), config)))
+    assert (again.app, again._config) == (app, settings)
+    assert again._flow is settings.get_or_create(Flow)
+    assert copy.deepcopy(again)._flow is again._flow
 
 
 def test_config_crosses_to_a_spawned_process() -> None:
