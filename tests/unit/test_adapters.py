@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from asgiref.wsgi import WsgiToAsgi
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from werkzeug.local import LocalProxy
@@ -40,6 +39,7 @@ from stackauth_middleware.errors import ConfigError, ErrorCode
 from stackauth_middleware.testing import LocalStackAuth
 
 from .drive import PROJECT, Seen, asgi, environ_of, http_scope, wsgi
+from .fake_fastapi import FastAPI, fake_fastapi  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.usefixtures("isolated_environment", "newest_config")
 

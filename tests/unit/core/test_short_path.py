@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from stackauth_middleware.errors import ConfigError
 from tests.network.conftest import patch_clocks
 
 from ..drive import PROJECT, Seen, asgi, environ_of, http_scope, wsgi
+from ..fake_fastapi import FastAPI, fake_fastapi  # noqa: F401 - a fixture
 from .helpers import ANONYMOUS, NOW, RESTRICTED, WALL, Clock, Pump, StackAuth, as_id, bounded, reply, token
 
 pytestmark = pytest.mark.usefixtures("isolated_environment")
