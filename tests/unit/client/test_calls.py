@@ -19,7 +19,7 @@ from stackauth_middleware._io.async_runner import AsyncRunner
 from stackauth_middleware._io.sync_runner import SyncRunner
 from stackauth_middleware.client import AsyncStackAuthClient, ConflictError, NotFoundError, StackAuthClient
 from tests.unit.core.helpers import PROJECT
-from tests.unit.io.helpers import in_a_child
+from tests.unit.io.helpers import in_a_child, with_threads
 
 from .serving import KEY, Served, relayed, served
 
@@ -181,6 +181,7 @@ def test_client_is_made_without_a_network_call(kind: Any) -> None:
     kind(project_id=PROJECT, secret_server_key=KEY, api_url="https://does-not-exist.invalid")
 
 
+@with_threads
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_forked_child_uses_connections_of_its_own(stack_auth: Served) -> None:
     user = stack_auth.local.users.create()
