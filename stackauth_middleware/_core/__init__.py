@@ -4,8 +4,10 @@ Layers, from the request down:
 
     short_path      the outcome of the most common request, at once; what it leaves open goes to flow
     flow            the steps from a request to its outcome
+    key_flow        the same from an API key, and from there to its owner
     key_set_cache   the steps around key sets: which to fetch, and when
-    lookup          the steps around other answers of Stack Auth: cache, single flight, circuit breaker
+    lookup          the steps around other answers of Stack Auth: cache, single flight, circuit breaker; used by
+                    profiles, key_lookup, users_by_id, permissions and team_lookup
     token_cache     the verified tokens, and what has to hold for one to be used again
     upstream        the effects that scripts yield, and the answers that resume them
     credentials, tokens, key_sets, rules, paths, cors, users ...   functions and records without steps
