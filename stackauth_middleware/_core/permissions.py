@@ -41,7 +41,7 @@ class PermissionLookup:
 
         Args:
             user_id: of a verified token, or as Stack Auth sent it.
-            permission: one without a team that is unknown is held by nobody.
+            permission: one without a team that is unknown is held by no user.
             now: both clocks.
 
         Raises:

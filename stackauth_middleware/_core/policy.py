@@ -26,7 +26,7 @@ class Permission(NamedTuple):
         id: of the permission.
         team_id: the team in which it must be held; None for a permission of the project.
         segment: the index of the segment of the path that holds the id of the team, until `in_path` has read it. A
-            permission that still has one is held by nobody.
+            permission that still has one is held by no user.
     """
 
     id: str

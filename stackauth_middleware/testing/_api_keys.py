@@ -52,7 +52,7 @@ class StoredApiKey:
 
 
 def key_value(key_id: str, key_type: ApiKeyType, *, public: bool = False) -> str:
-    """Return the value of a new API key of a server that somebody hosts.
+    """Return the value of a new API key of a self-hosted server.
 
     Args:
         key_id: a UUID.

@@ -37,7 +37,7 @@ def fastapi_apps(stack: Site) -> dict[str, Any]:
         return JWTStrategy("unused", None, [PROJECT], "ES256", _public_pem(stack))
 
     backend: Any = AuthenticationBackend("jwt", BearerTransport("login"), strategy)
-    signed_in = FastAPIUsers[Any, str](lambda: Users(None), [backend]).current_user(active=True)  # type: ignore[arg-type]
+    signed_in = FastAPIUsers[Any, str](lambda: Users(None), [backend]).current_user(active=True)
     bare, ours, theirs = FastAPI(), FastAPI(), FastAPI()
     ours.add_middleware(StackAuthASGIMiddleware, config=stack.config())
 

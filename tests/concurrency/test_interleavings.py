@@ -32,7 +32,7 @@ from tests.unit.core.helpers import (
     TIMED_OUT,
     USER_ID,
     Clock,
-    Pump,
+    FakeRunner,
     Signer,
     StackAuth,
     claims,
@@ -108,7 +108,7 @@ class Keys:
         self.clock, self.answer, self.rotated = Clock(), answer, rotated
         self.keys = KeySetCache(config())
         if warm:
-            Pump(self.clock, partial(key_set, rotated=False))(self.keys.prefetch_keys(self.clock.now))
+            FakeRunner(self.clock, partial(key_set, rotated=False))(self.keys.prefetch_keys(self.clock.now))
         self.clock.pass_by(later)
 
     def asker(self, kid: str = "", kind: UserType = NORMAL, *, defer: bool = False, **how: Any) -> Asker:
@@ -405,10 +405,10 @@ def test_g5_breaker_permits_one_probe_at_a_time(recovered: bool) -> None:
 
     def world() -> World:
         lookup = Profiles(None if recovered else OUTAGE)
-        pump = Pump(lookup.clock, lambda call: BROKEN)
+        runner = FakeRunner(lookup.clock, lambda call: BROKEN)
         for _ in range(OPENS_AFTER):
             with pytest.raises(AuthServerError):
-                pump(lookup.asker().begin(lookup.clock.now))
+                runner(lookup.asker().begin(lookup.clock.now))
             lookup.clock.pass_by(0.001)
         lookup.clock.pass_by(OPEN_FOR)
         askers = [lookup.asker(user_id) for user_id in (USER_ID, OTHER_ID, USER_ID)]

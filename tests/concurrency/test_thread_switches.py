@@ -108,7 +108,7 @@ def test_profiles_are_never_those_of_another_user(local: LocalStackAuth) -> None
         for at in range(ROUNDS // 2):
             expected = (number + at % 2) % THREADS
             environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/me", "HTTP_X_STACK_ACCESS_TOKEN": tokens[expected]}
-            body = b"".join(middleware(environ, lambda status, headers, exc_info=None: answered.append(status)))  # type: ignore[arg-type]
+            body = b"".join(middleware(environ, lambda status, headers, exc_info=None: answered.append(status)))
             assert body.decode() == f"{user_id(expected)} {user_id(expected)}"
 
     in_threads(work)

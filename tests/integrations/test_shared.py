@@ -125,7 +125,7 @@ def test_demand_for_a_wrong_permission_or_team_is_a_config_error() -> None:
         Demand.of("Not Good", None)
     for team in ("", "{team_id}", 5):
         with pytest.raises(ConfigError, match="must be the name of the path parameter"):
-            Demand.of("read", team)  # type: ignore[arg-type]
+            Demand.of("read", team)
 
 
 def test_path_without_the_parameter_is_a_config_error() -> None:

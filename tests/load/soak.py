@@ -113,8 +113,8 @@ class Soak:
             await asyncio.gather(breaking, watching, return_exceptions=True)
         upstream.drop()
         report.snapshots["end"] = await self._snapshot(driver, report)
-        flights = 1 + int((time.monotonic() - self._began) / MIN_FETCH_INTERVAL)
-        report.may_call(jwks=flights * DOCUMENTS * len(report.snapshots["end"]), users_me=driver.tally.asking)
+        fetches = 1 + int((time.monotonic() - self._began) / MIN_FETCH_INTERVAL)
+        report.may_call(jwks=fetches * DOCUMENTS * len(report.snapshots["end"]), users_me=driver.tally.asking)
 
     async def _first_answers(self, driver: Driver) -> None:
         """Wait for each server, and have everything imported and both pools opened."""

@@ -17,7 +17,7 @@ def waitress(listener: socket.socket, app: Any) -> None:
 def cheroot(listener: socket.socket, app: Any) -> None:
     from cheroot.wsgi import Server
 
-    class Given(Server):  # type: ignore[misc]
+    class Given(Server):
         def bind(self, family: Any, type: Any, proto: Any = 0) -> Any:  # noqa: A002
             self.socket = listener
             return listener

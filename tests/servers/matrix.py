@@ -159,7 +159,7 @@ def _events(library: str, local: LocalStackAuth) -> Iterator[Events]:
         from mangum import Mangum
 
         handler = Mangum(app, lifespan="off")
-        yield Events(local, lambda event: handler(event, None))  # type: ignore[arg-type]
+        yield Events(local, lambda event: handler(event, None))
     else:
         import serverless_wsgi
 

@@ -199,7 +199,7 @@ def connection_after_a_refusal(site: Served) -> str:
 
 
 def websocket(site: Served) -> str:
-    with connect(f"ws://127.0.0.1:{site.port}/ws", additional_headers=site.token, **_WEBSOCKET) as opened:  # type: ignore[arg-type]
+    with connect(f"ws://127.0.0.1:{site.port}/ws", additional_headers=site.token, **_WEBSOCKET) as opened:
         assert json.loads(opened.recv(10)) == {"id": JANE}
         opened.send("still there?")
         assert opened.recv(10) == "still there?"
@@ -217,7 +217,7 @@ def refused_websocket(site: Served) -> str:
             with connect(
                 f"ws://127.0.0.1:{site.port}/ws",
                 additional_headers=[("X-Site", site.name), *headers],
-                **_WEBSOCKET,  # type: ignore[arg-type]
+                **_WEBSOCKET,
             ):
                 raise AssertionError("it was accepted")
         except InvalidStatus as error:

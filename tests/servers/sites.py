@@ -127,7 +127,7 @@ def litestar() -> Any:
     from litestar.response import Stream
 
     @route(["/me", "/healthz"], http_method=[HttpMethod.GET, HttpMethod.HEAD], status_code=200)
-    async def me(request: Request) -> Response:  # type: ignore[type-arg]
+    async def me(request: Request) -> Response:
         return Response(b"" if request.method == "HEAD" else seen(request).encode(), media_type=JSON)
 
     @get("/stream")
@@ -135,11 +135,11 @@ def litestar() -> Any:
         return Stream(_pieces())
 
     @post("/echo", status_code=200)
-    async def echo(request: Request) -> Response:  # type: ignore[type-arg]
+    async def echo(request: Request) -> Response:
         return Response(summed(request, await request.body()).encode(), media_type=JSON)
 
     @websocket("/ws")
-    async def ws(socket: WebSocket) -> None:  # type: ignore[type-arg]
+    async def ws(socket: WebSocket) -> None:
         await socket.accept()
         await socket.send_text(seen(socket))
         await socket.send_text(await socket.receive_text())

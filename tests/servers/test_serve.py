@@ -23,12 +23,12 @@ async def asgi(scope, receive, send):
         return
     user = scope["stackauth.user"]
     await send({"type": "http.response.start", "status": 200, "headers": [(b"x-app", b"1")]})
-    await send({"type": "http.response.body", "body": user.id.encode() if user else b"nobody"})
+    await send({"type": "http.response.body", "body": user.id.encode() if user else b"no user"})
 
 def wsgi(environ, start_response):
     user = environ["stackauth.user"]
     start_response("200 OK", [("x-app", "1")])
-    return [user.id.encode() if user else b"nobody"]
+    return [user.id.encode() if user else b"no user"]
 
 def make_wsgi():
     return wsgi
@@ -83,7 +83,7 @@ def folder(tmp_path: Path) -> Path:
 def test_app_is_served_behind_the_middleware(local: LocalStackAuth, folder: Path, app: str, command: str) -> None:
     environ = settings_for(local) | {"STACKAUTH_CONFIG": "auth.toml", **({"STACKAUTH_APP": app} if app else {})}
     with serving_by(command.split(), environ, folder) as served:
-        assert (ask(served.port, "/healthz").body, ask(served.port, "/healthz").reached_the_app) == (b"nobody", True)
+        assert (ask(served.port, "/healthz").body, ask(served.port, "/healthz").reached_the_app) == (b"no user", True)
         refused = ask(served.port, "/me")
         assert (refused.status, refused.code, refused.reached_the_app) == (401, "missing_token", False)
         token = local.token(sub=USER)

@@ -57,9 +57,9 @@ def raising() -> Any:
 def shop(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = ModuleType("shop")
     vars(module).update(globals())
-    module.instance, module.wsgi_instance, module.proxy = Asgi(), Wsgi(), Proxy()  # type: ignore[attr-defined]
-    module.partial = functools.partial(make, True)  # type: ignore[attr-defined]
-    module.builtin = map  # type: ignore[attr-defined]
+    module.instance, module.wsgi_instance, module.proxy = Asgi(), Wsgi(), Proxy()
+    module.partial = functools.partial(make, True)
+    module.builtin = map
     monkeypatch.setitem(sys.modules, "shop", module)
     return module
 
@@ -107,7 +107,7 @@ def test_what_is_no_app(spec: str, message: str) -> None:
 def test_async_function_of_other_arguments_is_no_app(shop: ModuleType) -> None:
     async def one(scope: Any) -> None: ...
 
-    shop.one = one  # type: ignore[attr-defined]
+    shop.one = one
     with pytest.raises(ConfigError, match="of the type function"):
         load("shop:one", "X")
 

@@ -224,7 +224,7 @@ def test_asgi_2_app_is_adapted(stackauth: LocalStackAuth) -> None:
 
     async def main() -> None:
         middleware = StackAuthASGIMiddleware(App, project_id=PROJECT, default_access="public")
-        await middleware(http_scope(), None, send)  # type: ignore[arg-type]
+        await middleware(http_scope(), None, send)
 
     asyncio.run(main())
     assert sent[0]["status"] == 204
@@ -264,7 +264,7 @@ def test_return_value_of_the_app_is_passed_on(kind: str, stackauth: LocalStackAu
         return "result"
 
     middleware = StackAuthASGIMiddleware(app, project_id=PROJECT, default_access="public")
-    assert asyncio.run(middleware(http_scope(type=kind), None, None)) == "result"  # type: ignore[arg-type]
+    assert asyncio.run(middleware(http_scope(type=kind), None, None)) == "result"
 
 
 def test_app_with_the_signature_of_a_view_is_accepted() -> None:

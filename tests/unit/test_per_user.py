@@ -148,7 +148,7 @@ def test_wrong_option_is_a_config_error(options: dict[str, Any]) -> None:
 
 def test_only_a_function_can_be_decorated() -> None:
     with pytest.raises(ConfigError, match="must be a function of a User"):
-        per_user()(5)  # type: ignore[arg-type]
+        per_user()(5)
 
 
 def test_object_with_an_async_call_is_awaited_and_a_plain_function_may_not_return_an_awaitable() -> None:

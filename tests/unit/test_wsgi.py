@@ -195,7 +195,7 @@ def test_asgi_app_is_a_config_error() -> None:
 
     for app in (asgi_app, async_function, AsyncCallable()):
         with pytest.raises(ConfigError, match="must be a WSGI app"):
-            StackAuthWSGIMiddleware(app, project_id=PROJECT)  # type: ignore[arg-type]
+            StackAuthWSGIMiddleware(app, project_id=PROJECT)
     assert StackAuthWSGIMiddleware(type, project_id=PROJECT).app is type, "callables without a signature are accepted"
 
 

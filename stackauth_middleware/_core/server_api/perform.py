@@ -59,7 +59,7 @@ def perform(config: StackAuthConfig, request: Request[T], now: Clocks) -> Script
     call = server_call(config, request.method, request.path, request.params, request.body, MAX_BYTES)
     script = partial(api.send, lambda: call, now)
     shared = yield Share(("server API", object()), script, cancel_grace=CANCEL_GRACE)
-    assert isinstance(shared.answer, Led)  # noqa: S101 - nobody else has this key
+    assert isinstance(shared.answer, Led)  # noqa: S101 - no other call has this key
     resume: Resume | Failure = shared.answer.result
     if isinstance(resume, Failure):
         raise resume.error(api.breaker.record.retry_after(shared.clocks))

@@ -128,7 +128,7 @@ class UserPages:
     """The pages of a list of users: requests one after the other, until `done`. Takes `UserListOptions`.
 
     Attributes:
-        ready: the users of the pages read so far, until somebody takes them.
+        ready: the users of the pages read so far, until the caller takes them.
         done: whether the last page has been read.
 
     Raises:

@@ -293,7 +293,7 @@ class ClientSuite:
         with pytest.raises(ConfigError, match="secret_server_key"):
             self.KIND(project_id=PROJECT)
         with pytest.raises(ConfigError, match="unknown setting"):
-            self.KIND(project_id=PROJECT, secret_key=KEY)  # type: ignore[call-arg]
+            self.KIND(project_id=PROJECT, secret_key=KEY)
 
     def test_pickled_client_works(self, wire: Network) -> None:
         client = pickle.loads(pickle.dumps(self.client()))

@@ -80,7 +80,7 @@ def test_life_of_a_user_with_teams_permissions_sessions_and_keys(kind: Kind, sta
             client.create_user(primary_email=email, primary_email_auth_enabled=True)
         assert client.get_user(user.id) == user
         assert client.find_user_by_email(email.upper()).id == user.id
-        assert client.find_user_by_email("nobody@example.com") is None
+        assert client.find_user_by_email("unknown@example.com") is None
 
         updated = client.update_user(user.id, display_name=None, server_metadata={"plan": "pro"})
         assert (updated.display_name, updated.server_metadata, updated.primary_email) == (None, {"plan": "pro"}, email)

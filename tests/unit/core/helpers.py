@@ -245,11 +245,11 @@ class StackAuth:
         return reply(document(*DOCUMENTS[kind], signers=self.signers), cache_control="public, max-age=3600")
 
 
-class Pump:
+class FakeRunner:
     """Drives scripts as a runner with a single caller does, which leads every shared fetch.
 
     Attributes:
-        flights: the `Share` effects so far.
+        shares: the `Share` effects so far.
         joined: results of the next `Share` effects, which are followed and not led.
         takes: seconds by which each call advances the clock.
     """
@@ -258,7 +258,7 @@ class Pump:
         self.clock = clock
         self.answer = answer
         self.takes = 0.0
-        self.flights: list[Share] = []
+        self.shares: list[Share] = []
         self.joined: list[Callable[[], ShareEnd]] = []
 
     def __call__(self, step: Any) -> Any:
@@ -283,7 +283,7 @@ class Pump:
             answer = self.answer(effect)
             self.clock.pass_by(self.takes)
             return answer
-        self.flights.append(effect)
+        self.shares.append(effect)
         if self.joined:
             return self.joined.pop(0)()
         return Led(self._drive(effect.script()))

@@ -14,7 +14,7 @@ from stackauth_middleware._core.breaker import OPENS_AFTER
 from stackauth_middleware._core.upstream import Answer, Call, Failure, Resume
 from stackauth_middleware._version import __version__
 
-from .helpers import API, DEAD_POOLED, PROJECT, UNSENT, Clock, Pump, reply
+from .helpers import API, DEAD_POOLED, PROJECT, UNSENT, Clock, FakeRunner, reply
 
 SECRET = "ssk_canary"
 CONFIG = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET)
@@ -72,7 +72,7 @@ class Driven:
             self.calls.append(made)
             return self.answers.pop(0)
 
-        result: Resume | Failure = Pump(self.clock, answer)(self.api.send(lambda: call(method), self.clock.now))
+        result: Resume | Failure = FakeRunner(self.clock, answer)(self.api.send(lambda: call(method), self.clock.now))
         return result
 
     def report(self, failure: Failure | None, resume: Resume | Failure, key: object = "key") -> None:

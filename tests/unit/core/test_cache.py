@@ -192,7 +192,7 @@ def test_module_can_be_imported_without_fork_support(monkeypatch: pytest.MonkeyP
 def test_cache_evicts_by_bytes_and_keeps_the_newest_entry() -> None:
     lru: LRUCache[str, int] = LRUCache(10, max_bytes=100)
     for key, size in (("a", 40), ("b", 40), ("a", 50), ("c", 20), ("d", 30)):
-        lru.swap(key, lambda _, size=size: (size, size))  # type: ignore[misc]
+        lru.swap(key, lambda _, size=size: (size, size))
     assert [lru.get(key) for key in "abcd"] == [50, None, 20, 30]
     lru.drop("a")
     lru.swap("e", lambda _: (50, 50))

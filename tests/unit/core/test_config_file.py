@@ -66,7 +66,7 @@ def test_settings_and_rules_with_their_lines(tmp_path: Path, newline: str) -> No
         "rules": (
             [
                 Rule("/healthz", "public", methods=["GET"]),
-                Rule("/admin/**", check=math.sqrt, allow_restricted=False),  # type: ignore[arg-type]
+                Rule("/admin/**", check=math.sqrt, allow_restricted=False),
             ],
             "auth.toml, line 16",
         ),

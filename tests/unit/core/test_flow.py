@@ -43,7 +43,7 @@ from .helpers import (
     USER_ID,
     WALL,
     Clock,
-    Pump,
+    FakeRunner,
     Signer,
     StackAuth,
     bounded,
@@ -76,7 +76,7 @@ class World:
         self.config = StackAuthConfig(**given_settings)
         self.auth = StackAuth()
         self.clock = Clock()
-        self.pump = Pump(self.clock, self.auth)
+        self.runner = FakeRunner(self.clock, self.auth)
         self.flow = Flow(self.config)
 
     def step(
@@ -90,7 +90,7 @@ class World:
         return answered(self.flow.authorize(request, self.clock.now, defer_refresh=defer_refresh, in_event_loop=True))
 
     def authorize(self, text: str | None, path: str = "/", method: str = "GET", **options: Any) -> Outcome | Response:
-        outcome: Outcome | Response = answered(self.pump(self.step(text, path, method, **options)))
+        outcome: Outcome | Response = answered(self.runner(self.step(text, path, method, **options)))
         return outcome
 
     def authenticated(self, text: str | None, path: str = "/", **options: Any) -> Authenticated:
@@ -113,9 +113,9 @@ class World:
     def warm(self, *kinds: UserType) -> World:
         """Fetch the keys of `kinds`, and clear the recorded calls."""
         for kind in kinds or UserType:
-            self.pump(self.flow.keys.refresh_if_stale(kind, self.clock.now))
+            self.runner(self.flow.keys.refresh_if_stale(kind, self.clock.now))
         self.auth.calls.clear()
-        self.pump.flights.clear()
+        self.runner.shares.clear()
         return self
 
 
@@ -164,7 +164,7 @@ def test_outcome_states_whether_the_app_runs_in_an_event_loop(
     request = RequestRecord("GET", "/", "", {"x-stack-access-token": token()})
     for _ in range(2):
         step = world.flow.authorize(request, world.clock.now, defer_refresh=defer_refresh, in_event_loop=in_event_loop)
-        outcome = world.pump(step)
+        outcome = world.runner(step)
         assert isinstance(outcome, Authenticated)
         assert outcome.in_event_loop is in_event_loop
 
@@ -219,7 +219,7 @@ def test_user_types_are_let_in_as_the_settings_allow(settings: dict[str, bool], 
 
 def verified(world: World, text: str) -> User | ErrorCode:
     try:
-        user: User = world.pump(world.flow.verify(text, world.clock.now))
+        user: User = world.runner(world.flow.verify(text, world.clock.now))
     except (RefusedError, AuthServerError) as error:
         return error.code
     return user
@@ -306,7 +306,7 @@ def test_keys_of_a_user_type_are_fetched_on_its_first_token(world: World, kind: 
     world.authorize(token(kind))
     world.authorize(token(kind, name="another"))
     assert world.auth.queries == queries
-    assert [flight.key for flight in world.pump.flights] == [("keys", kind)]
+    assert [flight.key for flight in world.runner.shares] == [("keys", kind)]
 
 
 BAD: dict[str, tuple[str, ErrorCode]] = {
@@ -352,7 +352,7 @@ def test_new_token_needs_no_script_while_keys_are_cached(world: World) -> None:
 
 def test_claims_are_compared_with_the_time_after_the_fetch(world: World) -> None:
     """A token that expires during the fetch has expired."""
-    world.pump.takes = 4.0
+    world.runner.takes = 4.0
     assert world.refused(token(exp=WALL + 4 - LEEWAY)) is ErrorCode.EXPIRED_TOKEN
 
 
@@ -432,7 +432,7 @@ def test_refresh_that_changes_no_key_keeps_cached_tokens(world: World) -> None:
     text = token(exp=WALL + 10_000)
     user = world.authenticated(text).user
     world.clock.pass_by(FRESH_FOR)
-    world.pump(world.flow.keys.refresh_if_stale(NORMAL, world.clock.now))
+    world.runner(world.flow.keys.refresh_if_stale(NORMAL, world.clock.now))
     again = world.step(text)
     assert isinstance(again, Authenticated)
     assert again.user is user
@@ -478,7 +478,7 @@ def test_refresh_of_a_stale_key_set_is_deferred_until_after_the_response(world: 
     assert isinstance(outcome, Authenticated)
     assert outcome.refresh is NORMAL
     assert world.auth.calls == []
-    world.pump(world.flow.keys.refresh_if_stale(outcome.refresh, world.clock.now))
+    world.runner(world.flow.keys.refresh_if_stale(outcome.refresh, world.clock.now))
     assert world.auth.queries == [""]
     assert world.authenticated(text).refresh is None
 
@@ -510,7 +510,7 @@ def test_followers_use_the_stale_key_set_without_waiting(world: World) -> None:
     text = token(exp=WALL + 10_000)
     world.authenticated(text)
     world.clock.pass_by(FRESH_FOR)
-    world.pump.joined = [lambda: ShareEnd.TIMED_OUT] * 3
+    world.runner.joined = [lambda: ShareEnd.TIMED_OUT] * 3
     for _ in range(3):
         assert world.authenticated(text, defer_refresh=False).user
     assert len(world.auth.calls) == 1
@@ -582,7 +582,7 @@ def test_outage_does_not_affect_users_with_cached_keys(world: World) -> None:
 
 @pytest.mark.parametrize("end", [ShareEnd.TIMED_OUT, ShareEnd.FULL], ids=str)
 def test_follower_that_gave_up_gets_503_with_retry_after_one_second(world: World, end: ShareEnd) -> None:
-    world.pump.joined = [lambda: end]
+    world.runner.joined = [lambda: end]
     outcome = world.authorize(token())
     assert isinstance(outcome, Response)
     assert code_of(outcome) is ErrorCode.SERVER_ERROR
@@ -957,7 +957,7 @@ def test_verifier_refreshes_a_stale_key_set(world: World) -> None:
 def test_authenticate_returns_the_user_of_headers_or_none(world: World) -> None:
     def authenticated(**headers: str) -> User | None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        user: User | None = world.pump(world.flow.authenticate(RequestRecord("GET", "/", "", named), world.clock.now))
+        user: User | None = world.runner(world.flow.authenticate(RequestRecord("GET", "/", "", named), world.clock.now))
         return user
 
     assert authenticated() is None
@@ -996,7 +996,7 @@ def test_rest_mode_loads_the_profile_once_per_user() -> None:
     assert isinstance(outcome.user.profile, UserProfile)
     assert outcome.user.email == "jane@example.com"
     assert asked(world) == 1
-    assert [flight.key for flight in world.pump.flights] == [("profile", USER_ID)]
+    assert [flight.key for flight in world.runner.shares] == [("profile", USER_ID)]
     found = verified(world, token(name="another"))
     assert isinstance(found, User)
     assert found.profile == outcome.user.profile
@@ -1086,7 +1086,7 @@ def test_profile_is_fetched_after_the_keys() -> None:
     world = World(mode="rest", **KEY)
     world.auth.profile = reply(body())
     assert world.authenticated(token()).user
-    assert [flight.key for flight in world.pump.flights] == [("keys", NORMAL), ("profile", USER_ID)]
+    assert [flight.key for flight in world.runner.shares] == [("keys", NORMAL), ("profile", USER_ID)]
 
 
 def test_refresh_is_deferred_in_rest_mode_too() -> None:
@@ -1097,7 +1097,7 @@ def test_refresh_is_deferred_in_rest_mode_too() -> None:
 
 def profile(world: World, text: str, **options: Any) -> UserProfile | ErrorCode:
     try:
-        found: UserProfile = world.pump(world.flow.profile(text, world.clock.now, **options))
+        found: UserProfile = world.runner(world.flow.profile(text, world.clock.now, **options))
     except (RefusedError, AuthServerError) as error:
         return error.code
     return found
@@ -1186,7 +1186,7 @@ def test_deferring_the_refresh_does_not_change_the_outcome(
             else:
                 found.append((outcome.user, outcome.error))
                 if outcome.refresh is not None:
-                    world.pump(world.flow.keys.refresh_if_stale(outcome.refresh, world.clock.now))
+                    world.runner(world.flow.keys.refresh_if_stale(outcome.refresh, world.clock.now))
         assert found[0] == found[1]
 
 
@@ -1225,7 +1225,7 @@ def test_any_request_has_an_outcome_or_an_error_code(
             RequestRecord(method, path, root_path, headers), world.clock.now, defer_refresh=True, in_event_loop=True
         )
     )
-    outcome = world.pump(step)
+    outcome = world.runner(step)
     if not isinstance(outcome, Response):
         assert outcome.user is None or outcome.user.user_id == USER_ID
     elif method != "HEAD":
@@ -1255,7 +1255,7 @@ class KeyWorld(World):
             "users": reply({"id": USER_ID}),
             "project-permissions": reply({"items": [{"id": "admin", "user_id": USER_ID}]}),
         }
-        self.pump.answer = self.answer
+        self.runner.answer = self.answer
 
     def answer(self, call: Call) -> Answer:
         name = call.url.partition("/api/v1/")[2].split("/")[0].split("?")[0]
@@ -1278,7 +1278,7 @@ def test_api_key_is_not_read_where_no_rule_takes_it(source: str) -> None:
     assert world.refused(None, "/closed", **headers) is ErrorCode.MISSING_TOKEN
     assert isinstance(world.authorize(None, "/public", **headers), Unauthenticated)
     assert isinstance(world.authorize(token(), "/closed", x_api_key=key()), Authenticated)
-    assert world.pump.flights == []
+    assert world.runner.shares == []
 
 
 def test_token_and_api_key_in_one_request_are_ambiguous() -> None:
@@ -1286,7 +1286,7 @@ def test_token_and_api_key_in_one_request_are_ambiguous() -> None:
     for headers in ({"x_api_key": key()}, {"x_api_key": "junk"}, {"authorization": f"Bearer {key()}"}):
         for path in ("/keys", "/optional"):
             assert world.refused(token(), path, **headers) is ErrorCode.INVALID_REQUEST
-    assert world.pump.flights == []
+    assert world.runner.shares == []
     assert isinstance(world.authorize(token(), "/keys"), Authenticated)
 
 
@@ -1295,10 +1295,10 @@ def test_junk_keys_cost_no_call_and_one_new_key_costs_one() -> None:
     for number in range(1000):
         assert world.refused(None, "/keys", x_api_key=f"sk_{number}") is ErrorCode.INVALID_API_KEY
         assert world.refused(None, "/optional", x_api_key=key()[:-3] + f"{number:03}") is ErrorCode.INVALID_API_KEY
-    assert world.pump.flights == []
+    assert world.runner.shares == []
     for _ in range(1000):
         world.authorize(None, "/keys", x_api_key=key())
-    assert [flight.key[0] for flight in world.pump.flights] == ["API key", "user"]  # type: ignore[index]
+    assert [flight.key[0] for flight in world.runner.shares] == ["API key", "user"]
 
 
 def test_outage_during_the_check_of_a_key_is_503_and_the_breaker_holds_for_profiles() -> None:
@@ -1308,7 +1308,7 @@ def test_outage_during_the_check_of_a_key_is_503_and_the_breaker_holds_for_profi
         assert world.refused(None, "/keys", x_api_key=key(secret=f"{number:045}")) is ErrorCode.SERVER_ERROR
     assert world.unauthenticated_error(None, "/optional", x_api_key=key()) is ErrorCode.SERVER_ERROR
     with pytest.raises(AuthServerError, match="circuit breaker is open"):
-        world.pump(world.flow.profile(token(), world.clock.now))
+        world.runner(world.flow.profile(token(), world.clock.now))
     assert world.refused(token(), "/admin") is ErrorCode.SERVER_ERROR
     assert isinstance(world.authorize(token(), "/closed"), Authenticated)
 

@@ -14,7 +14,7 @@ from stackauth_middleware._core.records import RequestRecord
 from stackauth_middleware._core.upstream import Answer, Call
 from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusedError
 
-from .helpers import BROKEN, PROJECT, Clock, Pump, reply
+from .helpers import BROKEN, PROJECT, Clock, FakeRunner, reply
 from .test_api_keys import OWNER, key
 from .test_key_lookup import BOTH, valid
 from .test_permissions import items, project
@@ -44,7 +44,7 @@ class Setup:
     def authorize(self, value: str = key(), **policy: Any) -> KeyAuthenticated:
         demanded = Policy("required", False, False, False, api_keys=BOTH)._replace(**policy)
         script = self.flow.authorize(value, demanded, self.clock.now, INBOUND, in_event_loop=True)
-        outcome: KeyAuthenticated = Pump(self.clock, self._answer)(script)
+        outcome: KeyAuthenticated = FakeRunner(self.clock, self._answer)(script)
         assert (outcome.config, outcome.policy, outcome.request) == (self.config, demanded, INBOUND)
         return outcome
 
@@ -116,7 +116,7 @@ def test_outage_where_access_is_optional_passes_the_request_without_a_user() -> 
     script = Setup().flow.authorize(
         key(), Policy("optional", False, False, False, api_keys=BOTH), Clock().now, INBOUND, in_event_loop=True
     )
-    outcome = Pump(Clock(), lambda call: BROKEN)(script)
+    outcome = FakeRunner(Clock(), lambda call: BROKEN)(script)
     assert (type(outcome), outcome.user, outcome.error) == (Unauthenticated, None, ErrorCode.SERVER_ERROR)
 
 
@@ -131,9 +131,9 @@ def test_profile_of_the_owner_is_that_of_the_check_unless_fresh() -> None:
     outcome = setup.authorize()
 
     def profile(**how: bool) -> Any:
-        return Pump(setup.clock, setup._answer)(setup.flow.profile(outcome, setup.clock.now, **how))
+        return FakeRunner(setup.clock, setup._answer)(setup.flow.profile(outcome, setup.clock.now, **how))
 
-    assert profile() is outcome.user.profile  # type: ignore[union-attr]
+    assert profile() is outcome.user.profile
     setup.answers["users"] = reply({"id": OWNER, "is_restricted": True})
     setup.clock.pass_by(2)
     with pytest.raises(RefusedError) as caught:

@@ -19,7 +19,7 @@ from stackauth_middleware._core.upstream import Answer, Call
 from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusedError
 from tests.data import load_recorded
 
-from .helpers import API, BROKEN, PROJECT, WALL, Clock, Pump, bounded, reply
+from .helpers import API, BROKEN, PROJECT, WALL, Clock, FakeRunner, bounded, reply
 from .test_api_keys import ID, OWNER, body, key
 
 BOTH: frozenset[KeyType] = frozenset({"user", "team"})
@@ -41,7 +41,7 @@ class Setup:
         config = StackAuthConfig(project_id=PROJECT, secret_server_key="ssk_canary", **settings)
         self.clock, self.lookup, self.calls = Clock(), KeyLookup(config), list[Call]()
         self.answer = answer
-        self._pump = Pump(self.clock, self._answer)
+        self._pump = FakeRunner(self.clock, self._answer)
 
     def _answer(self, call: Call) -> Answer:
         self.calls.append(call)

@@ -35,7 +35,7 @@ from .helpers import (
     TOO_LARGE,
     UNSENT,
     Clock,
-    Pump,
+    FakeRunner,
     Signer,
     StackAuth,
     document,
@@ -54,12 +54,12 @@ class World:
     def __init__(self) -> None:
         self.auth = StackAuth()
         self.clock = Clock()
-        self.pump = Pump(self.clock, self.auth)
+        self.runner = FakeRunner(self.clock, self.auth)
         self.cache = KeySetCache(StackAuthConfig(project_id=PROJECT))
 
     def key_for(self, kind: UserType = NORMAL, kid: str | None = None, *, defer_refresh: bool = False) -> Any:
         token = Token(kid or KID[kind], kind, {}, b"", b"", b"")
-        return self.pump(self.cache.key_for(token, self.clock.now, defer_refresh=defer_refresh))
+        return self.runner(self.cache.key_for(token, self.clock.now, defer_refresh=defer_refresh))
 
     def refused(self, kind: UserType = NORMAL, kid: str = "junk") -> RefusedError | AuthServerError:
         try:
@@ -73,7 +73,7 @@ class World:
         for kind in kinds or (NORMAL,):
             self.key_for(kind)
         self.auth.calls.clear()
-        self.pump.flights.clear()
+        self.runner.shares.clear()
         return self
 
 
@@ -101,7 +101,7 @@ def test_cold_key_set_is_fetched_with_the_smaller_document_first(
     assert world.auth.queries == queries
     assert key.point == SIGNERS[kind][0].point
     assert (action, clocks) == (Action.USE, world.clock.now)
-    (share,) = world.pump.flights
+    (share,) = world.runner.shares
     assert (share.key, share.budget, share.wait, share.max_waiters) == (("keys", kind), math.inf, math.inf, None)
     assert {call.url.partition("?")[0] for call in world.auth.calls} == {URL}
     assert all("cache-control" not in call.headers for call in world.auth.calls)
@@ -243,7 +243,7 @@ def test_the_retry_is_the_same_call_on_a_new_connection() -> None:
 
 def test_clocks_are_read_after_the_reply(world: World) -> None:
     """A key set is as old as its reply, and claims are compared with the time after it."""
-    world.pump.takes = 2.0
+    world.runner.takes = 2.0
     _, _, clocks = world.key_for(RESTRICTED)
     assert clocks == Clocks(NOW.wall + 4, MONO + 4)
     assert world.cache.record(RESTRICTED).fetched_at.mono == MONO + 4
@@ -330,14 +330,14 @@ def test_unknown_kid_right_after_a_fetch_is_rejected_without_a_fetch(world: Worl
     error = world.refused()
     assert (type(error), error.code) == (RefusedError, ErrorCode.INVALID_TOKEN)
     assert error.detail == "signed by an unknown key"
-    assert world.pump.flights == []
+    assert world.runner.shares == []
 
 
 def test_fetch_for_an_unknown_kid_is_short_and_bypasses_caches(world: World) -> None:
     world.warm()
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     world.refused()
-    (share,) = world.pump.flights
+    (share,) = world.runner.shares
     assert share.key == ("keys", NORMAL)
     assert (share.budget, share.wait, share.max_waiters) == (REFRESH_BUDGET, REFRESH_BUDGET, MAX_WAITERS) == (1, 1, 4)
     assert [call.headers["cache-control"] for call in world.auth.calls] == ["no-cache"]
@@ -380,7 +380,7 @@ def test_follower_that_gave_up_is_told_to_retry_after_one_second(world: World, e
     if warm:
         world.warm()
         world.clock.pass_by(MIN_FETCH_INTERVAL)
-    world.pump.joined = [lambda: end]
+    world.runner.joined = [lambda: end]
     error = world.refused()
     assert isinstance(error, AuthServerError)
     assert (error.code, error.retry_after) == (ErrorCode.SERVER_ERROR, 1)
@@ -400,10 +400,10 @@ def leader_done(meanwhile: Callable[[], object] | None = None) -> Callable[[], S
 
 
 def test_follower_finds_the_keys_that_the_leader_cached(world: World) -> None:
-    leader = Pump(world.clock, world.auth)
-    world.pump.joined = [leader_done(lambda: leader(world.cache.prefetch_keys(world.clock.now)))]
+    leader = FakeRunner(world.clock, world.auth)
+    world.runner.joined = [leader_done(lambda: leader(world.cache.prefetch_keys(world.clock.now)))]
     assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
-    assert len(world.pump.flights) == 1
+    assert len(world.runner.shares) == 1
     assert len(world.auth.calls) == 1
 
 
@@ -412,10 +412,10 @@ def leads_late(world: World, kind: UserType, kid: str, meanwhile: Callable[[], o
 
     def follow() -> ShareEnd:
         meanwhile()
-        world.pump(world.pump.flights[0].script())
+        world.runner(world.runner.shares[0].script())
         return ShareEnd.DONE
 
-    world.pump.joined.append(follow)
+    world.runner.joined.append(follow)
     return world.key_for(kind, kid)
 
 
@@ -442,32 +442,32 @@ def test_late_leader_for_an_unknown_kid_does_not_fetch(world: World) -> None:
 
 
 def test_follower_finds_the_failure_of_the_leader_and_does_not_fetch(world: World) -> None:
-    leader = Pump(world.clock, world.auth)
+    leader = FakeRunner(world.clock, world.auth)
     world.auth.down = OUTAGE
-    world.pump.joined = [leader_done(lambda: leader(world.cache.prefetch_keys(world.clock.now)))]
+    world.runner.joined = [leader_done(lambda: leader(world.cache.prefetch_keys(world.clock.now)))]
     assert world.refused().code is ErrorCode.SERVER_ERROR
     assert len(world.auth.calls) == 1
 
 
 def test_follower_leads_after_a_leader_that_died(world: World) -> None:
     """Threat H1: the share leader_done and left nothing behind."""
-    world.pump.joined = [leader_done(), leader_done()]
+    world.runner.joined = [leader_done(), leader_done()]
     assert world.key_for()[0].point == SIGNERS[NORMAL][0].point
-    assert len(world.pump.flights) == 3
+    assert len(world.runner.shares) == 3
     assert len(world.auth.calls) == 1
 
 
 def test_cancelled_leader_finishes_fetch_within_grace_period(world: World) -> None:
     """Threat F1: clients that disconnect must not cause a fetch each. A prefetch needs no grace period."""
-    world.pump(world.cache.prefetch_keys(world.clock.now))
+    world.runner(world.cache.prefetch_keys(world.clock.now))
     world.clock.pass_by(MIN_FETCH_INTERVAL)
     assert world.refused().code is ErrorCode.INVALID_TOKEN
     world.clock.pass_by(FRESH_FOR)
     world.key_for()
     world.clock.pass_by(FRESH_FOR)
-    world.pump(world.cache.refresh_if_stale(NORMAL, world.clock.now))
+    world.runner(world.cache.refresh_if_stale(NORMAL, world.clock.now))
     world.key_for(kind=ANONYMOUS)
-    assert [share.cancel_grace for share in world.pump.flights] == [0, CANCEL_GRACE, CANCEL_GRACE, 0, CANCEL_GRACE]
+    assert [share.cancel_grace for share in world.runner.shares] == [0, CANCEL_GRACE, CANCEL_GRACE, 0, CANCEL_GRACE]
 
 
 @pytest.mark.parametrize("cold", [RESTRICTED, ANONYMOUS], ids=str)
@@ -475,11 +475,11 @@ def test_few_threads_wait_for_a_cold_key_set_while_another_is_usable(world: Worl
     """Tokens of any user type cost an attacker nothing; they must not block every thread while Stack Auth hangs."""
     world.warm(NORMAL)
     world.key_for(cold)
-    (share,) = world.pump.flights
+    (share,) = world.runner.shares
     assert (share.budget, share.wait, share.max_waiters, share.pool) == (math.inf, math.inf, MAX_WAITERS, "keys")
     world.clock.pass_by(STALE_IF_ERROR)
     world.key_for(NORMAL)
-    assert world.pump.flights[-1].max_waiters is None
+    assert world.runner.shares[-1].max_waiters is None
 
 
 # -- replies out of order ------------------------------------------------------------------------------
@@ -541,14 +541,14 @@ def test_stale_key_set_is_used_without_a_fetch_if_refresh_is_deferred(world: Wor
     world.clock.pass_by(FRESH_FOR)
     key, action, _ = world.key_for(defer_refresh=True)
     assert (key.point, action) == (SIGNERS[NORMAL][0].point, Action.USE_AND_REFRESH)
-    assert world.pump.flights == []
+    assert world.runner.shares == []
 
 
 def test_stale_key_set_is_refreshed_by_one_request_within_refresh_budget(world: World) -> None:
     world.warm()
     world.clock.pass_by(FRESH_FOR)
     assert world.key_for()[1] is Action.USE
-    (share,) = world.pump.flights
+    (share,) = world.runner.shares
     assert (share.key, share.budget, share.wait) == (("keys", NORMAL), REFRESH_BUDGET, 0)
     assert len(world.auth.calls) == 1
     assert "cache-control" not in world.auth.calls[0].headers
@@ -559,10 +559,10 @@ def test_other_requests_use_the_stale_key_set_without_waiting(world: World) -> N
     """A request with a usable key never waits."""
     world.warm()
     world.clock.pass_by(FRESH_FOR)
-    world.pump.joined = [lambda: ShareEnd.TIMED_OUT]
+    world.runner.joined = [lambda: ShareEnd.TIMED_OUT]
     key, _, _ = world.key_for()
     assert key.point == SIGNERS[NORMAL][0].point
-    assert len(world.pump.flights) == 1
+    assert len(world.runner.shares) == 1
     assert world.auth.calls == []
 
 
@@ -584,11 +584,11 @@ def test_deferred_refresh_checks_the_age_again(world: World, since: float, calls
     """Another request may have refreshed the key set while the app ran."""
     world.warm()
     world.clock.pass_by(since)
-    world.pump(world.cache.refresh_if_stale(NORMAL, world.clock.now))
+    world.runner(world.cache.refresh_if_stale(NORMAL, world.clock.now))
     assert len(world.auth.calls) == calls
-    world.pump(world.cache.refresh_if_stale(NORMAL, world.clock.now))
+    world.runner(world.cache.refresh_if_stale(NORMAL, world.clock.now))
     assert len(world.auth.calls) == calls
-    assert [share.wait for share in world.pump.flights] == [0] * calls
+    assert [share.wait for share in world.runner.shares] == [0] * calls
 
 
 def test_deferred_refresh_respects_min_fetch_interval_after_a_failure(world: World) -> None:
@@ -597,7 +597,7 @@ def test_deferred_refresh_respects_min_fetch_interval_after_a_failure(world: Wor
     world.auth.down = OUTAGE
     for seconds in (0, MIN_FETCH_INTERVAL - 0.1, 0.1):
         world.clock.pass_by(seconds)
-        world.pump(world.cache.refresh_if_stale(NORMAL, world.clock.now))
+        world.runner(world.cache.refresh_if_stale(NORMAL, world.clock.now))
     assert len(world.auth.calls) == 2
 
 
@@ -605,10 +605,10 @@ def test_deferred_refresh_respects_min_fetch_interval_after_a_failure(world: Wor
 
 
 def test_prefetch_fetches_the_keys_of_normal_users_once(world: World) -> None:
-    world.pump(world.cache.prefetch_keys(world.clock.now))
-    world.pump(world.cache.prefetch_keys(world.clock.now))
+    world.runner(world.cache.prefetch_keys(world.clock.now))
+    world.runner(world.cache.prefetch_keys(world.clock.now))
     assert world.auth.queries == [""]
-    (share,) = world.pump.flights
+    (share,) = world.runner.shares
     assert (share.key, share.budget, share.wait) == (("keys", NORMAL), math.inf, math.inf)
 
 

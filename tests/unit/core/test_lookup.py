@@ -43,7 +43,7 @@ from .helpers import (
     USER_ID,
     WALL,
     Clock,
-    Pump,
+    FakeRunner,
     bounded,
     claims,
     reply,
@@ -96,7 +96,7 @@ class Setup:
         self.clock = Clock()
         self.users_me = UsersMe()
         self.lookup = ProfileLookup(StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET, **settings))
-        self.pump = Pump(self.clock, self.users_me)
+        self.runner = FakeRunner(self.clock, self.users_me)
 
     def script(
         self, user_id: str = JANE, number: int = 0, *, fresh: bool = False, expires_at: float = WALL + 540
@@ -108,7 +108,7 @@ class Setup:
     def ask(self, user_id: str = JANE, number: int = 0, **how: Any) -> str | None:
         """Return the number of the reply. A millisecond passes, so that no two requests have the same time."""
         try:
-            profile: UserProfile = self.pump(self.script(user_id, number, **how))
+            profile: UserProfile = self.runner(self.script(user_id, number, **how))
         finally:
             self.clock.pass_by(0.001)
         assert profile.id == user_id
@@ -147,7 +147,7 @@ def test_profile_is_cached_for_profile_ttl() -> None:
 def test_age_counts_from_the_call() -> None:
     """A change while the reply was on its way may not be in it."""
     setup = Setup(profile_ttl=30)
-    setup.pump.takes = 4
+    setup.runner.takes = 4
     assert setup.ask() == "answer 1"
     setup.clock.pass_by(26)
     assert setup.ask() == "answer 2"
@@ -155,19 +155,19 @@ def test_age_counts_from_the_call() -> None:
 
 def test_entry_expires_exactly_at_the_end_of_its_ttl() -> None:
     setup = Setup(profile_ttl=30)
-    setup.pump(setup.script(expires_at=WALL + 40))
+    setup.runner(setup.script(expires_at=WALL + 40))
     setup.clock.pass_by(30)
-    setup.pump(setup.script(expires_at=WALL + 40))
+    setup.runner(setup.script(expires_at=WALL + 40))
     setup.clock.pass_by(10)
-    setup.pump(setup.script())
+    setup.runner(setup.script())
     assert setup.calls == 3
 
 
 def test_reply_that_arrived_at_the_time_of_the_request_answers_it() -> None:
     """Clocks have a limited resolution."""
     setup = Setup(profile_ttl=0)
-    assert [setup.pump(setup.script()).display_name for _ in range(2)] == ["answer 1"] * 2
-    (share,) = setup.pump.flights
+    assert [setup.runner(setup.script()).display_name for _ in range(2)] == ["answer 1"] * 2
+    (share,) = setup.runner.shares
     assert share.cancel_grace == CANCEL_GRACE
     assert share.key == ("profile", JANE)
 
@@ -176,7 +176,7 @@ def test_profile_expires_although_the_monotonic_clock_has_stopped() -> None:
     """Its reply did not arrive after the request, although the monotonic times are equal."""
     setup = Setup(profile_ttl=30)
     for number in (1, 2):
-        assert setup.pump(setup.script()).display_name == f"answer {number}"
+        assert setup.runner(setup.script()).display_name == f"answer {number}"
         setup.clock.wall += 30
 
 
@@ -186,7 +186,7 @@ def test_negative_cache_ends_after_exactly_a_second(answer: Answer) -> None:
     setup.users_me.instead = always(answer)
     for calls, later in ((1, 0.75), (1, 0.25), (2, 0)):
         with pytest.raises((RefusedError, AuthServerError)):
-            setup.pump(setup.script())
+            setup.runner(setup.script())
         assert setup.calls == calls
         setup.clock.pass_by(later)
 
@@ -204,10 +204,10 @@ def test_leader_that_starts_after_another_finished_uses_the_cache() -> None:
 
     def follow() -> ShareEnd:
         setup.ask()
-        setup.pump(setup.pump.flights[0].script())
+        setup.runner(setup.runner.shares[0].script())
         return ShareEnd.DONE
 
-    setup.pump.joined.append(follow)
+    setup.runner.joined.append(follow)
     assert setup.ask(number=1) == "answer 1"
     assert setup.calls == 1
 
@@ -403,7 +403,7 @@ def test_reset_all_empties_the_cache() -> None:
 
 def test_fresh_bypasses_an_entry_of_the_same_time() -> None:
     setup = Setup()
-    numbers = [setup.pump(setup.script(fresh=fresh)).display_name for fresh in (False, True)]
+    numbers = [setup.runner(setup.script(fresh=fresh)).display_name for fresh in (False, True)]
     assert numbers == ["answer 1", "answer 2"]
 
 
@@ -524,10 +524,10 @@ def test_open_breaker_fails_a_request_without_single_flight() -> None:
     setup = Setup()
     setup.users_me.instead = lambda token: reply(b"", 429, retry_after="7")
     setup.failure()
-    del setup.pump.flights[:]
+    del setup.runner.shares[:]
     assert setup.failure(JOHN) == (SERVER_ERROR, 7)
     assert setup.failure(JANE, 1, fresh=True) == (SERVER_ERROR, 7)
-    assert setup.pump.flights == []
+    assert setup.runner.shares == []
 
 
 def test_cache_is_used_while_the_breaker_is_open() -> None:
@@ -970,13 +970,13 @@ def test_second_lookup_shares_single_flight_negative_cache_and_breaker() -> None
         calls.append(call)
         return BROKEN
 
-    pump = Pump(clock, answer)
+    runner = FakeRunner(clock, answer)
     for number in range(OPENS_AFTER + 3):
         with pytest.raises(AuthServerError):
-            pump(accounts.account(f"user {number}", clock.now))
-    assert [share.key for share in pump.flights] == [("user", f"user {number}") for number in range(OPENS_AFTER)]
+            runner(accounts.account(f"user {number}", clock.now))
+    assert [share.key for share in runner.shares] == [("user", f"user {number}") for number in range(OPENS_AFTER)]
     with pytest.raises(AuthServerError) as raised:
-        pump(profiles.profile(user_of(JANE), token_of(JANE), digest_of(token_of(JANE)), clock.now))
+        runner(profiles.profile(user_of(JANE), token_of(JANE), digest_of(token_of(JANE)), clock.now))
     assert raised.value.retry_after == OPEN_FOR
     assert len(calls) == OPENS_AFTER
 
@@ -994,7 +994,7 @@ def test_exception_of_a_reader_is_a_failure_of_its_key(body: bytes) -> None:
 
     for _ in range(2 * OPENS_AFTER):
         with pytest.raises(AuthServerError) as raised:
-            Pump(clock, answer)(accounts.account(JANE, clock.now))
+            FakeRunner(clock, answer)(accounts.account(JANE, clock.now))
         assert (raised.value.code, raised.value.retry_after) == (SERVER_ERROR, 1)
     assert len(calls) == 1
 
@@ -1002,11 +1002,11 @@ def test_exception_of_a_reader_is_a_failure_of_its_key(body: bytes) -> None:
 def test_keys_of_two_lookups_are_counted_apart_at_the_breaker() -> None:
     config = StackAuthConfig(project_id=PROJECT, secret_server_key=SECRET)
     accounts, profiles, clock = user_lookup.Accounts(config), ProfileLookup(config), Clock()
-    pump = Pump(clock, lambda call: reply(b"", 500))
+    runner = FakeRunner(clock, lambda call: reply(b"", 500))
     for script in (
         accounts.account(JANE, clock.now),
         profiles.profile(user_of(JANE), token_of(JANE), digest_of(token_of(JANE)), clock.now),
     ):
         with pytest.raises(AuthServerError):
-            pump(script)
+            runner(script)
     assert config.get_or_create(Api).breaker.record.failures == 2

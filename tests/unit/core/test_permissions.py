@@ -17,7 +17,7 @@ from stackauth_middleware._core.users import user_from_claims
 from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusedError
 from tests.data import load_recorded
 
-from .helpers import API, BROKEN, NORMAL, PROJECT, USER_ID, Clock, Pump, bounded, claims, reply
+from .helpers import API, BROKEN, NORMAL, PROJECT, USER_ID, Clock, FakeRunner, bounded, claims, reply
 
 TEAM, OTHER_TEAM = "1af0611d-13cf-4386-949c-541de130e3f0", "06884b3f-72dd-4963-9a81-3aa6acba7591"
 JANE = user_from_claims(claims(NORMAL), NORMAL, b"{}")
@@ -52,12 +52,12 @@ class Setup:
 
     def holds(self, permission: str, team_id: str | None = None, user_id: str = USER_ID) -> bool:
         script = self.lookup.holds(user_id, Permission(permission, team_id), self.clock.now)
-        held: bool = Pump(self.clock, self._answer)(script)
+        held: bool = FakeRunner(self.clock, self._answer)(script)
         return held
 
     def require(self, *permissions: Permission) -> None:
         policy = Policy("required", False, False, False, (), permissions)
-        Pump(self.clock, self._answer)(self.lookup.require(JANE, policy, self.clock.now))
+        FakeRunner(self.clock, self._answer)(self.lookup.require(JANE, policy, self.clock.now))
 
 
 def test_all_permissions_come_in_one_call_for_permission_ttl() -> None:

@@ -25,7 +25,7 @@ from .helpers import (
     PROJECT,
     USER_ID,
     Clock,
-    Pump,
+    FakeRunner,
     bounded,
     claims,
     reply,
@@ -54,7 +54,7 @@ def test_profile_is_fetched_with_the_token_and_cached_by_user_for_profile_ttl() 
 
     def name(token: str, *, fresh: bool = False) -> str | None:
         script = lookup.profile(user, token, token.encode(), clock.now, fresh=fresh)
-        profile: UserProfile = Pump(clock, users_me)(script)
+        profile: UserProfile = FakeRunner(clock, users_me)(script)
         return profile.display_name
 
     assert name("one") == name("two") == "reply 1"

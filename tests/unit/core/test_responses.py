@@ -47,6 +47,8 @@ CHALLENGES = {
     ErrorCode.INVALID_REQUEST: 'Bearer realm="stack-auth", error="invalid_request"',
     ErrorCode.INVALID_TOKEN: 'Bearer realm="stack-auth", error="invalid_token"',
     ErrorCode.EXPIRED_TOKEN: 'Bearer realm="stack-auth", error="invalid_token"',
+    ErrorCode.INVALID_API_KEY: 'Bearer realm="stack-auth", error="invalid_token"',
+    ErrorCode.EXPIRED_API_KEY: 'Bearer realm="stack-auth", error="invalid_token"',
     ErrorCode.ANONYMOUS_NOT_ALLOWED: 'Bearer realm="stack-auth", error="invalid_token"',
     ErrorCode.RESTRICTED_NOT_ALLOWED: 'Bearer realm="stack-auth", error="insufficient_scope"',
     ErrorCode.FORBIDDEN: 'Bearer realm="stack-auth", error="insufficient_scope"',

@@ -26,7 +26,7 @@ from tests.network.conftest import patch_clocks
 
 from ..drive import PROJECT, Seen, asgi, environ_of, http_scope, wsgi
 from ..fake_fastapi import FastAPI, fake_fastapi  # noqa: F401 - a fixture
-from .helpers import ANONYMOUS, NOW, RESTRICTED, WALL, Clock, Pump, StackAuth, as_id, bounded, reply, token
+from .helpers import ANONYMOUS, NOW, RESTRICTED, WALL, Clock, FakeRunner, StackAuth, as_id, bounded, reply, token
 
 pytestmark = pytest.mark.usefixtures("isolated_environment")
 
@@ -51,9 +51,9 @@ SECRET = "ssk_" + "s" * 20
 def primed(**settings: Any) -> StackAuthConfig:
     """Return a config with all keys and the tokens of `CACHED` in its caches."""
     config = StackAuthConfig(project_id=PROJECT, **settings)
-    flow, pump = config.get_or_create(Flow), Pump(Clock(), StackAuth())
+    flow, runner = config.get_or_create(Flow), FakeRunner(Clock(), StackAuth())
     for kind in UserType:
-        pump(flow.keys.refresh_if_stale(kind, NOW))
+        runner(flow.keys.refresh_if_stale(kind, NOW))
     for text in CACHED.values():
         flow._verify_locally(text, NOW, defer_refresh=False)
     return config
@@ -296,7 +296,7 @@ def test_request_with_a_cached_token_makes_at_most_eight_calls(kind: str, monkey
             wsgi_middleware(environ, lambda *_: None)
         else:
             with pytest.raises(StopIteration):
-                asgi_middleware(scope, None, None).send(None)  # type: ignore[arg-type]
+                asgi_middleware(scope, None, None).send(None)
 
     send()  # the policy is cached by the first request
     calls = calls_of(send)

@@ -12,7 +12,7 @@ from stackauth_middleware._core.team_lookup import TeamLookup
 from stackauth_middleware._core.upstream import Answer, Call
 from stackauth_middleware.errors import AuthServerError, ErrorCode
 
-from .helpers import API, BROKEN, PROJECT, USER_ID, Clock, Pump, reply
+from .helpers import API, BROKEN, PROJECT, USER_ID, Clock, FakeRunner, reply
 from .test_permissions import OTHER_TEAM, RECORDED, TEAM
 
 
@@ -29,7 +29,7 @@ class Setup:
             self.urls.append(call.url)
             return self.answer
 
-        found: tuple[Team, ...] = Pump(self.clock, answered)(self.lookup.teams(USER_ID, self.clock.now))
+        found: tuple[Team, ...] = FakeRunner(self.clock, answered)(self.lookup.teams(USER_ID, self.clock.now))
         return found
 
 

@@ -16,7 +16,7 @@ from stackauth_middleware._core.users_by_id import NO_EXPIRY, UserLookup, owner_
 from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusedError
 from tests.data import load_recorded
 
-from .helpers import API, BROKEN, PROJECT, USER_ID, Clock, Pump, reply
+from .helpers import API, BROKEN, PROJECT, USER_ID, Clock, FakeRunner, reply
 from .test_api_keys import FORM, body
 
 USERS = [each for each in load_recorded("server-api") if each["name"].startswith("users: user by id, server: ")]
@@ -35,7 +35,7 @@ class Setup:
             return self.answer
 
         script = self.lookup.profile(user_id, self.clock.now, fresh=fresh)
-        found: UserProfile = Pump(self.clock, answered)(script)
+        found: UserProfile = FakeRunner(self.clock, answered)(script)
         return found
 
 

@@ -182,14 +182,14 @@ def tunnel(exchange: Exchange) -> None:
     host, _, port = exchange.target.rpartition(":")
     with socket.create_connection((host, int(port))) as far:
         exchange.send("HTTP/1.1 200 Connection established\r\n\r\n")
-        back = threading.Thread(target=pump, args=(far, exchange.sock))
+        back = threading.Thread(target=relay, args=(far, exchange.sock))
         back.start()
-        pump(exchange.sock, far)
+        relay(exchange.sock, far)
         back.join()
     exchange.close()
 
 
-def pump(source: socket.socket, target: socket.socket) -> None:
+def relay(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)

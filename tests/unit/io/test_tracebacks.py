@@ -28,7 +28,7 @@ async def adouble(value: str) -> str:
 
 def run(function: Callable[[str], str | Awaitable[str]], value: str) -> Any:
     made = function(value)
-    return made if isinstance(made, str) else asyncio.run(made)  # type: ignore[arg-type]
+    return made if isinstance(made, str) else asyncio.run(made)
 
 
 @pytest.mark.parametrize("function", [double, adouble])

@@ -253,7 +253,7 @@ class Replay:
         claims = claims_of(token)
         project_id, _, suffix = claims["aud"].partition(":")
         user_type = {"": "normal", "restricted": "restricted", "anon": "anonymous"}[suffix]
-        key = self.local.issuer.key(project_id, user_type, "first")  # type: ignore[arg-type]
+        key = self.local.issuer.key(project_id, user_type, "first")
         return compact(key, {"alg": "ES256", "kid": key.kid}, claims)
 
     # -- after --------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_a_team_has_the_members_of_a_server_read() -> None:
 def test_account_is_immutable() -> None:
     account = Account(id=USER_ID)
     with pytest.raises(FrozenInstanceError):
-        account.id = "x"  # type: ignore[misc]
+        account.id = "x"
     assert set(AccountFields.__annotations__) == {each.name for each in fields(Account)} - {"id"}
 
 

@@ -113,7 +113,7 @@ def test_invalid_claims_are_unparsable(local: LocalStackAuth, bent: dict[str, An
 
 @pytest.mark.parametrize("payload", [b"[]", b"7", b'"x"', b"null", b"{", b"\xff", b'{"aud":{}}'])
 def test_a_payload_of_another_form_is_unparsable(local: LocalStackAuth, payload: bytes) -> None:
-    key = local.issuer.keys(PROJECT, "normal")[0]  # type: ignore[arg-type]
+    key = local.issuer.keys(PROJECT, "normal")[0]
     assert refusal(local, compact(key, {"alg": "ES256", "kid": key.kid}, payload)) == "UNPARSABLE_ACCESS_TOKEN"
 
 
@@ -201,7 +201,7 @@ def older(local: LocalStackAuth, user_type: str, **changes: Any) -> str:
     claims = claims_of(local.token(user_type=user_type, sub=USER_ID, session_id=SESSION))
     for name in ("is_restricted", "restricted_reason", "requires_totp_mfa", "signed_up_at"):
         del claims[name]
-    key = local.issuer.keys(PROJECT, user_type)[0]  # type: ignore[arg-type]
+    key = local.issuer.keys(PROJECT, user_type)[0]
     claims["branchId"], claims["refreshTokenId"] = claims.pop("branch_id"), claims.pop("refresh_token_id")
     return compact(key, {"alg": "ES256", "kid": key.kid}, {**claims, **changes})
 

@@ -103,7 +103,7 @@ def test_throttle_sends_retry_after(retry_after: float | str | None, told: str |
 def test_fail_responds_500_by_default() -> None:
     local = Breaking()
     with local.fail():
-        assert local._faults.active_for("jwks").response.status == 500  # type: ignore[union-attr]
+        assert local._faults.active_for("jwks").response.status == 500
 
 
 def test_reset_clears_all_caches(held: Atomic[str]) -> None:

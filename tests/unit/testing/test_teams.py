@@ -28,7 +28,7 @@ def test_team_is_in_its_project_or_in_every_one(teams: Teams) -> None:
     assert [team.id for team in teams.of_project(OTHER_PROJECT)] == ["everywhere"]
     assert teams.get("here", OTHER_PROJECT) is teams.get("nowhere", PROJECT) is None
     assert teams.update("here", {"display_name": "U"}).display_name == "U"
-    assert set(teams.get("here", PROJECT).read(as_client=True)) < set(teams.update("here", {}).read())  # type: ignore[union-attr]
+    assert set(teams.get("here", PROJECT).read(as_client=True)) < set(teams.update("here", {}).read())
 
 
 def test_permissions_end_with_membership_user_or_team(teams: Teams) -> None:

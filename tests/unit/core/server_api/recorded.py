@@ -14,7 +14,7 @@ from stackauth_middleware._core.server_api.perform import perform
 from stackauth_middleware._core.server_api.request import Request, Steps
 from stackauth_middleware._core.upstream import Answer, Call, Reply
 from tests.data import load_recorded
-from tests.unit.core.helpers import PROJECT, Clock, Pump, reply
+from tests.unit.core.helpers import PROJECT, Clock, FakeRunner, reply
 
 RECORDED: dict[str, Any] = {each["name"]: each for each in load_recorded("server-api")}
 MISCONFIGURED_NAMES = {
@@ -68,7 +68,7 @@ class Server:
         self.clock = Clock()
         self.calls: list[Call] = []
         self._answers = list(answers)
-        self.pump = Pump(self.clock, self._answer)
+        self.runner = FakeRunner(self.clock, self._answer)
 
     def _answer(self, call: Call) -> Answer:
         self.calls.append(call)
@@ -77,7 +77,7 @@ class Server:
 
     def send(self, request: Request[Any]) -> Any:
         """Return the result of a request, or raise what `perform` raises."""
-        return self.pump(perform(self.config, request, self.clock.now))
+        return self.runner(perform(self.config, request, self.clock.now))
 
     def send_all(self, steps: Steps[Any]) -> Any:
         """Return the result of several requests."""

@@ -188,14 +188,14 @@ def test_route_that_fails_alone_does_not_open_the_breaker(caplog: pytest.LogCapt
 
 def test_retry_after_pauses_all_calls() -> None:
     server = Server(reply(b"", 429, retry_after="7"))
-    assert [raised_by(server).retry_after for _ in range(2)] == [7, 7]  # type: ignore[attr-defined]
+    assert [raised_by(server).retry_after for _ in range(2)] == [7, 7]
     assert len(server.calls) == 1
 
 
 def test_rejected_key_pauses_all_calls_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(reply_to("users: user by id, wrong key"))
     errors = [raised_by(server) for _ in range(2)]
-    assert [(type(each), each.code) for each in errors] == [(AuthServerError, ErrorCode.MISCONFIGURED)] * 2  # type: ignore[attr-defined]
+    assert [(type(each), each.code) for each in errors] == [(AuthServerError, ErrorCode.MISCONFIGURED)] * 2
     assert len(server.calls) == 1
     assert [each.levelno for each in caplog.records] == [logging.ERROR]
     assert KEY not in caplog.text
@@ -208,7 +208,7 @@ def test_outage_of_the_server_api_pauses_the_profiles_of_middlewares() -> None:
     for _ in range(OPENS_AFTER):
         raised_by(server, free_request("POST", "/user-api-keys/check", {"api_key": "x"}, None))
     with pytest.raises(AuthServerError, match="circuit breaker is open"):
-        server.pump(script)
+        server.runner(script)
     assert len(server.calls) == OPENS_AFTER
 
 
@@ -229,7 +229,7 @@ def test_only_a_get_is_sent_again() -> None:
         assert len(server.calls) == 1
 
 
-def test_each_call_is_shared_with_nobody_and_outlives_its_caller_for_a_while() -> None:
+def test_call_is_not_shared_and_outlives_its_caller_for_a_while() -> None:
     config = StackAuthConfig(project_id=PROJECT, secret_server_key=KEY)
     first, second = (next(perform(config, users.get(USER_ID), NOW)) for _ in range(2))
     assert isinstance(first, Share)

@@ -18,7 +18,7 @@ from .recorded import RECORDED, Server, recorded_request, reply_to
 
 TEAM, NO_TEAM = "1af0611d-13cf-4386-949c-541de130e3f0", "55a97294-589c-4dac-a51a-be44d3f466fe"
 USER, MEMBER = "8f697e8c-008f-411f-932d-2587b7831dcb", "2a3be3e6-2489-434b-a420-fc87bc782c5d"
-STRANGER, NOBODY = "19fa431b-0973-48a3-8179-7f10d5ad2114", "4321c818-6fd6-4ef6-b775-17bdea51589f"
+STRANGER, UNKNOWN_USER = "19fa431b-0973-48a3-8179-7f10d5ad2114", "4321c818-6fd6-4ef6-b775-17bdea51589f"
 
 CALLS: dict[str, Callable[[], Request[Any]]] = {
     "team perms: user+team recursive": lambda: permissions.list_of(USER, TEAM),
@@ -26,10 +26,10 @@ CALLS: dict[str, Callable[[], Request[Any]]] = {
     "team perms: user recursive, all teams": lambda: permissions.list_of_teams(USER),
     "team perms: user2 recursive": lambda: permissions.list_of(MEMBER, TEAM),
     "team perms: unknown team": lambda: permissions.list_of(USER, NO_TEAM),
-    "team perms: unknown user": lambda: permissions.list_of(NOBODY, TEAM),
+    "team perms: unknown user": lambda: permissions.list_of(UNKNOWN_USER, TEAM),
     "team perms: not a member": lambda: permissions.list_of(STRANGER, TEAM),
     "project perms: recursive": lambda: permissions.list_of(USER, None),
-    "project perms: unknown user": lambda: permissions.list_of(NOBODY, None),
+    "project perms: unknown user": lambda: permissions.list_of(UNKNOWN_USER, None),
     "team permission: grant": lambda: permissions.grant(MEMBER, "reporter", TEAM),
     "team permission: grant again": lambda: permissions.grant(MEMBER, "reporter", TEAM),
     "team permission: grant unknown": lambda: permissions.grant(MEMBER, "nosuch", TEAM),
@@ -87,7 +87,7 @@ def test_incomplete_permission_is_an_outage(item: dict[str, Any]) -> None:
     [
         lambda: permissions.list_of("me", None),
         lambda: permissions.list_of(USER, "x"),
-        lambda: permissions.list_of(USER, None, direct="no"),  # type: ignore[arg-type]
+        lambda: permissions.list_of(USER, None, direct="no"),
         lambda: permissions.list_of_teams("me"),
         lambda: permissions.grant(USER, "Not Good"),
         lambda: permissions.grant(USER, "../x", TEAM),

@@ -83,7 +83,7 @@ def test_update_sends_the_fields_that_are_set() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: teams.list_of(None),  # type: ignore[arg-type]  # not the teams of everybody
+        lambda: teams.list_of(None),  # not the teams of everybody
         lambda: teams.list_of("me"),
         lambda: teams.get("../users"),
         lambda: teams.delete(""),
@@ -91,7 +91,7 @@ def test_update_sends_the_fields_that_are_set() -> None:
         lambda: teams.update(ALPHA, {"display_name": None}),
         lambda: teams.update(ALPHA, {"creator_user_id": USER}),
         lambda: teams.create("x", "me", {}),
-        lambda: teams.create(None, None, {}),  # type: ignore[arg-type]
+        lambda: teams.create(None, None, {}),
         lambda: teams.add_member(ALPHA, "me"),
         lambda: teams.remove_member("x", USER),
     ],
