@@ -20,7 +20,7 @@ from stackauth_middleware._core.records import RequestRecord
 from stackauth_middleware._core.upstream import Answer, Call
 from stackauth_middleware.errors import Event
 from stackauth_middleware.testing import LocalStackAuth
-from tests.unit.core.helpers import PROJECT, USER_ID, Clock, Pump, StackAuth, bounded, reply, token
+from tests.unit.core.helpers import PROJECT, USER_ID, Clock, FakeRunner, StackAuth, bounded, reply, token
 from tests.unit.core.test_api_keys import body, key
 from tests.unit.core.test_policy import TEAM
 from tests.unit.core.test_rules import first_by_regex, in_path
@@ -129,7 +129,7 @@ def test_handler_runs_only_with_all_that_the_rules_demand(
     clock = Clock()
     request = RequestRecord("GET", path, "", CREDENTIALS[credential])
     step = Flow(config).authorize(request, clock.now, defer_refresh=True, in_event_loop=True)
-    outcome = Pump(clock, answer)(step)
+    outcome = FakeRunner(clock, answer)(step)
     assert isinstance(outcome, Refused | Authenticated | KeyAuthenticated)
     wanted = expected(made, path, held, credential, default_keys)
     assert events[-1].code is wanted
