@@ -112,7 +112,7 @@ ROUTES = {
     "optional/me": Me,
     "optional/any": AnyRequest,
     "mapped": Mapped,
-    "permitted": Permitted,
+    "limited": Permitted,
     "profile": Profile,
 }
 
@@ -183,7 +183,7 @@ def test_throttle_counts_by_user(asgi: bool, stackauth: LocalStackAuth, monkeypa
     monkeypatch.setattr(UserRateThrottle, "rate", "1/day", raising=False)
     cache.clear()
     site, other = Site(asgi=asgi), "22222222-2222-4222-8222-222222222222"
-    answers = [site.answer("/permitted", stackauth.headers(**sub)) for sub in ({}, {}, {"sub": other})]
+    answers = [site.answer("/limited", stackauth.headers(**sub)) for sub in ({}, {}, {"sub": other})]
     assert [answer.status for answer in answers] == [200, 429, 200]
     assert answers[2].body == {"pk": other}
 
@@ -203,8 +203,8 @@ def test_permission_classes_see_a_user_without_permissions(
     monkeypatch.setattr(Permitted, "permission_classes", (permission,))
     monkeypatch.setattr(UserRateThrottle, "rate", None, raising=False)
     site, headers = Site(asgi=False), stackauth.headers()
-    assert site.answer("/permitted", headers).status == reading
-    written = site.answer("/permitted", headers, method="post", data=b"{}", content_type="application/json")
+    assert site.answer("/limited", headers).status == reading
+    written = site.answer("/limited", headers, method="post", data=b"{}", content_type="application/json")
     assert written.status == writing
 
 
