@@ -7,13 +7,13 @@ import threading
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from itertools import count
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 from ._core.cache import LRUCache, register
 from ._core.clocks import elapsed
 from ._core.records import Clocks
 from ._core.settings import seconds, whole_number
-from ._core.users import User
+from ._core.users import User, project_of
 from ._io.network import clocks
 from .errors import ConfigError
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Key: TypeAlias = tuple[str, str]
+"""Project and user id: two projects can have users with one id, for example if one was imported from the other."""
 
 _RUN_VAR_NUMBERS = count()
 
@@ -42,11 +45,11 @@ class _Run(Generic[R]):
 
 
 class _Results(Generic[R]):
-    """The results of one function, by user id, and its runs in threads."""
+    """The results of one function, by user, and its runs in threads."""
 
     def __init__(self, ttl: float, max_users: int) -> None:
         self._ttl = ttl
-        self._cached: LRUCache[str, tuple[R, Clocks]] = LRUCache(max_users)
+        self._cached: LRUCache[Key, tuple[R, Clocks]] = LRUCache(max_users)
         self.after_fork()
         register(self)
 
@@ -56,16 +59,16 @@ class _Results(Generic[R]):
     def after_fork(self) -> None:
         """Replace the lock and the runs, which belong to the parent process."""
         self.lock = threading.Lock()
-        self.runs: dict[str, _Run[R]] = {}
+        self.runs: dict[Key, _Run[R]] = {}
 
-    def get(self, user_id: str) -> tuple[R, Clocks] | None:
+    def get(self, key: Key) -> tuple[R, Clocks] | None:
         """Return the cached result for a user with the time of its run, or None."""
-        cached = self._cached.get(user_id)
+        cached = self._cached.get(key)
         return cached if cached is not None and elapsed(cached[1], clocks()) < self._ttl else None
 
-    def put(self, user_id: str, result: R, at: Clocks) -> None:
+    def put(self, key: Key, result: R, at: Clocks) -> None:
         """Cache the result of a run that began at `at`."""
-        self._cached.put(user_id, (result, at))
+        self._cached.put(key, (result, at))
 
 
 def per_user(
@@ -73,9 +76,9 @@ def per_user(
 ) -> Callable[[Callable[Concatenate[User, P], R]], Callable[Concatenate[User, P], R]]:
     """Return a decorator for a function of a `User` that has to run once for each user.
 
-    The result is kept for `ttl` seconds in this process, by the user's id. Concurrent calls for the same user share one
-    run and its result; if it raises, they all raise. Exceptions are not kept: the next call runs the function again.
-    Threads share their runs, and so do the tasks of an event loop (asyncio or trio).
+    The result is kept for `ttl` seconds in this process, by the user's project and id. Concurrent calls for the same
+    user share one run and its result; if it raises, they all raise. Exceptions are not kept: the next call runs the
+    function again. Threads share their runs, and so do the tasks of an event loop (asyncio or trio).
 
     Use it to create the user's row in the app's database on first sight, with an insert that does nothing if the row
     exists: other processes run the function too.
@@ -85,17 +88,18 @@ def per_user(
         max_users: the number of results that are kept.
 
     Returns:
-        A decorator for a plain or ``async`` function. Further arguments, such as a database session, are passed to the
-        function if it runs; they do not matter for whose result it is. The result is shared by requests, so return an
-        id, and not an object of the session.
+        A decorator for a plain or ``async`` function, whose first parameter is the user; FastAPI's ``Depends`` can take
+        the result. Further arguments, such as a database session, are passed to the function if it runs; they do not
+        matter for whose result it is. The result is shared by requests, so return an id, and not an object of the
+        session.
 
     Raises:
-        ConfigError: an argument is out of its range, or what is decorated is no function.
+        ConfigError: an argument is out of its range, or what is decorated is no function, or is one that yields.
         TypeError: from the function, if its first argument is no `User`.
         RuntimeError: from the function, if it calls itself for the same user, which would wait for ever.
 
     Not promised: that a result is kept longer than any other process needs it, nor that it is dropped when the row is
-    deleted.
+    deleted. Nor that the owners of API keys of two projects are told apart: a key does not name its project.
 
     Example::
 
@@ -110,6 +114,8 @@ def per_user(
     def decorate(function: Callable[Concatenate[User, P], R]) -> Callable[Concatenate[User, P], R]:
         if not callable(function):
             raise ConfigError(f"per_user decorates {function!r}; it must be a function of a User")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigError(f"per_user decorates {function!r}, which yields; it must return what requests share")
         call: Any = getattr(type(function), "__call__", None)  # noqa: B004 - not a test of callability
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call):
             shared: Any = _shared_by_tasks(cast("Any", function), _Results(ttl, max_users))
@@ -122,9 +128,11 @@ def per_user(
 def _shared_by_threads(
     function: Callable[Concatenate[User, P], R], results: _Results[R]
 ) -> Callable[Concatenate[User, P], R]:
+    name = _first_parameter(function)
+
     @wraps(function)
-    def call(user: User, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        key = _key_of(user)
+    def call(*args: Any, **kwargs: Any) -> R:
+        key = _key_of(args[0] if args else kwargs.get(name))
         while True:
             with results.lock:
                 cached = results.get(key)
@@ -140,7 +148,7 @@ def _shared_by_threads(
                 return _result_of(run.outcome)
         began = clocks()
         try:
-            result = function(user, *args, **kwargs)
+            result = function(*args, **kwargs)
             if inspect.isawaitable(result):
                 raise TypeError("a function decorated with per_user returned an awaitable; declare it with async def")
         except Exception as error:
@@ -161,9 +169,9 @@ def _shared_by_threads(
 def _shared_by_tasks(
     function: Callable[Concatenate[User, P], Awaitable[R]], results: _Results[R]
 ) -> Callable[Concatenate[User, P], Awaitable[R]]:
-    loops: list[RunVar[dict[str, _Run[R]]]] = []
+    loops: list[RunVar[dict[Key, _Run[R]]]] = []
 
-    def runs_here() -> dict[str, _Run[R]]:
+    def runs_here() -> dict[Key, _Run[R]]:
         from anyio.lowlevel import RunVar
 
         if not loops:
@@ -171,15 +179,17 @@ def _shared_by_tasks(
         try:
             return loops[0].get()
         except LookupError:
-            runs: dict[str, _Run[R]] = {}
+            runs: dict[Key, _Run[R]] = {}
             loops[0].set(runs)
             return runs
 
+    name = _first_parameter(function)
+
     @wraps(function)
-    async def call(user: User, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def call(*args: Any, **kwargs: Any) -> R:
         import anyio
 
-        key, runs = _key_of(user), runs_here()
+        key, runs = _key_of(args[0] if args else kwargs.get(name)), runs_here()
         while True:
             cached = results.get(key)
             if cached is not None:
@@ -194,7 +204,7 @@ def _shared_by_tasks(
         mine = runs[key] = _Run(anyio.Event(), anyio.get_current_task().id)
         began = clocks()
         try:
-            result = await function(user, *args, **kwargs)
+            result = await function(*args, **kwargs)
         except Exception as error:
             mine.outcome = None, error
             raise
@@ -209,10 +219,18 @@ def _shared_by_tasks(
     return call
 
 
-def _key_of(user: object) -> str:
+def _first_parameter(function: Callable[..., Any]) -> str:
+    """Return the name of the first parameter: FastAPI passes every argument by its name. "" if it has no name."""
+    try:
+        return next(iter(inspect.signature(function).parameters), "")
+    except (TypeError, ValueError):  # written in C
+        return ""
+
+
+def _key_of(user: object) -> Key:
     if not isinstance(user, User):
         raise TypeError(f"a function decorated with per_user takes a User first, not a {type(user).__name__}")
-    return user.user_id
+    return project_of(user), user.user_id
 
 
 def _reject_recursion(run: _Run[Any], caller: object) -> None:

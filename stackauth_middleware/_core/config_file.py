@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from .environment import TypedSettings
 from .files import read_text
 from .import_string import nearest
-from .readers import from_toml, item_type, types_of
+from .readers import from_toml, item_type, types_of, without_none
 from .settings import Given
 
 if sys.version_info >= (3, 11):
@@ -58,6 +58,9 @@ def from_file(path: str, settings: TypedSettings, label: str) -> dict[str, Given
 def _from_table(cls: Any, table: Any, place: _Places, path: tuple[str | int, ...]) -> Any:
     """Return an instance of the dataclass `cls`, such as a `Rule`, made of a table. Each member is checked alone first.
 
+    ``"none"`` does not stand for None, which is what is absent: ``api_keys = "none"`` could be meant as ``[]``, and
+    there can be a permission with this id.
+
     Raises:
         ConfigError: a name is unknown or missing, or a value is wrong.
     """
@@ -69,7 +72,7 @@ def _from_table(cls: Any, table: Any, place: _Places, path: tuple[str | int, ...
         if name not in members:
             raise ConfigError(f"{place(*path, name)}: {_unknown(f'setting of a {cls.__name__}', name, members)}")
         label = f"{name} of a {cls.__name__} ({place(*path, name)})"
-        arguments[name] = from_toml(hints[name], value, label)
+        arguments[name] = from_toml(without_none(hints[name]), value, label)
         members[name].metadata["check"](label, arguments[name])
     try:
         return cls(**arguments)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
+from typing import Any
 
 from ..errors import ConfigError
+from .settings import is_list
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _NEVER_SENT = {"ws", "wss", "ftp", "file", "data", "blob", "javascript", "about"}
@@ -51,13 +53,13 @@ class Origins:
         return bool(_LABEL.fullmatch(label)) and f"{scheme}://*.{base}" in self._patterns
 
 
-def checked_origins(value: object, name: str = "cors_origins") -> tuple[str, ...]:
+def checked_origins(value: Any, name: str = "cors_origins") -> tuple[str, ...]:
     """Return the setting ``cors_origins`` as a tuple.
 
     Raises:
         ConfigError: `value` is no list, or an entry can never match the origin of a browser.
     """
-    if isinstance(value, str) or not isinstance(value, Collection):
+    if not is_list(value):
         raise ConfigError(f"{name} is {value!r}; it must be a list such as ['https://app.example.com']")
     for entry in value:
         problem = "" if entry == "*" else _problem(entry)

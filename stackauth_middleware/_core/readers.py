@@ -34,6 +34,11 @@ def members(hint: Any) -> Iterator[Any]:
         yield hint
 
 
+def without_none(hint: Any) -> Any:
+    """Return the type of the values of `hint` other than None."""
+    return Union[tuple(each for each in members(hint) if each is not types.NoneType)]  # noqa: UP007 - of a tuple
+
+
 def item_type(hint: Any) -> Any:
     """Return the type of the items of a collection, or None if `hint` is no collection."""
     for each in members(hint):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import field
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -116,5 +116,5 @@ def plain_function(name: str, value: Any) -> Any:
 
 
 def is_list(value: object) -> bool:
-    """Return whether `value` is a collection other than a string."""
-    return isinstance(value, Collection) and not isinstance(value, str)
+    """Return whether `value` is a collection other than a string or mapping: ``{user = false}`` in TOML is no list."""
+    return isinstance(value, Collection) and not isinstance(value, str | Mapping)

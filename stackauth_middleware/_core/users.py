@@ -18,7 +18,7 @@ from .frozen import FrozenDict, freeze
 from .sealed import Sealed, Sealing, conceal, pydantic_schema, rebuild, seal, sealed_of, state_of
 from .user_profile import UserProfile, profile_from_asdict, reason, text
 
-__all__ = ["GUEST", "Permissions", "User", "UserProfile", "UserType", "user_from_claims", "with_profile"]
+__all__ = ["GUEST", "Permissions", "User", "UserProfile", "UserType", "project_of", "user_from_claims", "with_profile"]
 
 _NO_CLAIMS = Sealed(b"{}")
 
@@ -207,6 +207,12 @@ def with_profile(user: User, profile: UserProfile) -> User:
         requires_totp_mfa=profile.requires_totp_mfa,
         profile=profile,
     )
+
+
+def project_of(user: User) -> str:
+    """Return the id of the project that issued the token of `user`, or "" for the owner of an API key."""
+    audience = json.loads(sealed_of(user)).get("aud")
+    return audience.partition(":")[0] if isinstance(audience, str) else ""
 
 
 def _number(value: object) -> float | None:

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import stackauth_middleware
-from stackauth_middleware import ConfigError, Rule, StackAuthASGIMiddleware, User
-from stackauth_middleware.contrib.fastapi import current_profile, current_user, optional_user
+from stackauth_middleware import ConfigError, Rule, StackAuthASGIMiddleware, User, per_user
+from stackauth_middleware.contrib.fastapi import CurrentUser, current_profile, current_user, optional_user
 from stackauth_middleware.testing import LocalStackAuth
 
 from . import cases
@@ -34,6 +34,30 @@ def test_dependencies_can_be_called_directly(stackauth: LocalStackAuth) -> None:
         return [user.email, (await current_profile(request)).id]
 
     assert TestClient(app).get("/me", headers=stackauth.headers()).json() == [JANE["email"], JANE["id"]]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_function_of_per_user_is_a_dependency(stackauth: LocalStackAuth, is_async: bool) -> None:
+    ran: list[str | None] = []
+
+    def find(signed_in: CurrentUser, limit: int = 1) -> int:
+        ran.append(signed_in.email)
+        return limit
+
+    async def afind(signed_in: CurrentUser, limit: int = 1) -> int:
+        return find(signed_in, limit)
+
+    app = FastAPI()
+    app.add_middleware(StackAuthASGIMiddleware, config=cases.config())
+    account = Depends(per_user()(afind if is_async else find))
+
+    @app.get("/account")
+    async def handler(found: int = account) -> int:
+        return found
+
+    client, headers = TestClient(app), stackauth.headers()
+    assert [client.get(f"/account?limit={limit}", headers=headers).json() for limit in (7, 8)] == [7, 7]
+    assert ran == [JANE["email"]]
 
 
 # -- dependency_overrides -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -20,6 +20,7 @@ from stackauth_middleware._core.users import User
 from stackauth_middleware._per_user import per_user
 from stackauth_middleware.errors import ConfigError
 
+from .core.helpers import ANONYMOUS
 from .core.test_users import user
 
 JANE = user()
@@ -73,6 +74,31 @@ def test_result_is_kept_by_user_for_ttl(kind: str, clock: list[float]) -> None:
     assert call(JANE) == 1
     clock[0] += 0.1
     assert call(JANE) == 3
+
+
+@every_kind
+def test_users_of_two_projects_with_one_id_do_not_share_a_result(kind: str) -> None:
+    ran: list[User] = []
+    call = runner(kind)(ran.append)
+    theirs = user(aud="99999999-9999-4999-8999-999999999999")
+    for each in (JANE, theirs, JANE, theirs, user(ANONYMOUS)):  # the last is Jane before she signed up
+        call(each)
+    assert ran == [JANE, theirs]
+
+
+@every_kind
+def test_user_may_be_passed_by_name(kind: str) -> None:
+    """FastAPI's ``Depends`` passes every argument by its name."""
+    ran: list[User] = []
+
+    def note(user: User, limit: int = 1) -> int:
+        ran.append(user)
+        return limit
+
+    call = runner(kind)(note)
+    assert (call(user=JANE, limit=7), call(limit=8, user=JANE), ran) == (7, 7, [JANE])
+    with pytest.raises(TypeError, match="takes a User first"):
+        call(limit=1)
 
 
 @every_kind
@@ -146,9 +172,22 @@ def test_wrong_option_is_a_config_error(options: dict[str, Any]) -> None:
         per_user(**options)
 
 
-def test_only_a_function_can_be_decorated() -> None:
+def test_only_a_function_that_returns_can_be_decorated() -> None:
+    async def aone(user: User) -> AsyncIterator[int]:
+        yield 1
+
+    def one(user: User) -> Iterator[int]:
+        yield 1
+
     with pytest.raises(ConfigError, match="must be a function of a User"):
         per_user()(5)
+    for each in (one, aone):
+        with pytest.raises(ConfigError, match="which yields"):
+            per_user()(each)
+
+
+def test_builtin_without_a_signature_can_be_decorated() -> None:
+    assert per_user()(type)(JANE) is User
 
 
 def test_object_with_an_async_call_is_awaited_and_a_plain_function_may_not_return_an_awaitable() -> None:

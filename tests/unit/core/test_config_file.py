@@ -73,6 +73,11 @@ def test_settings_and_rules_with_their_lines(tmp_path: Path, newline: str) -> No
     }
 
 
+def test_none_in_a_rule_is_an_id_and_not_the_lack_of_one(tmp_path: Path) -> None:
+    found = read(tmp_path, "rules = [{ path = '/a', permission = 'none' }]")
+    assert found["rules"][0] == [Rule("/a", permission="none")]
+
+
 def test_rules_may_be_inline_and_the_file_empty(tmp_path: Path) -> None:
     assert read(tmp_path, 'rules = [{ path = "/a" }]')["rules"][0] == [Rule("/a")]
     assert read(tmp_path, "") == {}
@@ -94,6 +99,16 @@ def test_rules_may_be_inline_and_the_file_empty(tmp_path: Path) -> None:
         ("rules = [{path = '/a'},\n {path = 'b'}]", "path of a Rule (auth.toml, line 1) is 'b'; it must"),
         ("[[rules]]\naccess = 'public'", "line 1: missing 1 required positional argument: 'path'"),
         ("\n[[rules]]\npath = '/a'\naccess = 'public'\nprofile = true", "line 2: Rule('/a', 'public') looks at no"),
+        *(
+            (f"[[rules]]\npath = '/a'\n{name} = {value}", f"{name} of a Rule (auth.toml, line 3) is {shown}; it must")
+            for name, value, shown in [
+                ("api_keys", "'none'", "'none'"),
+                ("allow_anonymous", "'none'", "'none'"),
+                ("check", "'none'", "'none'"),
+                ("api_keys", "{ user = false }", "{'user': False}"),
+                ("methods", "{ GET = false }", "{'GET': False}"),
+            ]
+        ),
         ("[[rules]]\npath = '/a'\ncheck = 'no:x'", "check of a Rule (auth.toml, line 3) is 'no:x'; there is no module"),
     ],
 )

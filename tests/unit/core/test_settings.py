@@ -82,6 +82,6 @@ def test_choices_other_than_the_named_are_rejected(value: Any) -> None:
         some_of("a", "b", "c")("x", value)
 
 
-def test_list_is_a_collection_other_than_a_string() -> None:
-    values: list[Any] = [[], (), {}, set(), "a", 5, None, iter([])]
-    assert [is_list(each) for each in values] == [True] * 4 + [False] * 4
+def test_list_is_a_collection_other_than_a_string_or_mapping() -> None:
+    values: list[Any] = [[], (), set(), {}, "a", 5, None, iter([])]
+    assert [is_list(each) for each in values] == [True] * 3 + [False] * 5
