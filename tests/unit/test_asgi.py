@@ -701,3 +701,19 @@ def test_response_to_a_user_is_private_if_the_setting_says_so(private: bool, sta
     vary = "X-Stack-Access-Token, X-Hexclave-Access-Token, Authorization, X-Stack-Auth, X-Hexclave-Auth"
     assert seen.headers == ({"vary": vary, "cache-control": "private"} if private else {})
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+
+
+def test_short_body_of_a_refused_request_is_received() -> None:
+    """Other bodies are not: `tests/unit/io/test_request_body.py`."""
+    events: list[str] = []
+
+    async def receive() -> Any:
+        events.append("received")
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    async def send(message: Any) -> None:
+        events.append(message["type"])
+
+    scope = http_scope(headers=[(b"content-length", b"1")], method="POST")
+    asyncio.run(StackAuthASGIMiddleware(lambda scope, receive, send: None, project_id=PROJECT)(scope, receive, send))
+    assert events == ["received", "http.response.start", "http.response.body"]
