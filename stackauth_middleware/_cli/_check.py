@@ -16,7 +16,6 @@ from .._core.upstream import Answer, Call, Failure, Reply, fetch
 from .._core.users import UserType
 from .._io.network import clocks
 from .._io.sync_runner import SyncRunner
-from ..errors import ErrorCode
 from . import _verify
 from ._report import Finding, add_settings, bare, config_from, fails, holds, skipped, span
 
@@ -114,7 +113,7 @@ def _key_set(user_type: UserType, asked: _Asked, smaller: Document) -> tuple[Fin
     document = key_sets.read(asked.answer, asked.after)
     own = document if isinstance(document, Failure) else document.less(smaller)
     if isinstance(own, Failure):
-        return fails(name, f"{own.detail}{_advice(own)}"), None
+        return fails(name, own.detail), None
     if not own.keys({}):
         return fails(name, "no keys are published for these users"), None
     kids = ", ".join(bare(kid) for kid in own.keys({}))
@@ -123,12 +122,6 @@ def _key_set(user_type: UserType, asked: _Asked, smaller: Document) -> tuple[Fin
     took = (asked.after.mono - asked.before.mono) * 1000
     text = f"key ids {kids}; fresh for {span(own.fresh_for)}{cached}; answered in {took:.0f} ms"
     return holds(name, text), document if isinstance(document, Document) else None
-
-
-def _advice(failure: Failure) -> str:
-    if failure.code is ErrorCode.MISCONFIGURED:
-        return " (check project_id and api_url)"
-    return ""
 
 
 def _age(answer: Answer) -> int:

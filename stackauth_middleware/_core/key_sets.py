@@ -217,8 +217,11 @@ def read(answer: Answer, clocks: Clocks) -> Document | Failure:
         return Failure(ErrorCode.SERVER_ERROR, str(answer))
     status = answer.meant_status
     if status != 200:
-        code = ErrorCode.MISCONFIGURED if status in (401, 404) else ErrorCode.SERVER_ERROR
-        return Failure(code, f"status {status}", answer.retry_after(clocks.wall))
+        if status in (401, 404):
+            code, hint = ErrorCode.MISCONFIGURED, " (check project_id and api_url)"
+        else:
+            code, hint = ErrorCode.SERVER_ERROR, ""
+        return Failure(code, f"status {status}{hint}", answer.retry_after(clocks.wall))
     try:
         points = _points(json.loads(answer.body.decode("utf-8"))["keys"])
     except (ValueError, TypeError, KeyError, RecursionError):

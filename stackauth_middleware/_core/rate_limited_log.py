@@ -40,7 +40,8 @@ class RateLimitedLog:
         """
         count = self._last.swap(lambda last: _counted(last, now))
         if count:
-            logger.log(self._level, "%s [%d times since the last such line]", message, count)
+            repeated = f" [{count} times since the last such line]" if count > 1 else ""
+            logger.log(self._level, "%s%s", message, repeated)
 
 
 def _counted(last: tuple[Clocks, int], now: Clocks) -> tuple[tuple[Clocks, int], int]:

@@ -171,7 +171,7 @@ def test_unknown_project_is_misconfigured_and_logged_once_a_minute(
         assert caught.value.retry_after is None
     errors = [each for each in caplog.records if each.levelno == logging.ERROR]
     address = f"{server.url}/api/v1/projects/{PROJECT}/.well-known/jwks.json"
-    line = f"no normal key set from {address}: status 404 [1 times since the last such line]"
+    line = f"no normal key set from {address}: status 404 (check project_id and api_url)"
     assert [each.getMessage() for each in errors] == [line]
     assert len(server.requests) == 1
 

@@ -321,7 +321,8 @@ def test_status_other_than_200_is_a_failure_despite_a_valid_body(
     """Threat F6. 401 and 404 mean that the configured project is wrong."""
     found = failure(reply(document(NORMAL), status, **headers))
     assert found.code is code
-    assert found.detail == f"status {reply(b'', status, **headers).meant_status}"
+    hint = " (check project_id and api_url)" if code is ErrorCode.MISCONFIGURED else ""
+    assert found.detail == f"status {reply(b'', status, **headers).meant_status}{hint}"
 
 
 def test_failure_keeps_retry_after() -> None:
