@@ -31,6 +31,16 @@ _SCOPE_NAMES = {name.encode("ascii"): name for name in HEADER_NAMES}
 _ENVIRON_KEYS = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in sorted(HEADER_NAMES))
 
 
+def shown(app: object) -> str:
+    """Return what is shown of `app` in the message that it is no app.
+
+    A server that is given the class of a middleware calls it with a scope or environ, which holds credentials.
+    """
+    if isinstance(app, Mapping):
+        return "a scope or environ, as if the class of the middleware were the app"
+    return repr(app)
+
+
 def accepts(app: Any, count: int) -> bool:
     """Return whether `app` can be called with `count` positional arguments.
 

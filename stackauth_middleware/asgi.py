@@ -8,7 +8,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from . import _misconfigured
-from ._adapters import accepts, publish_in_scope, request_from_scope
+from ._adapters import accepts, publish_in_scope, request_from_scope, shown
 from ._core.config import StackAuthConfig, config_of
 from ._core.credentials import SUBPROTOCOL
 from ._core.flow import Flow
@@ -213,7 +213,9 @@ def _single_callable(app: Callable[..., Any]) -> Callable[[Any, Any, Any], Await
     if accepts(app, 3):
         return app
     if not accepts(app, 1):
-        raise ConfigError(f"app is {app!r}; it must be an ASGI app (for a WSGI app there is StackAuthWSGIMiddleware)")
+        raise ConfigError(
+            f"app is {shown(app)}; it must be an ASGI app (for a WSGI app there is StackAuthWSGIMiddleware)"
+        )
     from asgiref.compatibility import guarantee_single_callable
 
     adapted: Callable[[Any, Any, Any], Awaitable[None]] = cast("Any", guarantee_single_callable)(app)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from ._adapters import accepts, is_async, publish, request_from_environ
+from ._adapters import accepts, is_async, publish, request_from_environ, shown
 from ._core.config import StackAuthConfig, config_of
 from ._core.flow import Flow
 from ._core.headers import preflight_headers, private_headers, vary_of
@@ -120,7 +120,9 @@ def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[byte
         ConfigError: `app` is no WSGI app.
     """
     if is_async(app) or not accepts(app, 2):
-        raise ConfigError(f"app is {app!r}; it must be a WSGI app (for an ASGI app there is StackAuthASGIMiddleware)")
+        raise ConfigError(
+            f"app is {shown(app)}; it must be a WSGI app (for an ASGI app there is StackAuthASGIMiddleware)"
+        )
     return app
 
 

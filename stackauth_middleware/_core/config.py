@@ -71,6 +71,7 @@ class Settings(TypedDict, total=False):
     rules: Sequence[Rule]
     default_access: Access
     error_body: ErrorBody
+    explain: bool
     cors_origins: Sequence[str]
     cors_credentials: bool
     pass_preflights: bool
@@ -165,6 +166,9 @@ class StackAuthConfig:
     error_body: ErrorBody = setting(validation.error_body, default=None)
     """Body of a refusal: None for ``{"error": …, "code": …}``, ``"problem"`` for RFC 9457, a mapping from `ErrorCode`
     or status to JSON, or a function of the `ErrorCode` and a `RefusalInfo`."""
+    explain: bool = setting(flag, default=False)
+    """For development: add the reason of a refusal to its body, as ``reason``, where `error_body` is None or
+    ``"problem"``. Possible only if `api_url` is a loopback address."""
     cors_origins: Sequence[str] = setting(validation.cors_origins, default=())
     """Origins whose preflights the middleware answers and whose pages may read a refusal: ``"https://app.example.com"``,
     ``"https://*.example.com"`` for exactly one label, or ``"*"``."""

@@ -10,7 +10,7 @@ from .config import StackAuthConfig
 from .outcome import KeyAuthenticated, Outcome, Refused
 from .rate_limited_log import RateLimitedLog
 from .records import Clocks, RequestRecord
-from .responses import Responder
+from .responses import Responder, reason_of
 from .tokens import ForeignToken
 
 logger = logging.getLogger("stackauth_middleware")
@@ -53,7 +53,7 @@ class Reporter:
         if self._config.observers:
             self._notify(Event(request.method.upper(), request.path, error.code, error.detail))
         response = self._respond(error, request.method, request.path, request.headers.get("origin", ""))
-        return Refused(self._config, response, _reason(error))
+        return Refused(self._config, response, reason_of(error))
 
     def report(self, request: RequestRecord, outcome: Outcome) -> None:
         """Notify the observers of an outcome that `refuse` did not make; a `Refused` here answers a preflight."""
@@ -73,8 +73,3 @@ class Reporter:
                 observer(event)
             except Exception:
                 logger.exception("an observer raised an exception, which is ignored")
-
-
-def _reason(error: RefusedError | AuthServerError) -> str:
-    """Return the reason of a refusal for the developer. It quotes nothing of the token but its issuer or audience."""
-    return f"{error.detail}: {error.advice}" if isinstance(error, ForeignToken) else error.detail

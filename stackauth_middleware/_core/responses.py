@@ -1,6 +1,6 @@
 """Responses to refused requests.
 
-The body holds the error code, never the detail, which is for logs and observers.
+The body holds the error code. The detail is for logs and observers; with the setting ``explain`` the body has it too.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import AuthServerError, ErrorCode, RefusalInfo, RefusedError
 from .config import StackAuthConfig
 from .cors import Cors
 from .records import Response
+from .tokens import ForeignToken
 
 logger = logging.getLogger("stackauth_middleware")
 
@@ -26,7 +28,7 @@ class Responder:
         self._config = config
         self._cors = Cors(config)
         self._challenges = {code: challenge_of(code, config.realm) for code in ErrorCode}
-        constant = frozenset[ErrorCode]() if callable(config.error_body) else _CONSTANT
+        constant = frozenset[ErrorCode]() if callable(config.error_body) or config.explain else _CONSTANT
         self._prebuilt = {code: self._make(code, _ANY_REQUEST) for code in constant}
 
     def __call__(self, error: RefusedError | AuthServerError, method: str, path: str, origin: str) -> Response:
@@ -44,10 +46,13 @@ class Responder:
             return prebuilt
         reason = error.restricted_reason if isinstance(error, RefusedError) else None
         retry_after = error.retry_after if isinstance(error, AuthServerError) else None
-        return self._make(code, RefusalInfo(method, path, reason, retry_after), origin)
+        explained = {"reason": reason_of(error)} if self._config.explain else {}
+        return self._make(code, RefusalInfo(method, path, reason, retry_after), origin, explained)
 
-    def _make(self, code: ErrorCode, info: RefusalInfo, origin: str = "") -> Response:
-        body = self._body(code, info)
+    def _make(
+        self, code: ErrorCode, info: RefusalInfo, origin: str = "", explained: Mapping[str, str] = MappingProxyType({})
+    ) -> Response:
+        body = self._body(code, info, explained)
         problem = self._config.error_body == "problem"
         headers = [
             ("Content-Type", "application/problem+json" if problem else "application/json"),
@@ -63,12 +68,12 @@ class Responder:
             headers.extend(self._cors.refusal_headers(origin))
         return Response.of(code.status, headers, b"" if info.method == "HEAD" else body)
 
-    def _body(self, code: ErrorCode, info: RefusalInfo) -> bytes:
+    def _body(self, code: ErrorCode, info: RefusalInfo, explained: Mapping[str, str]) -> bytes:
         custom = self._config.error_body
         if custom is None:
-            return _encode(default_body(code, info))
+            return _encode({**default_body(code, info), **explained})
         if custom == "problem":
-            return _encode(_problem(code, info))
+            return _encode({**_problem(code, info), **explained})
         if isinstance(custom, Mapping):
             chosen = custom.get(code, custom.get(code.status, _MISSING))
             return _encode(default_body(code, info) if chosen is _MISSING else chosen)
@@ -79,6 +84,11 @@ _MISSING = object()
 _ANY_REQUEST = RefusalInfo("GET", "/")
 _CONSTANT = frozenset(ErrorCode) - {ErrorCode.RESTRICTED_NOT_ALLOWED, ErrorCode.SERVER_ERROR}
 """Error codes whose response does not depend on the request."""
+
+
+def reason_of(error: RefusedError | AuthServerError) -> str:
+    """Return the reason of a refusal for the developer. It quotes nothing of the token but its issuer or audience."""
+    return f"{error.detail}: {error.advice}" if isinstance(error, ForeignToken) else error.detail
 
 
 def challenge_of(code: ErrorCode, realm: str) -> str:

@@ -158,6 +158,11 @@ def reject_contradictions(settings: Mapping[str, Any]) -> None:
             f"api_url is {settings['api_url']!r}; it must be https, since keys fetched over plain http can be forged "
             "on the way: pass allow_http=True where the network is your own"
         )
+    if settings["explain"] and not _is_loopback(url.hostname or ""):
+        raise ConfigError(
+            "explain is True, which shows strangers what is wrong with a forged token; it is possible only with an "
+            "api_url on a loopback address, such as that of the local Stack Auth"
+        )
     if settings["cors_credentials"] and "*" in settings["cors_origins"]:
         raise ConfigError(
             "cors_credentials is True and cors_origins has '*'; browsers do not send credentials where every origin "

@@ -247,6 +247,12 @@ def test_wrong_setting_is_raised_where_it_is_written_and_within_a_call_fails_tha
     assert sent[0]["status"] == 500
 
 
+def test_scope_in_place_of_an_app_is_not_shown() -> None:
+    with pytest.raises(ConfigError, match="app is a scope or environ, as if the class") as caught:
+        StackAuthASGIMiddleware(http_scope(headers=[(b"x-stack-auth", b"canary")]), project_id=PROJECT)
+    assert "canary" not in str(caught.value)
+
+
 def test_wsgi_app_is_a_config_error() -> None:
     def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
         return []

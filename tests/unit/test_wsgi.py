@@ -186,6 +186,12 @@ def test_exception_of_the_app_propagates(stackauth: LocalStackAuth) -> None:
         wsgi(environ_of(), app, default_access="public")
 
 
+def test_environ_in_place_of_an_app_is_not_shown() -> None:
+    with pytest.raises(ConfigError, match="app is a scope or environ, as if the class") as caught:
+        StackAuthWSGIMiddleware({"HTTP_X_STACK_AUTH": "canary"}, project_id=PROJECT)  # type: ignore[arg-type]
+    assert "canary" not in str(caught.value)
+
+
 def test_asgi_app_is_a_config_error() -> None:
     async def asgi_app(scope: Any, receive: Any, send: Any) -> None: ...
     async def async_function(environ: Any, start_response: Any) -> None: ...

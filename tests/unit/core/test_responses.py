@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stackauth_middleware._core.config import StackAuthConfig
 from stackauth_middleware._core.records import Response
 from stackauth_middleware._core.responses import Responder, close_code_of
+from stackauth_middleware._core.tokens import ForeignToken
 from stackauth_middleware.errors import AuthServerError, ErrorCode, RefusalInfo, RefusedError
 
 from .helpers import PROJECT, as_id, bounded
@@ -95,6 +96,18 @@ def test_detail_is_not_in_the_response(code: ErrorCode, settings: dict[str, Any]
     """It would tell a forger what to change."""
     found = respond(code, origin=ORIGIN, cors_origins=["*"], **settings)
     assert "canary" not in repr(found)
+
+
+@pytest.mark.parametrize("settings", [{}, {"error_body": "problem"}], ids=["default", "problem"])
+def test_reason_is_in_the_body_with_explain(settings: dict[str, Any]) -> None:
+    config = {"explain": True, "api_url": "http://127.0.0.1:8102", **settings}
+    for code in ErrorCode:
+        assert body(respond(code, **config)) == body(respond(code, **settings)) | {"reason": "detail-canary"}
+    foreign = ForeignToken(ErrorCode.INVALID_TOKEN, "a token of another issuer")
+    foreign.advice = "iss is 'x', expected 'y'"
+    answer = responder(**config)(foreign, "GET", "/a", "")
+    assert body(answer)["reason"] == "a token of another issuer: iss is 'x', expected 'y'"
+    assert "reason" not in body(respond(ErrorCode.FORBIDDEN, **{**config, "error_body": {403: {}}}))
 
 
 def test_restricted_reason_is_in_the_body_of_restricted_not_allowed_only() -> None:

@@ -154,6 +154,7 @@ def test_defaults() -> None:
         "rules": (),
         "default_access": "required",
         "error_body": None,
+        "explain": False,
         "cors_origins": (),
         "cors_credentials": False,
         "pass_preflights": False,
@@ -172,6 +173,13 @@ def test_plain_http_to_another_host_needs_allow_http() -> None:
     assert final(api_url="http://stack:8102", allow_http=True)["api_url"] == "http://stack:8102"
     with pytest.raises(ConfigError, match="must be https"):
         final(api_url="http://stack:8102")
+
+
+@pytest.mark.parametrize("api_url", ["", "https://api.stack-auth.com", "https://auth.example.com"])
+def test_explain_beside_an_api_that_is_not_local_is_a_config_error(api_url: str) -> None:
+    assert final(explain=True, api_url="http://localhost:8102")["explain"] is True
+    with pytest.raises(ConfigError, match="explain is True"):
+        final(explain=True, api_url=api_url)
 
 
 def test_cors_credentials_with_any_origin_are_a_config_error() -> None:
@@ -497,6 +505,6 @@ def test_issuer_bases_of_an_api_url(api_url: str, bases: tuple[str, ...]) -> Non
 
 def test_every_setting_has_a_right_and_a_wrong_value() -> None:
     """A setting that is added has to be added to the tables above."""
-    flags = {"request_user", "prefetch_keys"}
+    flags = {"request_user", "prefetch_keys", "explain"}
     assert {name for name, *_ in RIGHT} | flags == set(DEFAULTS)
     assert {name for name, *_ in WRONG} == set(DEFAULTS)
