@@ -336,6 +336,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("cors_origins", None, "must be a list such as"),
     ("cors_origins", ["https://app.example.com/"], "scheme, host and port only"),
     ("cors_credentials", None, "must be True or False"),
+    ("explain", 1, "must be True or False"),
     ("pass_preflights", ["https://app.example.com"], "must be True or False"),
     ("private_responses", 1, "must be True or False"),
     ("state_key", "", "must be a name such as 'user', or None"),
