@@ -18,10 +18,10 @@ The first that is present decides. The refresh token of 2 and 3 is dropped here.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias, get_args
 
 from ..errors import ErrorCode, RefusedError
@@ -180,19 +180,19 @@ def _once(bearer: str) -> str:
 
 def _wrapped(value: str) -> str | None:
     """Return the token in the base64 JSON of `getAuthorizationHeader()`: standard alphabet, with padding."""
-    try:
+    text = None
+    with suppress(ValueError):  # and raise outside: its exception and frames hold the credential
         text = base64.b64decode(value.encode("ascii"), validate=True).decode("utf-8")
-    except (ValueError, binascii.Error):
-        raise _malformed("no base64 after the bearer prefix") from None
+    if text is None:
+        raise _malformed("no base64 after the bearer prefix")
     return _member(text)
 
 
 def _member(text: str) -> str | None:
     """Return the member ``accessToken`` of a JSON credential; the refresh token beside it is dropped."""
-    try:
+    members = None
+    with suppress(ValueError, RecursionError):  # and raise outside, as above
         members = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        raise _malformed("a credential that is not one JSON object") from None
     if not isinstance(members, dict):
         raise _malformed("a credential that is not one JSON object")
     token = members.get("accessToken")
