@@ -26,6 +26,8 @@ import from_code  # noqa: E402 - after the path is extended
 
 from stackauth_middleware import ErrorCode, StackAuthConfig  # noqa: E402 - after the path is extended
 
+from_code.set_up_django(SimpleNamespace())  # as the build does: the names of modules for Django need it
+
 PAGES = sorted(path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 
 
