@@ -38,16 +38,23 @@ class _Server(NamedTuple):
     Attributes:
         kind: of the apps that it serves.
         target: what it serves.
+        target_is_first: whether OPTIONS stand behind TARGET. gunicorn serves the first app that it is given and ignores
+            others, so an app among the options would be served without the middleware. Other servers refuse two.
     """
 
     kind: Kind
     target: str
+    target_is_first: bool = False
+
+    def arguments(self, options: list[str]) -> list[str]:
+        """Return the arguments for the server with `options`."""
+        return [self.target, *options] if self.target_is_first else [*options, self.target]
 
 
 SERVERS: Mapping[str, _Server] = {
     "uvicorn": _Server(Kind.ASGI, f"{serve.__name__}:app"),
     "hypercorn": _Server(Kind.ASGI, f"{serve.__name__}:create_app()"),
-    "gunicorn": _Server(Kind.WSGI, f"{serve.__name__}:application"),
+    "gunicorn": _Server(Kind.WSGI, f"{serve.__name__}:application", target_is_first=True),
     "waitress": _Server(Kind.WSGI, f"{serve.__name__}:application"),
 }
 """The servers, for each kind of app the preferred one first."""
@@ -82,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         raise
     name = _server(options.server, kinds)
     StackAuthConfig()  # a wrong setting is found before the server starts
-    command = ["-m", name, *options.server_options, SERVERS[name].target]
+    command = ["-m", name, *SERVERS[name].arguments(options.server_options)]
     variables = [f"{each}={os.environ[each]}" for each in (APP, CONFIG) if os.environ.get(each)]
     print(f"serving {SERVERS[name].kind.value}: {shlex.join([*variables, 'python', *command])}", flush=True)
     return _replace([sys.executable, *command])

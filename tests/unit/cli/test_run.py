@@ -48,7 +48,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     ("arguments", "kind", "command"),
     [
         ("run_shop:app", "an ASGI app", "uvicorn stackauth_middleware.serve:app"),
-        ("run_shop:wsgi -- -w 2", "a WSGI app", "gunicorn -w 2 stackauth_middleware.serve:application"),
+        ("run_shop:wsgi -- -w 2", "a WSGI app", "gunicorn stackauth_middleware.serve:application -w 2"),
         ("--server waitress run_shop:wsgi", "a WSGI app", "waitress stackauth_middleware.serve:application"),
         ("run_shop:either --server uvicorn -- --", "an ASGI app", "uvicorn -- stackauth_middleware.serve:app"),
         ("run_shop:app --server hypercorn", "an ASGI app", "hypercorn 'stackauth_middleware.serve:create_app()'"),
@@ -64,6 +64,12 @@ def test_server_fits_the_app_and_its_command_line_is_printed(
     assert [each[:2] for each in started] == [[sys.executable, "-m"]]
     assert started[0][2:] == command.replace("'", "").split()
     assert os.environ["STACKAUTH_CONFIG"] == "auth.toml"
+
+
+def test_gunicorn_does_not_serve_an_app_among_its_options(run: Runs, started: list[list[str]]) -> None:
+    """It takes the first app, and ignores the others."""
+    run("run", "--config", "auth.toml", *"run_shop:wsgi -- run_shop:wsgi -w 2".split())
+    assert started[0][3:] == ["stackauth_middleware.serve:application", "run_shop:wsgi", "-w", "2"]
 
 
 @pytest.mark.parametrize(
