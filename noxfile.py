@@ -124,7 +124,7 @@ def docs(session: nox.Session) -> None:
     """Build the site into ``docs/_build/site``, with every page also as Markdown; any warning fails."""
     session.install("-e", ".", *_groups("docs", "test", "frameworks"))
     strict = ("--quiet", "--fail-on-warning", "--keep-going", "--doctree-dir", "docs/_build/doctrees")
-    for builder, fresh in (("html", ("--fresh-env", "--write-all")), ("markdown", ())):
+    for builder, fresh in (("html", ("--fresh-env", "--write-all")), ("markdown", ("--write-all",))):
         session.run("sphinx-build", *strict, *fresh, "--builder", builder, "docs", "docs/_build/site")
     _pytest(session, SITE_TESTS)
 
