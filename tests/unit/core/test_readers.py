@@ -10,7 +10,7 @@ import pytest
 
 from stackauth_middleware import ErrorCode, Rule
 from stackauth_middleware._core.config import ErrorBody, typed_settings
-from stackauth_middleware._core.readers import can_be_text, from_text, from_toml, item_type, types_of
+from stackauth_middleware._core.readers import can_be_text, from_text, from_toml, item_type, types_of, without_none
 from stackauth_middleware.errors import ConfigError
 
 Access = Literal["user", "team"]
@@ -92,3 +92,7 @@ def test_every_setting_and_member_of_a_rule_is_of_a_type_that_a_file_can_hold() 
     """A setting of a new kind of type would be read as the text that it is; then its reader belongs in the module."""
     hints = [each.hint for each in typed_settings().values()] + list(types_of(Rule).values())
     assert [hint for hint in hints if not can_be_text(hint)] == [Sequence[Rule]]
+
+
+def test_type_without_none() -> None:
+    assert [without_none(each) for each in (str | None, bool | int | None, str)] == [str, bool | int, str]

@@ -13,9 +13,17 @@ import pytest
 from pydantic import TypeAdapter
 
 from stackauth_middleware._core.user_profile import profile_from_json
-from stackauth_middleware._core.users import GUEST, Permissions, User, UserType, user_from_claims, with_profile
+from stackauth_middleware._core.users import (
+    GUEST,
+    Permissions,
+    User,
+    UserType,
+    project_of,
+    user_from_claims,
+    with_profile,
+)
 
-from .helpers import ANONYMOUS, LEFT_OUT, NORMAL, RESTRICTED, USER_ID, WALL, claims
+from .helpers import ANONYMOUS, LEFT_OUT, NORMAL, PROJECT, RESTRICTED, USER_ID, WALL, claims
 from .test_user_profile import SERVER_ONLY, body
 
 
@@ -65,6 +73,11 @@ def test_flags_follow_the_user_type(kind: UserType, anonymous: bool, restricted:
         restricted,
         reason,
     )
+
+
+@pytest.mark.parametrize("kind", UserType)
+def test_project_is_that_of_the_audience_for_every_user_type(kind: UserType) -> None:
+    assert (project_of(user(kind)), project_of(user(kind, aud=LEFT_OUT))) == (PROJECT, "")
 
 
 LESS = {"exp": WALL, "sub": USER_ID}
