@@ -332,6 +332,7 @@ def test_killed_run_is_started_again_by_a_thread_that_waits() -> None:
         assert isinstance(first.exception(10), SystemExit)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_forked_child_does_not_wait_for_a_run_of_its_parent() -> None:
     running, go_on = threading.Event(), threading.Event()
