@@ -131,7 +131,7 @@ class _Users(Iterator[UserProfile]):
 
 
 class _AsyncUsers(AsyncIterator[UserProfile]):
-    """Same as `_Users`, but async. Trio warns of a generator that a loop leaves early."""
+    """Same as `_Users`, but async. For an async generator, trio would warn if a loop leaves it early."""
 
     def __init__(self, send: Callable[[Request[None]], Awaitable[None]], pages: UserPages) -> None:
         self._send = send

@@ -27,19 +27,19 @@ class StackAuthClient(SyncCalls):
     """The server API of Stack Auth, from any thread (docs/stack-auth.md sections 5, 10, 11 and 12).
 
     It shares connections, time budget and circuit breaker with the middlewares and verifiers of the same config.
-    Making one sends nothing, so it can be made when a module is imported. Only reading (GET) is ever tried again.
+    Making one sends nothing, so it can be made when a module is imported. Only GET requests are retried.
 
     Args:
         config: the settings; ``secret_server_key`` has to be set.
         settings: the settings as keywords, if `config` is None.
 
     Raises:
-        ConfigError: a setting is missing or invalid. The methods raise what follows.
-        ValueError: an argument is of the wrong form, such as an id that is no UUID; nothing is sent. If it is of the
-            wrong type, a TypeError.
+        ConfigError: a setting is missing or invalid. The methods raise the other exceptions.
+        ValueError: an argument has the wrong form, such as an id that is not a UUID; nothing is sent.
+        TypeError: an argument has the wrong type; nothing is sent.
         ApiError: Stack Auth refuses the call: `NotFoundError`, `ConflictError`, `PermissionDeniedError` or another.
-        AuthServerError: Stack Auth cannot be reached, rejects the key, or answers what cannot be read. What was to be
-            changed may have been changed.
+        AuthServerError: Stack Auth cannot be reached or rejects the key, or its answer cannot be read. The change may
+            have been made.
         RuntimeError: an event loop runs in this thread and would be blocked; use `AsyncStackAuthClient`.
 
     Not promised: that profiles which middlewares and verifiers have cached change at once; see ``profile_ttl``.
@@ -65,9 +65,10 @@ class StackAuthClient(SyncCalls):
         return self._send(users.get(user_id))
 
     def find_user_by_email(self, email: str) -> UserProfile | None:
-        """Return the user with this primary email address, or None; letters match in either case.
+        """Return the user with this primary email address, or None; case is ignored.
 
-        Several users can have one address. One at most signs in with it and comes first, then whoever has verified it.
+        Several users can have the same address, of whom at most one can sign in with it. That user is preferred, then
+        one who has verified the address.
 
         Args:
             email: the address.
@@ -141,9 +142,9 @@ class StackAuthClient(SyncCalls):
         """Return the teams of a user, the oldest first; the teams of the project if there is no argument.
 
         Args:
-            user_id: id of the user, a UUID. None is an error, and not all teams.
+            user_id: id of the user, a UUID. None is an error; it does not mean all teams.
 
-        Not promised: an error for an unknown user, who has no teams.
+        Not promised: an error for an unknown user: the list is empty.
         """
         return self._send(teams.list_of(user_id))
 
@@ -194,7 +195,7 @@ class StackAuthClient(SyncCalls):
         self._send(teams.add_member(team_id, user_id))
 
     def remove_team_member(self, team_id: str, user_id: str) -> None:
-        """End the membership of a user, and the permissions in the team. Raises `NotFoundError`.
+        """Remove a user from a team, with the user's permissions in it. Raises `NotFoundError`.
 
         Args:
             team_id: id of the team, a UUID.
@@ -210,7 +211,7 @@ class StackAuthClient(SyncCalls):
         Args:
             user_id: id of the user, a UUID.
             team_id: id of the team; None for the project. `list_team_permissions` has those of all teams.
-            direct: leave out the permissions that are only held since another one contains them.
+            direct: leave out the permissions that the user holds only because another one contains them.
 
         Not promised: an error for an unknown user or team: the list is empty.
 
@@ -247,7 +248,7 @@ class StackAuthClient(SyncCalls):
 
         Args:
             user_id: id of the user, a UUID.
-            permission_id: id of the permission, granted directly.
+            permission_id: id of a permission that was granted directly.
             team_id: id of the team; None for the project.
         """
         self._send(permissions.revoke(user_id, permission_id, team_id))
@@ -269,8 +270,8 @@ class StackAuthClient(SyncCalls):
 
         Args:
             user_id: id of the user, a UUID.
-            session_id: id of the session, a UUID: `User.session_id`. One that a client sent has to be among
-                `get_active_sessions`, since Stack Auth does not compare it with `user_id`.
+            session_id: id of the session, a UUID, such as `User.session_id`. If a client sent it, check that it is in
+                `get_active_sessions`: Stack Auth does not compare it with `user_id`.
 
         Not promised: that access tokens end with it; see docs/stack-auth.md section 10.
         """
@@ -294,7 +295,7 @@ class StackAuthClient(SyncCalls):
             value: the API key, from a request. A value of another form, or a public key, is not sent.
 
         Raises:
-            NotFoundError: it is no key of this project, or its owner is deleted.
+            NotFoundError: it is not a key of this project, or its owner is deleted.
             PermissionDeniedError: it is expired or revoked.
 
         Not promised: that its owner may sign in; see `get_user`. Nothing is cached.
@@ -311,9 +312,9 @@ class StackAuthClient(SyncCalls):
 
         Args:
             method: ``"GET"``, ``"POST"``, ``"PUT"``, ``"PATCH"`` or ``"DELETE"``.
-            path: plain path below ``/api/v1``, with or without that. Check ids before you put them in.
+            path: plain path below ``/api/v1``, with or without that prefix. Check ids before you insert them.
             json: JSON value to send, or None.
-            params: of the query.
+            params: query parameters.
 
         Example::
 

@@ -71,7 +71,7 @@ _by_default = Responder(cast("StackAuthConfig", StackAuthConfig))
 def can_respond(scope: Any) -> bool:
     """Return whether an HTTP response can be sent for an ASGI scope.
 
-    For a WebSocket that is not accepted yet it can if the server has the ``websocket.http.response`` extension.
+    For a WebSocket that is not accepted yet, the server needs the extension ``websocket.http.response``.
     """
     return scope["type"] == "http" or "websocket.http.response" in (scope.get("extensions") or {})
 
@@ -94,7 +94,7 @@ class Demand(NamedTuple):
         """Return the demand for a permission.
 
         Raises:
-            ConfigError: `permission` is no id of a permission, or `team` no name.
+            ConfigError: `permission` is not a permission id, or `team` is not an identifier.
         """
         if team is not None and not (isinstance(team, str) and team.isidentifier()):
             raise ConfigError(f"team is {team!r}; it must be the name of the path parameter with the id of the team")
@@ -110,7 +110,8 @@ class Demand(NamedTuple):
         Raises:
             RefusedError: the request is unauthenticated, Stack Auth rejects the user, or the permission is not held.
             AuthServerError: Stack Auth could not be reached.
-            ConfigError: no API key is configured, no middleware saw this request, or the path has no such parameter.
+            ConfigError: no key is set for the Stack Auth API, no middleware saw this request, or the path has no such
+                parameter.
         """
         if self.permission is not None:
             return require_permission(request, self.permission, team_id=self._team_id(parameters))

@@ -67,11 +67,12 @@ def require_auth(callback: Callable[..., Any] | None = None, /, *, profile: bool
 
     Raises:
         bottle.HTTPError: from the callback, if the request is unauthenticated or the profile cannot be loaded, and the
-            app has an error handler for the status of the error code. Its ``exception`` is ours.
+            app has an error handler for the status of the error code. Its ``exception`` is the `RefusedError` or
+            `AuthServerError`.
         bottle.HTTPResponse: from the callback, if the app has no such handler: the response that the middleware would
             send.
         ConfigError: from the callback, if no Stack Auth middleware saw the request, or if a profile is wanted and no
-            API key is configured.
+            key is set for the Stack Auth API.
     """
     guard = partial(_guarded, Demand(profile=profile))
     return guard if callback is None else guard(callback)
@@ -96,15 +97,15 @@ def require_permission(permission: str, *, team: str | None = None) -> _Passing:
     Raises:
         bottle.HTTPError: from the callback, as `require_auth` does, and with 403 if the user does not hold the
             permission.
-        bottle.HTTPResponse: the same.
-        ConfigError: `permission` is no id of a permission; or from the callback, as `require_auth` does, and if the
+        bottle.HTTPResponse: from the callback, as `require_auth` does.
+        ConfigError: `permission` is not a permission id; or from the callback, as `require_auth` does, and if the
             route has no parameter `team`.
     """
     return partial(_guarded, Demand.of(permission, team))
 
 
 def _guarded(demand: Demand, callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `callback` behind `demand`."""
+    """Return a function that calls `callback` with a user who meets `demand`."""
     view = callback
     if iscoroutinefunction(callback):
         from asgiref.sync import async_to_sync
@@ -123,7 +124,7 @@ def _guarded(demand: Demand, callback: Callable[..., Any]) -> Callable[..., Any]
 
 
 def refuse(callback: Callable[P, R]) -> Callable[P, R]:
-    """Answer the exceptions of `require_user` and `load_profile`, where `callback` calls them directly.
+    """Respond to the exceptions of `require_user` and `load_profile`, where `callback` calls them directly.
 
     A plugin for the whole app, or a decorator::
 
@@ -157,7 +158,7 @@ def refuse(callback: Callable[P, R]) -> Callable[P, R]:
 
 
 def _exception(error: RefusedError | AuthServerError) -> HTTPResponse:
-    """Return `error` for the error handler that the app has for the status, else as the middleware's response."""
+    """Return an `HTTPError` if the app has an error handler for the status, else the response of the middleware."""
     app: Any = request.app
     refusal = refusal_of(request, error)
     if refusal.status in app.error_handler:

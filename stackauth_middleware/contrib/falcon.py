@@ -28,7 +28,7 @@ __all__ = ["require_auth", "require_permission"]
 class _Refusal(falcon.HTTPError):
     """A refusal as a Falcon error. The app's error handlers see one of the classes below.
 
-    Unhandled, the client gets the response that the middleware would send: Falcon's default handler calls `to_json`,
+    Without one, the client gets the response that the middleware would send: Falcon's default handler calls `to_json`,
     and takes a `falcon.HTTPStatus` raised there as the response. A client that accepts only XML gets Falcon's XML.
     """
 
@@ -87,13 +87,14 @@ def require_auth(
             Needs `secret_server_key` or `publishable_client_key`.
 
     Returns:
-        None for a WSGI request, an awaitable for an ASGI request, as Falcon wants of a hook for either.
+        None for a WSGI request, an awaitable for an ASGI request, as Falcon requires of hooks.
 
     Raises:
         falcon.HTTPError: the request is unauthenticated, or the profile cannot be loaded: the subclass for the status,
-            with the error code as ``code``. The error handlers of the app see it; unhandled, the client gets the
+            with the error code as ``code``. The error handlers of the app see it; without one, the client gets the
             response that the middleware would send. Falcon closes a WebSocket with 3000 plus the status.
-        ConfigError: no Stack Auth middleware saw this request, or a profile is wanted and no API key is configured.
+        ConfigError: no Stack Auth middleware saw this request, or a profile is wanted and no key is set for the Stack
+            Auth API.
     """
     return _hook(Demand(profile=profile), req, params)
 
@@ -122,7 +123,7 @@ def require_permission(
 
     Raises:
         falcon.HTTPError: as `require_auth` does, and with 403 if the user does not hold the permission.
-        ConfigError: as `require_auth` does, and if `permission` is no id of a permission or the template has no field
+        ConfigError: as `require_auth` does, and if `permission` is not a permission id or the template has no field
             `team`.
     """
     return _hook(Demand.of(permission, team), req, params)

@@ -46,7 +46,7 @@ __all__ = [
 
 
 class _AccessToken(HTTPBearer):
-    """Security scheme for OpenAPI. Reads no header: the middleware has."""
+    """Security scheme for OpenAPI. It reads no header, since the middleware has read it."""
 
     async def __call__(self, request: HTTPConnection) -> None:
         return None
@@ -62,8 +62,8 @@ async def current_user(request: HTTPConnection, _signed: _Signed = None) -> User
     """Return the user; a dependency for HTTP and WebSocket routes, usually by the annotation `CurrentUser`.
 
     Raises:
-        HTTPException: the request is unauthenticated: with status and headers, and message and error code as the
-            detail. The exception handlers of the app see it; unhandled, the client gets the response that the
+        HTTPException: the request is unauthenticated. It has the status and the headers, and the message and error code
+            as the detail. The exception handlers of the app see it; without one, the client gets the response that the
             middleware would send.
         WebSocketException: the same on a WebSocket whose server cannot send a response.
         ConfigError: no Stack Auth middleware saw this request.
@@ -102,7 +102,7 @@ async def current_profile(request: HTTPConnection, _signed: _Signed = None) -> U
     Raises:
         HTTPException: as `current_user`, and if Stack Auth rejects the token or the user or could not be reached.
         WebSocketException: the same on a WebSocket whose server cannot send a response.
-        ConfigError: no API key is configured, or no Stack Auth middleware saw this request.
+        ConfigError: no key is set for the Stack Auth API, or no Stack Auth middleware saw this request.
 
     Example::
 
@@ -119,7 +119,7 @@ async def current_profile(request: HTTPConnection, _signed: _Signed = None) -> U
 async def optional_api_key(request: HTTPConnection) -> ApiKey | None:
     """Return the API key of the request, or None; usually by the annotation `OptionalApiKey`.
 
-    Not None only on paths whose rule accepts API keys, and only if the client sent one instead of a token.
+    There is a key only on paths whose rule accepts API keys, and only if the client sent one instead of a token.
 
     Example::
 
@@ -148,7 +148,7 @@ def require_permission(permission: str, *, team: str | None = None) -> Callable[
         HTTPException: from the dependency, as `current_user` does, and with 403 if the user does not hold the
             permission.
         WebSocketException: the same on a WebSocket whose server cannot send a response.
-        ConfigError: `permission` is no id of a permission; or from the dependency, as `current_user` does, and if the
+        ConfigError: `permission` is not a permission id; or from the dependency, as `current_user` does, and if the
             path has no parameter `team`.
     """
     demand = Demand.of(permission, team)

@@ -70,7 +70,7 @@ async def require_auth(connection: ASGIConnection[Any, Any, Any, Any], _handler:
 
     Raises:
         HTTPException: the request is unauthenticated: the subclass for the status, with the error code in ``extra``.
-            The exception handlers of the app see it; unhandled, the client gets the response that the middleware
+            The exception handlers of the app see it; without one, the client gets the response that the middleware
             would send.
         WebSocketException: the same on a WebSocket, with the close code of the middleware.
         ConfigError: no Stack Auth middleware saw this request.
@@ -95,7 +95,7 @@ def require_permission(
     Raises:
         HTTPException: from the guard, as `require_auth` does, and with 403 if the user does not hold the permission.
         WebSocketException: the same on a WebSocket, with the close code of the middleware.
-        ConfigError: `permission` is no id of a permission; or from the guard, as `require_auth` does, and if the path
+        ConfigError: `permission` is not a permission id; or from the guard, as `require_auth` does, and if the path
             has no parameter `team`.
     """
     demand = Demand.of(permission, team)
@@ -126,7 +126,7 @@ def _exception(connection: ASGIConnection[Any, Any, Any, Any], error: RefusedErr
 
 
 def _respond_unless_app_does(connection: ASGIConnection[Any, Any, Any, Any], exception: HTTPException) -> None:
-    """Register a handler that sends the middleware's response, unless a handler of the app takes `exception`.
+    """Register a handler that sends the middleware's response, unless the app has a handler for `exception`.
 
     Litestar's default handler sends a body of its own. The handlers that apply to a request are kept in the state of
     its scope, which is not a public interface: if they are not found there, the default handler responds.

@@ -33,7 +33,7 @@ _CONFIG = "config"
 def filter_factory(
     global_conf: Mapping[str, str] | None, **local_conf: str
 ) -> Callable[[Callable[..., Iterable[bytes]]], StackAuthWSGIMiddleware]:
-    """Return a function that puts the middleware around a WSGI app. The apps of one filter share its caches.
+    """Return a function that wraps a WSGI app in the middleware. The apps of one filter share its caches.
 
     Args:
         global_conf: the section ``[DEFAULT]``. Only the name of the ini file is read from it.

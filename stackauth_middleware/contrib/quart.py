@@ -67,9 +67,9 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
     Raises:
         werkzeug.exceptions.HTTPException: from the view, if the request is unauthenticated or the profile cannot be
             loaded: the subclass for the status of the error code, with our exception as ``__cause__``. The error
-            handlers of the app see it; unhandled, the client gets the response that the middleware would send.
-        ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no API
-            key is configured.
+            handlers of the app see it; without one, the client gets the response that the middleware would send.
+        ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no key
+            is set for the Stack Auth API.
     """
     guard = partial(_guarded, Demand(profile=profile))
     return guard if view is None else guard(view)
@@ -96,14 +96,14 @@ def require_permission(
     Raises:
         werkzeug.exceptions.HTTPException: from the view, as `require_auth` does, and with 403 if the user does not
             hold the permission.
-        ConfigError: `permission` is no id of a permission; or from the view, as `require_auth` does, and if it has no
+        ConfigError: `permission` is not a permission id; or from the view, as `require_auth` does, and if it has no
             parameter `team`.
     """
     return partial(_guarded, Demand.of(permission, team))
 
 
 def _guarded(demand: Demand, view: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `view` behind `demand`."""
+    """Return a view that calls `view` with a user who meets `demand`."""
 
     @wraps(view)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -118,7 +118,7 @@ def _guarded(demand: Demand, view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _here() -> Any:
-    """Return the real object: the proxy is unbound when Quart's debug page renders the traceback."""
+    """Return the request or WebSocket, not Quart's proxy: that is unbound when the debug page shows a traceback."""
     proxy: Any = request if has_request_context() else websocket
     return proxy._get_current_object()
 

@@ -34,7 +34,7 @@ _NAME = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""Names of what holds a credential, with hyphens for underscores: headers, keys of environs, cookies, settings."""
+"""Names of headers, environ keys, cookies and settings that hold a credential, written with hyphens."""
 _VALUE = re.compile(
     r"""
     eyJ[\w.=+/-]{16,}                                                   # a JWT, or base64 of JSON
@@ -50,7 +50,7 @@ _BYTES = re.compile(r"b?(['\"])(.*)\1", re.DOTALL)
 def scrub(event: T, hint: Any = None) -> T:
     """Return a copy of an event, breadcrumb or log without tokens and keys of Stack Auth.
 
-    For ``before_send``, ``before_send_transaction``, ``before_breadcrumb`` and ``before_send_log``. Removed are the
+    For ``before_send``, ``before_send_transaction``, ``before_breadcrumb`` and ``before_send_log``. It removes the
     values of headers, environ keys, cookies and settings by their names, and tokens and keys in any other text, such
     as the variables of stack frames.
 

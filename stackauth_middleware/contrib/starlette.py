@@ -3,8 +3,8 @@
 ::
 
     async def me(request: Request[AuthState]) -> Response:
-        user = request.state["user"]     # User | None
-        user = require_user(request)         # User, or a 401 sent by `refusal_handlers`
+        user = request.state["user"]  # User | None
+        user = require_user(request)  # User, or a 401 sent by `refusal_handlers`
 
     app = Starlette(routes=…, exception_handlers=refusal_handlers)
 
@@ -74,7 +74,7 @@ def require_permission(
         RefusedError: from the endpoint, if the request is unauthenticated or the user does not hold the permission.
             `refusal_handlers` turn it into the response that the middleware would send.
         AuthServerError: from the endpoint, if Stack Auth could not be reached. Handled in the same way.
-        ConfigError: `permission` is no id of a permission; or from the endpoint, if the path has no parameter `team`,
+        ConfigError: `permission` is not a permission id; or from the endpoint, if the path has no parameter `team`,
             ``secret_server_key`` is not set, or no Stack Auth middleware saw this request.
     """
     demand = Demand.of(permission, team)

@@ -52,8 +52,8 @@ def require_auth(view: Callable[..., Any] | None = None, /, *, profile: bool = F
         RefusedError: from the view, if the request is unauthenticated, or if Stack Auth rejects the token or the user.
             `StackAuthMiddleware` turns it into the response that it sends itself.
         AuthServerError: from the view, if Stack Auth could not be reached. Handled in the same way.
-        ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no API
-            key is configured.
+        ConfigError: from the view, if no Stack Auth middleware saw the request, or if a profile is wanted and no key
+            is set for the Stack Auth API.
     """
     guard = partial(_guarded, Demand(profile=profile))
     return guard if view is None else guard(view)
@@ -82,14 +82,14 @@ def require_permission(
         RefusedError: from the view, as `require_auth` does, and if the user does not hold the permission.
             `StackAuthMiddleware` turns it into the response that it sends itself.
         AuthServerError: from the view, if Stack Auth could not be reached. Handled in the same way.
-        ConfigError: `permission` is no id of a permission; or from the view, as `require_auth` does, and if it has no
+        ConfigError: `permission` is not a permission id; or from the view, as `require_auth` does, and if it has no
             keyword argument `team`.
     """
     return partial(_guarded, Demand.of(permission, team))
 
 
 def _guarded(demand: Demand, view: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `view` behind `demand`."""
+    """Return a view that calls `view` with a user who meets `demand`."""
     if iscoroutinefunction(view):
 
         @wraps(view)

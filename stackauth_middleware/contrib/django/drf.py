@@ -28,10 +28,10 @@ __all__ = ["APIUser", "StackAuthAuthentication"]
 
 
 class APIUser(User):
-    """A `User` with what throttles, permissions and templates read of a Django user.
+    """A `User` with the attributes of a Django user that throttles, permissions and templates read.
 
-    It is no row of a table: it has no permission of Django, and is neither staff nor superuser, so
-    ``IsAdminUser`` and ``DjangoModelPermissions`` refuse it. `StackAuthAuthentication.user_for` can return a row.
+    It is not a model instance: it has no Django permissions, and is neither staff nor superuser, so ``IsAdminUser`` and
+    ``DjangoModelPermissions`` refuse it. `StackAuthAuthentication.user_for` can return a model instance.
 
     Attributes:
         is_active: True.
@@ -65,7 +65,7 @@ class APIUser(User):
         return self.user_id
 
     def has_perm(self, perm: str, obj: object = None) -> bool:
-        """Return False: the user has no permission of Django."""
+        """Return False: the user has no Django permissions."""
         return False
 
     def has_perms(self, perm_list: Iterable[str], obj: object = None) -> bool:
@@ -73,7 +73,7 @@ class APIUser(User):
         return not list(perm_list)
 
     def has_module_perms(self, app_label: str) -> bool:
-        """Return False: the user has no permission of Django."""
+        """Return False: the user has no Django permissions."""
         return False
 
 
@@ -97,7 +97,7 @@ class StackAuthAuthentication(BaseAuthentication):
     def user_for(self, user: User) -> Any:
         """Return the object that becomes ``request.user``: an `APIUser`.
 
-        Override it if permissions, filters or foreign keys need a row of your user table. It is called for each
+        Override it if permissions, filters or foreign keys need an instance of your user model. It is called for each
         request, and may query the database.
 
         Args:

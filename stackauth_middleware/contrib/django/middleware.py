@@ -1,4 +1,4 @@
-"""Middleware for Django's ``MIDDLEWARE``, which Django's test clients pass as well.
+"""Middleware for Django's ``MIDDLEWARE``, through which requests of Django's test clients go as well.
 
 It uses the same flow and runners as the ASGI and WSGI middleware, and publishes the outcome under the same keys.
 """
@@ -29,7 +29,7 @@ from ..._io.network import clocks, in_event_loop
 from ...errors import AuthServerError, ConfigError, RefusedError
 from .._shared import respond_to
 
-_NO_OCTETS_OF_UTF8 = re.compile("%[89A-F][0-9A-F]")
+_ESCAPED_NON_UTF8 = re.compile("%[89A-F][0-9A-F]")
 """How Django escapes bytes of a path that are not UTF-8. Such a path is not plain."""
 
 _FROM_ENVIRONMENT: dict[str, Any] = {}
@@ -153,7 +153,7 @@ class StackAuthMiddleware:
             outcome = step
         elif under_asgi:
             outcome = await self._async_runner.run(step)
-        else:  # each request has an event loop of its own, and connections could not be kept in it
+        else:  # each request has its own event loop, which cannot keep connections for the next
             outcome = await sync_to_async(partial(self._runner.run, step), thread_sensitive=False)()
         if isinstance(outcome, Refused):
             return _http_response(outcome.response)
@@ -180,7 +180,7 @@ class StackAuthMiddleware:
     def _authorize(self, request: HttpRequest, *, under_asgi: bool) -> Outcome | Script[Outcome]:
         try:
             record = self._request_record(request)
-        except Exception:  # any: reading an object that is not an environ can fail in any way
+        except Exception:  # of any type: the environ or scope is invalid
             return self._flow.unreadable()
         now = clocks()
         outcome = self._flow.short_path.outcome(record, *now, in_event_loop=under_asgi)
@@ -194,14 +194,14 @@ class StackAuthMiddleware:
         scope, path = getattr(request, "scope", None), request.path_info
         if scope is None:
             record = request_from_environ(request.META, "")
-            path = _NO_OCTETS_OF_UTF8.sub("\ufffd", path)
+            path = _ESCAPED_NON_UTF8.sub("\ufffd", path)
         else:
             record = request_from_scope(scope, "", "")
         root_path = of_environ(request.META.get("SCRIPT_NAME") or "", self._config.root_path)
         return RequestRecord(record.method, path or "/", root_path, record.headers)
 
     def _refresh(self, **signal: Any) -> None:
-        """Refresh stale key sets in the thread that has closed a response, when no client waits for it."""
+        """Refresh stale key sets in the thread that has closed a response, while no client waits."""
         if self._stale and not in_event_loop():
             stale, self._stale = self._stale, frozenset()
             for user_type in stale:
