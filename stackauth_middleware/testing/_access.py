@@ -27,7 +27,7 @@ class Access(NamedTuple):
     Attributes:
         project: the project.
         type: the access type: ``"client"``, ``"server"`` or ``"admin"``.
-        seen: what the access token says; None without a token.
+        seen: the content of the access token; None without a token.
         account: the user of the token; None without a token, and for a user who was deleted.
     """
 

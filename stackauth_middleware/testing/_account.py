@@ -122,7 +122,7 @@ class Account:
 
     @property
     def restricted_reason(self) -> dict[str, str] | None:
-        """Why the user is restricted, as Stack Auth writes it; None if the user is not restricted."""
+        """Why the user is restricted, in the form of the API; None if the user is not restricted."""
         if self.is_anonymous:
             return {"type": "anonymous"}
         if self.must_verify_email and not self.primary_email_verified:

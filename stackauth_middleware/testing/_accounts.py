@@ -34,7 +34,7 @@ class Session(NamedTuple):
         return f"Session(id={self.id!r}, user_id={self.user_id!r}, project_id={self.project_id!r})"
 
     def read(self, current_id: str | None) -> dict[str, Any]:
-        """Return the session as the API lists it; `current_id` is the session of the caller."""
+        """Return the session as the API lists it; `current_id` is the id of the caller's session."""
         return {
             "is_current_session": self.id == current_id,
             "last_used_at": self.last_used_at_millis,
@@ -229,7 +229,7 @@ class Accounts:
         return sorted(found, key=lambda each: each.created_at_millis, reverse=True)
 
     def use_session(self, session: Session, now_millis: int) -> None:
-        """Note that a session was used."""
+        """Record when a session was used."""
         with self._lock:
             if session.refresh_token in self._sessions:
                 self._sessions[session.refresh_token] = session._replace(last_used_at_millis=now_millis)

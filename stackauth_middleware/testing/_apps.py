@@ -13,7 +13,7 @@ from ._responses import Response, bare_response
 
 
 class DelayedResponse(NamedTuple):
-    """How a request ends: with a response, or None for a refused connection, after so many seconds."""
+    """A response, or None for a refused connection, and the delay before it in seconds."""
 
     seconds: float
     response: Response | None

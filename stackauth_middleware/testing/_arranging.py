@@ -1,4 +1,4 @@
-"""Teams, permissions and API keys that a test arranges."""
+"""Teams, permissions and API keys that a test sets up."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ._teams import Held, Scope, Team
 
 
 class Arranging(Signing):
-    """Base class that arranges what the API answers.
+    """Base class that sets up users, teams, permissions and API keys.
 
     Where a method takes a user, it takes the arguments of `LocalStackAuth.token`: an account or the id of one, or
-    claims such as ``sub=...``. Without any, the user is the one whom ``token()`` and ``headers()`` sign in.
+    claims such as ``sub=...``. Without any, it is the default user of ``token()`` and ``headers()``.
     """
 
     def user(self, user: Account | str | None = None, *, project_id: str | None = None, **claims: Any) -> Account:
@@ -30,7 +30,8 @@ class Arranging(Signing):
             claims: as for `token`, with `user_type`.
 
         Raises:
-            KeyError: `user` is the id of no account.
+            KeyError: `user` is an id without an account.
+            ValueError: the claim ``sub`` is not a user id.
         """
         account, kind = subject_of(self.users, user, claims.pop("user_type", None), claims)
         project_id = project_id or self._stored_in
@@ -64,8 +65,8 @@ class Arranging(Signing):
 
         Args:
             display_name: its name.
-            members: accounts or their ids. Each gets the permission ``team_member``. An id that no account has gets
-                one, with the claims of the default user.
+            members: accounts or their ids. Each gets the permission ``team_member``. For an id without
+                an account, one is created with the claims of the default user.
             team_id: a UUID; None for a new one.
             project_id: the project; None for every project, or for that of `LocalStackAuth`, if it has one.
             client_metadata: metadata that clients may write.
@@ -102,8 +103,8 @@ class Arranging(Signing):
     ) -> None:
         """Grant a permission in a team, or in the project if no team is given.
 
-        The permission is defined, containing no other, if it is not defined yet. A user who is not a member of the team
-        becomes one.
+        A permission that is not defined yet is defined first, without contained permissions. A user who is not a member
+        of the team becomes one.
 
         Args:
             permission_id: such as ``"read"`` or ``"$read_members"``.
@@ -113,7 +114,7 @@ class Arranging(Signing):
             claims: as for `user`.
 
         Raises:
-            KeyError: there is no such team, or `user` is the id of no account.
+            KeyError: there is no such team, or `user` is an id without an account.
 
         Example:
             ``stackauth.grant("admin")``; ``stackauth.grant("read", sub=jane, team=team)``
@@ -166,7 +167,7 @@ class Arranging(Signing):
             claims: as for `user`.
 
         Raises:
-            KeyError: `user` is the id of no account.
+            KeyError: `user` is an id without an account.
 
         Example:
             ``client.get("/v1/report", headers={"x-api-key": stackauth.api_key(sub=jane)})``

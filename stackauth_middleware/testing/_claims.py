@@ -53,7 +53,7 @@ _DEFAULTS = {
 
 
 def default_account(user_type: UserType) -> Account:
-    """Return the user of a token that names no user: always the same one for a user type."""
+    """Return the default user of a user type, for tokens that name no user."""
     return _DEFAULTS[user_type]
 
 
@@ -63,7 +63,7 @@ def subject_of(
     """Return the user and the user type of a token. The arguments are those of `LocalStackAuth.token`.
 
     Raises:
-        KeyError: `user` is an id that no account has.
+        KeyError: `user` is an id without an account.
         ValueError: there is no such user type.
     """
     subject = claims.get("sub")

@@ -1,4 +1,4 @@
-"""What an endpoint gets, and the table entry that leads to it."""
+"""The argument of an endpoint, and its entry in the table of endpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Context:
 
     Attributes:
         params: the named parts of the path, percent-decoded.
-        caller: None for an endpoint without access, such as the key set.
+        caller: None if the request has no access type, as for the key set.
     """
 
     store: Store
@@ -125,7 +125,7 @@ class Endpoint(NamedTuple):
     """An entry of the table of endpoints.
 
     Attributes:
-        access: the access types that may use it; empty if it needs none.
+        access: the access types that may use it; empty if requests need none.
     """
 
     kind: Kind

@@ -67,7 +67,7 @@ def decode(token: str, issuer: Issuer, issuer_urls: Collection[str], now: float)
 
 
 def _verified(token: str, issuer: Issuer) -> tuple[dict[str, Any], str]:
-    """Return the claims of a token whose signature holds, and the audience, which selects the keys."""
+    """Return the claims and the audience of a token with a valid signature. The audience selects the keys."""
     try:
         kid = jwt.get_unverified_header(token).get("kid")
         unverified: Any = json.loads(_unb64url(token.split(".")[1]))
@@ -82,7 +82,7 @@ def _verified(token: str, issuer: Issuer) -> tuple[dict[str, Any], str]:
 
 
 def _expired(claims: Mapping[str, Any], project_id: str) -> KnownError:
-    """Return the error with the details that the back end gives; an expiry that is no date is a 500."""
+    """Return the error with the details that the back end gives; an expiry that is not a date is a 500."""
     try:
         millis = int(claims["exp"] * 1000)
         return expired_at(
@@ -107,7 +107,7 @@ def expired_at(millis: int, project_id: str | None = None, user_id: Any = None, 
 
 
 def _consistent(claims: Mapping[str, Any], audience: str, project_id: str) -> Seen:
-    """Return what the claims say, in their current or older form, if they agree with each other."""
+    """Return the content of the claims, in their current or older form, if they agree with each other."""
     anonymous = claims.get("is_anonymous")
     restricted = claims.get("is_restricted", anonymous)
     reason = claims.get("restricted_reason", {"type": "anonymous"} if anonymous else None)

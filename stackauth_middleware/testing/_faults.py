@@ -25,7 +25,7 @@ class Fault:
 
     Attributes:
         only: the kind of requests that it affects; None for all.
-        seconds: by which the response is delayed.
+        seconds: delay of the response.
         down: whether the connection is refused.
         database_down: whether the server runs without its database.
         response: the response to send; None for the regular one.

@@ -1,4 +1,4 @@
-"""Users put into requests that no middleware has seen, to call a handler or a view directly."""
+"""Puts users into requests that no middleware has seen, so that tests can call a handler or view directly."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Forcing(Arranging):
             The user, whom `get_user` and the integration of the framework find from now on.
 
         Raises:
-            KeyError: `user` is the id of no account.
+            KeyError: `user` is an id without an account.
             RefusedError: the claims contradict each other, or the token has expired.
-            TypeError: `request` is no request, scope or environ.
+            TypeError: `request` is not a request, scope or environ.
 
         Example::
 
@@ -63,14 +63,14 @@ class Forcing(Arranging):
         return verified
 
     def force_unauthenticated(self, request: Any, *, config: StackAuthConfig | None = None) -> None:
-        """Make a request one that the middleware has let pass without a user.
+        """Mark a request as unauthenticated, as the middleware does on a path that needs no user.
 
         Args:
             request: as for `force_authenticate`.
-            config: likewise.
+            config: as for `force_authenticate`.
 
         Raises:
-            TypeError: `request` is no request, scope or environ.
+            TypeError: `request` is not a request, scope or environ.
 
         Example::
 
@@ -83,7 +83,7 @@ class Forcing(Arranging):
 
 
 def _mappings(request: Any) -> list[MutableMapping[str, Any]]:
-    """Return the scope and environ of a request, those that there are."""
+    """Return the scope or environ of a request, or both if it has both."""
     held = [getattr(request, name, None) for name in REQUEST_ATTRIBUTES]
     found = [each for each in (request, *held) if isinstance(each, MutableMapping)]
     if not found:
@@ -97,7 +97,7 @@ def _record(mapping: MutableMapping[str, Any]) -> RequestRecord:
         if "type" in mapping:
             return request_from_scope({"path": "/", **mapping}, "", "")
         return request_from_environ(mapping, "")
-    except Exception:  # any: what a test wrote need not be a lawful scope
+    except Exception:  # of any type: a scope or environ written by a test may be incomplete
         return RequestRecord("GET", "/", "", {})
 
 

@@ -31,7 +31,7 @@ _FLOW = flow.__dict__
 
 
 class LocalStackAuth(Forcing, FaultInjection):
-    """A local Stack Auth: it signs tokens, publishes keys, stores accounts and sessions, and fails on request.
+    """A local Stack Auth: it signs tokens, publishes keys, stores accounts and sessions, and can inject faults.
 
     Use `in_process` to answer all verifiers of this process without a network, or serve `asgi` or `wsgi` over
     HTTP.
@@ -45,9 +45,9 @@ class LocalStackAuth(Forcing, FaultInjection):
         publishable_client_key: likewise.
         short_coordinates: publish a key of `project_id` with a coordinate of 31 bytes.
         any_project: whether every project id exists; if False, only those that were added.
-        hexclave: whether the server is newer than the change of names (May 2026): it takes and sends
+        hexclave: whether the server is newer than the renaming to Hexclave (May 2026), and so reads and sends
             ``x-hexclave-*`` headers too.
-        clock: returns the seconds since the epoch; None for ``time.time``, frozen or not.
+        clock: returns the seconds since the epoch; None for ``time.time``, which a test may freeze.
 
     Attributes:
         api_url: as above.
@@ -127,7 +127,7 @@ class LocalStackAuth(Forcing, FaultInjection):
             method: in upper case.
             target: path and query.
             headers: names in lower case.
-            body: the whole of it.
+            body: the whole body.
         """
         return self._server.answer(method, target, headers or {}, body)
 
@@ -172,5 +172,5 @@ class LocalStackAuth(Forcing, FaultInjection):
 
 
 def _now() -> float:
-    """Return ``time.time()``, looked up at each call since freezegun and time_machine replace it."""
+    """Return ``time.time()``. It is looked up at each call, since freezegun and time_machine replace it."""
     return time.time()

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final, TypedDict
 
 EVERY: Final = ""
-"""Project id of what a test makes without naming a project: it is in every project."""
+"""Project id of objects that a test creates without naming a project: they exist in every project."""
 
 
 def is_in(stored: str, project_id: str) -> bool:
-    """Return whether what is stored under the project id `stored` is in the project `project_id`."""
+    """Return whether an object stored under the project id `stored` exists in the project `project_id`."""
     return stored in (EVERY, project_id)
 
 

@@ -11,7 +11,7 @@ from ._responses import KnownError
 
 
 class Request(NamedTuple):
-    """A request. Headers of both brands, if the server takes them, are named ``x-stack-*``."""
+    """A request. ``x-hexclave-*`` headers are renamed to ``x-stack-*``, if the server reads them."""
 
     method: str
     path: str
@@ -20,12 +20,12 @@ class Request(NamedTuple):
     body: bytes
 
     def header(self, name: str) -> str:
-        """Return a header of the brand; "" if it is missing."""
+        """Return the header ``x-stack-<name>``; "" if it is missing."""
         return self.headers.get(f"x-stack-{name}", "")
 
 
 def one_brand(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Rename headers of the new brand to their old names. They take precedence over the old ones."""
+    """Rename ``x-hexclave-*`` headers to ``x-stack-*``. They take precedence over headers sent under that name."""
     renamed = {
         name.replace("x-hexclave-", "x-stack-", 1): value
         for name, value in headers.items()
@@ -43,10 +43,10 @@ def schema_error(request: Request, problems: list[str]) -> KnownError:
 
 
 def body_of(request: Request) -> dict[str, Any]:
-    """Return the members of a JSON or form body; none if it is neither, or no object.
+    """Return the members of a JSON object or form; an empty dict for any other body.
 
     Raises:
-        KnownError: the body is not the JSON that it claims to be.
+        KnownError: the content type is JSON and the body is not.
     """
     content_type = request.headers.get("content-type", "").split(";")[0]
     text = request.body.decode("utf-8", "replace")

@@ -1,8 +1,7 @@
 """Responses as the real server sends them (docs/stack-auth.md section 6; recorded).
 
 A known error is JSON, indented by two spaces, with its code in a header too; any other error is plain text.
-`with_both_brands` adds the headers of the
-new brand.
+`with_both_brands` adds the ``x-hexclave-*`` headers.
 """
 
 from __future__ import annotations
@@ -263,7 +262,7 @@ def error_response(error: KnownError | PlainError) -> Response:
 
 
 def bare_response(status: int, *headers: tuple[str, str], body: bytes = b"") -> Response:
-    """Return a response from in front of the server, without its usual headers: 405, 429, 308 or a preflight."""
+    """Return a response without the usual headers, as sent before an endpoint is called: 308, 405, 429, preflights."""
     return Response(status, (*headers, ("content-length", str(len(body)))), body)
 
 
@@ -276,7 +275,7 @@ def with_status_hidden(response: Response) -> Response:
 
 
 def with_both_brands(response: Response) -> Response:
-    """Return the response with its headers of the old brand under the new one too."""
+    """Return the response with a copy of each ``x-stack-*`` header as ``x-hexclave-*``."""
     added = [
         (name.replace("x-stack-", "x-hexclave-", 1), value)
         for name, value in response.headers

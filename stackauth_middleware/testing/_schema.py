@@ -1,4 +1,4 @@
-"""Validation of queries, path parameters and bodies, in the words of the real server's schema library."""
+"""Validation of queries, path parameters and bodies, with the messages of the real server's schema library."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Server:
         store: what the server stores.
         mint: creates an access token for a session.
         issuer_urls: returns the base URLs of the accepted issuers.
-        hexclave: whether headers of the new brand are read and sent too.
+        hexclave: whether ``x-hexclave-*`` headers are read and sent too.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Server:
             method: in upper case.
             target: path and query, percent-encoded.
             headers: names in lower case.
-            body: the whole of it.
+            body: the whole body.
             database_down: fail where the database is needed.
         """
         path, _, query = target.partition("?")

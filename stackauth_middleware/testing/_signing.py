@@ -23,7 +23,7 @@ _HOSTED = ("https://api.stack-auth.com", "https://api.hexclave.com")
 
 
 class SignedIn(NamedTuple):
-    """A session, as a client has it.
+    """The tokens and ids of a session.
 
     Example::
 
@@ -112,7 +112,7 @@ class Signing:
             claims: claims to add or override; `OMIT` leaves one out. They may contradict each other.
 
         Raises:
-            KeyError: `user` is the id of no account.
+            KeyError: `user` is an id without an account.
             ValueError: `user_type` is unknown.
         """
         account, kind = subject_of(self.users, user, user_type, claims)
@@ -165,13 +165,16 @@ class Signing:
         self.users.end_session(signed_in.session_id)
 
     def own_issuer_urls(self) -> frozenset[str]:
-        """Return the base URLs of the issuers of all tokens so far and the default one; both of the hosted service."""
+        """Return the base URLs of the issuers of all tokens so far and of the default issuer.
+
+        If one of the two hosted URLs is among them, both are returned.
+        """
         urls = self._issuer_urls | {self.issuer_url}
         return urls | frozenset(_HOSTED) if urls & frozenset(_HOSTED) else urls
 
     @property
     def _stored_in(self) -> str:
-        """The project of what is made without naming one."""
+        """The project id of objects that are created without naming a project."""
         return self._project_id or EVERY
 
     def _refreshed(self, account: Account, session: Session, project_id: str) -> str:

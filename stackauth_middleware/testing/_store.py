@@ -36,7 +36,7 @@ class ImplicitTokens:
                 del self._signers[next(iter(self._signers))]
 
     def signed_for(self, token: str, project_id: str, issuer_url: str) -> str | None:
-        """Return the token as it is in another project; None if it was made for one."""
+        """Return the token signed for a project; None if the token was made with a project named."""
         sign = self._signers.get(token)
         return None if sign is None else sign(project_id, issuer_url)
 
@@ -55,7 +55,7 @@ class Store:
         self.projects = Projects(any_id=any_project)
         self.teams = Teams()
         self.api_keys = ApiKeys()
-        self.accounts = Accounts(self._forget_user)
+        self.accounts = Accounts(self._remove_user_data)
         self.implicit_tokens = ImplicitTokens()
 
     @property
@@ -88,6 +88,6 @@ class Store:
         self.teams.remove(team_id)
         self.api_keys.remove_owner(team_id)
 
-    def _forget_user(self, user_id: str) -> None:
+    def _remove_user_data(self, user_id: str) -> None:
         self.teams.remove_user(user_id)
         self.api_keys.remove_owner(user_id)

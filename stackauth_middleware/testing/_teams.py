@@ -1,7 +1,7 @@
 """Teams, their members, and the permissions of users in teams and in projects.
 
-A permission may contain others. A list of held permissions can be direct, or recursive: with all that they contain.
-Definitions are shared by all projects.
+A permission may contain others. A list of held permissions is direct or recursive. A recursive list includes contained
+permissions. Definitions are shared by all projects.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class Teams:
         permission_id: str | None = None,
         recursive: bool = False,
     ) -> list[Held]:
-        """Return the permissions that users hold, by team, user and id.
+        """Return the permissions that users hold, sorted by team, user and id.
 
         Args:
             project_id: the project.
@@ -178,7 +178,7 @@ class Teams:
             user_id: only those of this user.
             team_id: only those in this team.
             permission_id: only this one.
-            recursive: with all that they contain; those that are not defined are left out in any case.
+            recursive: whether to include contained permissions. Permissions that are not defined are always left out.
         """
         definitions = self._definitions[scope]
         found: set[Held] = set()

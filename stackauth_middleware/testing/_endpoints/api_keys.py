@@ -1,6 +1,6 @@
 """The endpoints of API keys: create, check, list, read and revoke, for users and for teams.
 
-A check decides in this order: access, whether the feature is enabled, found, type, revoked, expired.
+The check of a key tests in this order: access type, feature enabled, key found, key type, revocation, expiry.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def definitions(scope: Scope) -> Handler:
 
 
 def _read(context: Context, scope: Scope) -> Held:
-    """Return the permission that the path names, for a user who exists and, in a team, is a member."""
+    """Return the permission that the path names. Refuse an unknown user, and in a team one who is not a member."""
     names = _PARAMS if scope == "team" else {name: _PARAMS[name] for name in ("user_id", "permission_id")}
     params: dict[str, Any] = context.read(query=names, params=names)
     team_id, user_id = params.get("team_id", ""), params["user_id"]

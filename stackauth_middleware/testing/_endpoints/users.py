@@ -175,7 +175,7 @@ def _changes(context: Context, account: Account, values: dict[str, Any]) -> Any:
 
 
 def _with_email(context: Context, account: Account, changes: dict[str, Any]) -> dict[str, Any]:
-    """Complete and check what a change means for the address."""
+    """Add the changes that follow from a changed address, and check the result."""
     new = changes.get("primary_email", account.primary_email)
     if "primary_email" in changes:
         if new is None:
@@ -200,7 +200,7 @@ def _with_email(context: Context, account: Account, changes: dict[str, Any]) -> 
 
 
 def _selected(context: Context, account: Account, team_id: str | None) -> dict[str, Any] | None:
-    """Return the team that a user selects, who must be a member of it."""
+    """Return the team that a user selects. Refuse a user who is not a member of it."""
     if team_id is None:
         return None
     team: Team | None = context.store.teams.get(team_id, context.project_id)
