@@ -32,9 +32,10 @@ _ENVIRON_KEYS = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name 
 
 
 def shown(app: object) -> str:
-    """Return what is shown of `app` in the message that it is no app.
+    """Return how an error message describes `app`, which is not an app.
 
-    A server that is given the class of a middleware calls it with a scope or environ, which holds credentials.
+    A server that is given the middleware class as its app calls the class with a scope or environ. Those hold
+    credentials, so they are not shown.
     """
     if isinstance(app, Mapping):
         return "a scope or environ, as if the class of the middleware were the app"
@@ -44,7 +45,7 @@ def shown(app: object) -> str:
 def accepts(app: Any, count: int) -> bool:
     """Return whether `app` can be called with `count` positional arguments.
 
-    Only its own parameters count: `functools.wraps` gives an app the signature of a view.
+    Only its own parameters count, and not those of a function that `functools.wraps` made it look like.
     """
     try:
         signature = inspect.signature(app, follow_wrapped=False)
@@ -107,7 +108,7 @@ def request_from_scope(scope: Any, setting: str, stated: str) -> RequestRecord:
     if not isinstance(method, str):
         raise TypeError("the method is not a string")
     path, root_path = scope.get("path") or "/", scope.get("root_path") or ""
-    # `of_scope` finds nothing else if raw_path is the path, nothing adds to root_path, and no app states one.
+    # Fast path: `of_scope` would return the same if raw_path equals path and only the setting states a root_path.
     if not (
         path.isascii()
         and scope.get("raw_path") == path.encode()
@@ -152,10 +153,10 @@ def request_from_headers(headers: Headers) -> RequestRecord:
     """Return the record of a request without method and path.
 
     Args:
-        headers: as `Verifier.authenticate` takes them. A repeated header is read as its first value and a comma,
-            as from a scope: a credential is malformed then.
+        headers: as `Verifier.authenticate` takes them. The value of a repeated header is its first value and a
+            comma, as for a scope, which makes a repeated credential malformed.
     """
-    items = getattr(headers, "items", None)  # mappings, and email.message.Message, which is none
+    items = getattr(headers, "items", None)  # a mapping, or email.message.Message, which is not a Mapping
     pairs: Any = items() if items else headers
     joined: dict[str, str] = {}
     protocols: list[str] = []
@@ -189,7 +190,7 @@ def publish(mapping: MutableMapping[str, Any], outcome: Outcome) -> None:
 def publish_in_scope(scope: MutableMapping[str, Any], outcome: Outcome) -> None:
     """Do the same as `publish`, and write the user where Starlette and other frameworks read it.
 
-    In place: outer layers may hold the scope.
+    The scope is changed in place, since outer layers may hold a reference to it.
     """
     user, config = outcome.user, outcome.config
     scope[USER] = user
@@ -201,7 +202,7 @@ def publish_in_scope(scope: MutableMapping[str, Any], outcome: Outcome) -> None:
         if state is None:
             scope["state"] = {key: user}
         elif isinstance(state, MutableMapping):
-            if key in state:  # some servers share one dict between requests: do not overwrite another user
+            if key in state:  # some servers share one dict between requests: keep the user of the other
                 state = scope["state"] = {**state}
             state[key] = user
     if config.request_user:

@@ -24,15 +24,16 @@ class Kind(Enum):
 def load(spec: str, label: str) -> tuple[Callable[..., Any], frozenset[Kind]]:
     """Return the app that ``module:attribute`` names, and the interfaces that it can have.
 
-    A function or class that can be called without arguments is a factory, and is called. Others are called only where
-    ``()`` stands behind the name.
+    A function or class that can be called without arguments is a factory, and is called. Others are called only if
+    the name ends with ``()``.
 
     Args:
         spec: the name.
-        label: what holds the name, for messages.
+        label: name of the variable or argument that holds `spec`, for messages.
 
     Raises:
-        ConfigError: there is no such app, it is no app, or its module or factory raises. That exception is the cause.
+        ConfigError: there is no such object, it is not an app, or its module or factory raises. That exception is the
+            cause.
     """
     if spec.partition(":")[0] == _SERVE:
         raise ConfigError(f"{label} is {spec!r}, the module that serves the app; it must name the app itself")
@@ -56,10 +57,10 @@ def load(spec: str, label: str) -> tuple[Callable[..., Any], frozenset[Kind]]:
 
 
 def _is_factory(app: Any) -> bool:
-    """Return whether `app` can be called without arguments, and not with any number of them."""
+    """Return whether `app` can be called without arguments, and has no ``*args``."""
     try:
         parameters = inspect.signature(app).parameters.values()
-    except Exception:  # no callable, written in C, or a proxy without an object yet
+    except Exception:  # not callable, written in C, or a proxy without an object yet
         return False
     return accepts(app, 0) and all(each.kind is not each.VAR_POSITIONAL for each in parameters)
 

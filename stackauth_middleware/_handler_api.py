@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class _NotAParameter:
-    """Annotation that stops FastAPI from reading the request from the query string: such a route cannot be built."""
+    """Annotation with which FastAPI rejects `get_user` as a dependency, instead of reading `obj` from the query."""
 
     def __get_pydantic_core_schema__(self, *_: object) -> NoReturn:
         raise ConfigError(
@@ -46,8 +46,8 @@ def get_user(obj: RequestLike) -> User | None:
 
     Args:
         obj: an ASGI scope, a WSGI environ, or the request of a framework, which has one of them as ``scope``,
-            ``environ``, ``env``, ``META`` or ``wsgi_environ``. Below a middleware of the other protocol, it works
-            behind the bridges of a2wsgi.
+            ``environ``, ``env``, ``META`` or ``wsgi_environ``. If the middleware is of the other protocol,
+            the app must be behind a bridge of a2wsgi.
 
     Raises:
         TypeError: `obj` is none of these.
@@ -76,7 +76,7 @@ def require_user(obj: RequestLike) -> User:
         AuthServerError: the route is optional, and the token could not be judged, since Stack Auth cannot be
             reached.
         ConfigError: no middleware of this package has seen the request.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Not promised: a response. Raised outside of the contrib integrations, the exceptions are the app's to handle.
 
@@ -108,7 +108,7 @@ def get_api_key(obj: RequestLike) -> ApiKey | None:
         obj: a scope, environ or request, as for `get_user`.
 
     Raises:
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Not promised: the text of the key, which is not kept.
 
@@ -135,7 +135,7 @@ def load_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile:
         ConfigError: no key is set for the Stack Auth API, or no middleware has seen the request.
         RuntimeError: an event loop runs in this thread and would be blocked: use `aload_profile`. Or the scope or
             environ was pickled, which drops the token.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Not promised: that a cached profile is the newest; see ``profile_ttl``. The source is
     ``GET /api/v1/users/me`` (docs/stack-auth.md section 5).
@@ -152,7 +152,7 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
     """Same as `load_profile`, but async.
 
     Below the WSGI middleware, a worker thread makes the call: frameworks run each coroutine in a new event loop
-    there, with which pooled connections would be lost.
+    there, and pooled connections would end with that loop.
 
     Args:
         obj: a scope, environ or request, as for `get_user`.
@@ -163,7 +163,7 @@ async def aload_profile(obj: RequestLike, *, fresh: bool = False) -> UserProfile
         AuthServerError: Stack Auth cannot be reached.
         ConfigError: no key is set for the Stack Auth API, or no middleware has seen the request.
         RuntimeError: the scope or environ was pickled, which drops the token.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Example::
 
@@ -185,7 +185,7 @@ def run(authenticated: Authenticated | KeyAuthenticated, script: Script[T], name
     Args:
         authenticated: the outcome of the request.
         script: what to run.
-        name: of the function of this package that the handler called.
+        name: name of the function of this package that the handler called.
 
     Raises:
         RuntimeError: an event loop runs in this thread and would be blocked.
@@ -199,7 +199,7 @@ def run(authenticated: Authenticated | KeyAuthenticated, script: Script[T], name
 
 
 async def arun(authenticated: Authenticated | KeyAuthenticated, script: Script[T]) -> T:
-    """Same as `run`, but async, and in a worker thread if the app does not run in an event loop that lasts."""
+    """Same as `run`, but async, and in a worker thread if the event loop does not outlive the request."""
     if not authenticated.in_event_loop:
         from anyio import to_thread
 
@@ -234,7 +234,7 @@ def _api_key_in(published: Mapping[str, Any]) -> ApiKey | None:
 
 
 REQUEST_ATTRIBUTES = ("scope", "environ", "env", "META", "wsgi_environ")
-"""Where requests have their scope or environ. ``env`` is Falcon's, ``META`` Django's, ``wsgi_environ`` CherryPy's."""
+"""Attributes of requests with the scope or environ: ``env`` in Falcon, ``META`` in Django, the last in CherryPy."""
 _MAX_BRIDGES = 4
 """How many nested apps of alternating protocols are searched for the outcome."""
 
@@ -243,7 +243,7 @@ def _published(obj: Any) -> Mapping[str, Any]:
     """Return the scope or environ that a middleware has published its outcome in, or that of `obj` if none has.
 
     Raises:
-        TypeError: `obj` has no scope or environ, and is none.
+        TypeError: `obj` neither is nor has a scope or environ.
     """
     candidates = (getattr(obj, name, None) for name in REQUEST_ATTRIBUTES)
     found = next((each for each in candidates if isinstance(each, Mapping)), obj)

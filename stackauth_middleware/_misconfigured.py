@@ -1,7 +1,7 @@
-"""Wrong settings of a middleware that a framework makes only when the server first calls the app.
+"""Responses of a middleware with wrong settings that a framework constructs only when the server first calls the app.
 
-`add_middleware` of Starlette and FastAPI keeps the arguments, and makes the middleware within the first call: the
-lifespan. What is raised there, uvicorn takes for an app without a lifespan, and serves it.
+`add_middleware` of Starlette and FastAPI keeps the arguments, and constructs the middleware in the first call, which is
+the lifespan. If that call raises, uvicorn assumes that the app does not support lifespans, and serves it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = RateLimitedLog(logging.ERROR)
 def within_asgi_call() -> bool:
     """Return whether an ASGI call is under way in this thread: a coroutine with a variable ``scope`` is being run.
 
-    For the way of an error only, since it walks the stack.
+    It walks the stack, so call it only after an error.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -41,8 +41,8 @@ def within_asgi_call() -> bool:
 async def fail(error: ConfigError, scope: Any, receive: Any, send: Any) -> NoReturn:
     """Answer an ASGI call with the failure, and raise it, so that it is in the server's log and fails a test.
 
-    A lifespan fails, and with it the start of the server. A request is answered with 500; its body does not have the
-    message, which is for the operator. It is logged as well: Daphne drops what is raised after a response.
+    A lifespan fails, and with it the start of the server. A request is answered with 500; the body does not contain the
+    message, which is for the operator. The message is also logged, since Daphne drops exceptions after a response.
 
     Raises:
         ConfigError: always.
@@ -61,4 +61,4 @@ async def fail(error: ConfigError, scope: Any, receive: Any, send: Any) -> NoRet
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": _CODE.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
-    raise ConfigError(str(error))  # a new one: tasks that raise the same would share its traceback
+    raise ConfigError(str(error))  # a new exception: tasks that raise the same one would share its traceback

@@ -24,18 +24,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Key: TypeAlias = tuple[str, str]
-"""Project and user id: two projects can have users with one id, for example if one was imported from the other."""
+"""Project and user id: two projects can have users with the same id, for example after an import."""
 
 _RUN_VAR_NUMBERS = count()
 
 
 class _Run(Generic[R]):
-    """One run of the function, whose result the callers that wait for it share.
+    """One run of the function. The callers that wait for it share its result.
 
     Attributes:
         done: set at the end of the run: a `threading.Event` or an `anyio.Event`.
         owner: the thread or task that runs the function.
-        outcome: of the run, once it is done: the result, or the exception. Nothing if the run was cancelled or killed.
+        outcome: result or exception of the run, once it is done; None if the run was cancelled or killed.
     """
 
     def __init__(self, done: Any, owner: object) -> None:
@@ -54,7 +54,7 @@ class _Results(Generic[R]):
         register(self)
 
     def reset(self) -> None:
-        """Do nothing: the cache is reset by itself."""
+        """Do nothing: the cache is registered for resets itself."""
 
     def after_fork(self) -> None:
         """Replace the lock and the runs, which belong to the parent process."""
@@ -80,8 +80,8 @@ def per_user(
     user share one run and its result; if it raises, they all raise. Exceptions are not kept: the next call runs the
     function again. Threads share their runs, and so do the tasks of an event loop (asyncio or trio).
 
-    Use it to create the user's row in the app's database on first sight, with an insert that does nothing if the row
-    exists: other processes run the function too.
+    Use it to create the user's row in the app's database at the user's first request. Write the row with an insert that
+    does nothing if it exists, since other processes run the function too.
 
     Args:
         ttl: seconds for which a result is kept, 0 to 86400.
@@ -89,17 +89,17 @@ def per_user(
 
     Returns:
         A decorator for a plain or ``async`` function, whose first parameter is the user; FastAPI's ``Depends`` can take
-        the result. Further arguments, such as a database session, are passed to the function if it runs; they do not
-        matter for whose result it is. The result is shared by requests, so return an id, and not an object of the
-        session.
+        the result. Further arguments, such as a database session, are passed to the function if it runs; they are not
+        part of the cache key. The result is shared by requests, so return an id, and not an object of the session.
 
     Raises:
-        ConfigError: an argument is out of its range, or what is decorated is no function, or is one that yields.
-        TypeError: from the function, if its first argument is no `User`.
+        ConfigError: an argument is out of its range, or the decorated object is not callable, or yields.
+        TypeError: from the function, if its first argument is not a `User`.
         RuntimeError: from the function, if it calls itself for the same user, which would wait for ever.
 
-    Not promised: that a result is kept longer than any other process needs it, nor that it is dropped when the row is
-    deleted. Nor that the owners of API keys of two projects are told apart: a key does not name its project.
+    Not promised: that a result is kept for all of `ttl`, since the least recently used are dropped beyond `max_users`;
+    or that it is dropped when the row is deleted. Nor that owners of API keys in two projects are distinguished: a key
+    does not name its project.
 
     Example::
 

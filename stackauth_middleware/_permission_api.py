@@ -20,25 +20,25 @@ from .errors import ConfigError, ErrorCode, RefusedError
 def has_permission(obj: RequestLike, permission: str, *, team_id: str | UUID | None = None) -> bool:
     """Return whether the user of a request holds a permission. For functions that are not async.
 
-    All permissions of the user are loaded at once, directly granted and contained ones, and cached for
+    All permissions of the user are loaded at once, including those that a granted permission contains, and cached for
     ``permission_ttl``.
 
     Args:
         obj: a scope, environ or request, as for `get_user`.
         permission: id of the permission, such as ``"read"`` or ``"$read_members"``.
         team_id: the team in which it must be held; None for a permission of the project. It may come from the client:
-            a text that is no UUID is the id of no team.
+            text that is not a UUID matches no team.
 
     Returns:
         True if the user holds it. False if not, if the request is unauthenticated, or if it has the API key of a team.
 
     Raises:
         AuthServerError: Stack Auth cannot be reached.
-        ConfigError: `permission` is no id of a permission, ``secret_server_key`` is not set, or no middleware has seen
+        ConfigError: `permission` is not a permission id, ``secret_server_key`` is not set, or no middleware has seen
             the request.
         RuntimeError: an event loop runs in this thread and would be blocked: use `ahas_permission`. Or the scope or
             environ was pickled.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Not promised: that a permission is gone as soon as it is revoked; see ``permission_ttl``.
 
@@ -63,7 +63,7 @@ async def ahas_permission(obj: RequestLike, permission: str, *, team_id: str | U
         AuthServerError: Stack Auth cannot be reached.
         ConfigError: as `has_permission` does.
         RuntimeError: the scope or environ was pickled.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Example::
 
@@ -87,7 +87,7 @@ def require_permission(obj: RequestLike, permission: str, *, team_id: str | UUID
         AuthServerError: Stack Auth cannot be reached.
         ConfigError: as `has_permission` does.
         RuntimeError: as `has_permission` does; the async function is `arequire_permission`.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Example::
 
@@ -110,7 +110,7 @@ async def arequire_permission(obj: RequestLike, permission: str, *, team_id: str
         AuthServerError: Stack Auth cannot be reached.
         ConfigError: as `has_permission` does.
         RuntimeError: the scope or environ was pickled.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Example::
 
@@ -132,7 +132,7 @@ def teams(obj: RequestLike) -> tuple[Team, ...]:
         ConfigError: ``secret_server_key`` is not set, or no middleware has seen the request.
         RuntimeError: an event loop runs in this thread and would be blocked: use `ateams`. Or the scope or environ was
             pickled.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Not promised: that a team is gone as soon as the user has left it; see ``permission_ttl``.
 
@@ -154,7 +154,7 @@ async def ateams(obj: RequestLike) -> tuple[Team, ...]:
         AuthServerError: Stack Auth cannot be reached.
         ConfigError: as `teams` does.
         RuntimeError: the scope or environ was pickled.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Example::
 
@@ -168,14 +168,14 @@ def require_team(obj: RequestLike, team_id: str | UUID) -> Team:
 
     Args:
         obj: a scope, environ or request, as for `get_user`.
-        team_id: id of the team. It may come from the client: a text that is no UUID is the id of no team.
+        team_id: id of the team. It may come from the client: text that is not a UUID matches no team.
 
     Raises:
-        RefusedError: the user is no member of such a team, with the code FORBIDDEN; or as `teams` does.
+        RefusedError: the user is not a member of such a team, with the code FORBIDDEN; or as `teams` does.
         AuthServerError: Stack Auth cannot be reached.
         ConfigError: as `teams` does.
         RuntimeError: as `teams` does; the async function is `arequire_team`.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Not promised: that the user may do anything in the team; see `require_permission`.
 
@@ -198,7 +198,7 @@ async def arequire_team(obj: RequestLike, team_id: str | UUID) -> Team:
         AuthServerError: Stack Auth cannot be reached.
         ConfigError: as `teams` does.
         RuntimeError: the scope or environ was pickled.
-        TypeError: `obj` is no scope, environ or request.
+        TypeError: `obj` is not a scope, environ or request.
 
     Example::
 
@@ -224,7 +224,10 @@ def _member_of(found: tuple[Team, ...], team_id: str | UUID) -> Team:
 def _asked_of(
     obj: RequestLike, permission: str, team_id: str | UUID | None
 ) -> tuple[Authenticated | KeyAuthenticated, Script[bool]] | None:
-    """Return the outcome of a request and the script that looks a permission up, or None if it cannot be held."""
+    """Return the outcome of a request and the script that looks up a permission.
+
+    Return None if there is nothing to look up: the request has no user, or `team_id` is not a UUID.
+    """
     permission = permission_id("permission", permission)
     team = None if team_id is None else uuid_of(team_id)
     try:

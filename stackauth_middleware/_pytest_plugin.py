@@ -32,8 +32,8 @@ def _scope(fixture_name: str, config: pytest.Config) -> Any:
 def stackauth() -> Iterator[LocalStackAuth]:
     """A local Stack Auth that answers every verifier of the process while the test runs.
 
-    It accepts any project id and any key. Its tokens are good for every config of the process, made before or later.
-    The setting ``stackauth_scope`` of pytest makes the fixture one for a module or the session.
+    It accepts any project id and any key. Every config of the process accepts its tokens, whether it is made before or
+    after them. The pytest setting ``stackauth_scope`` sets the scope of the fixture, such as ``module`` or ``session``.
     """
     from .testing import LocalStackAuth
 

@@ -84,7 +84,7 @@ class Verifier(PickledByConfig):
             RefusedError: the credential is malformed, invalid or expired, or its user is not allowed.
             AuthServerError: the token could not be judged, since Stack Auth cannot be reached.
 
-        Not promised: that a mapping which joins repeated headers shows that a header was repeated.
+        Not promised: that a repeated header is refused if `headers` is a mapping that keeps only one of its values.
 
         Example::
 

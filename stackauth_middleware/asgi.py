@@ -53,9 +53,9 @@ class StackAuthASGIMiddleware(PickledByConfig):
         settings: the settings as keywords, if `config` is None.
 
     Raises:
-        ConfigError: a setting is missing or invalid, or `app` is no ASGI app. Where a framework makes the middleware
-            only within the first call of the app, as ``add_middleware`` of Starlette does, that call fails instead:
-            the lifespan, and with it the start of the server. A `config` is checked where it is written.
+        ConfigError: a setting is missing or invalid, or `app` is not an ASGI app. If a framework makes the middleware
+            only in the first call of the app, as ``add_middleware`` of Starlette does, that call fails instead: the
+            lifespan, and with it the start of the server. A `StackAuthConfig` checks its settings when it is made.
 
     Not promised: that keys are fetched before the first request. They are prefetched once the app has started, if
     the server runs a lifespan and ``prefetch_keys`` is on. The constructor makes no network call.
@@ -138,7 +138,11 @@ class StackAuthASGIMiddleware(PickledByConfig):
         return result
 
     def _authorize(self, request: RequestRecord | None) -> Outcome | Script[Outcome]:
-        """Return the outcome of a request that the short path leaves open, or a script. None could not be read."""
+        """Return the outcome of a request without an outcome of the short path, or a script that returns it.
+
+        Args:
+            request: the request; None if the scope is invalid.
+        """
         if request is None:
             return self._flow.unreadable()
         return self._flow.authorize(request, Clocks(time(), monotonic()), defer_refresh=True, in_event_loop=True)
@@ -167,8 +171,8 @@ class StackAuthASGIMiddleware(PickledByConfig):
     async def _lifespan(self, scope: Any, receive: Any, send: Any) -> Any:
         """Run the lifespan of the app; prefetch keys between startup and shutdown, and close connections at its end.
 
-        Awaits only what the app awaits until the app returns: some drivers, such as the test client of Falcon, lose the
-        shutdown message if the app does not wait for it at once.
+        Until the app returns, it awaits nothing that the app does not await: some drivers, such as the test client of
+        Falcon, lose the shutdown message if the app does not wait for it at once.
         """
         prefetch: BackgroundTask | None = None
 
@@ -262,7 +266,7 @@ def _hide_token(scope: Any) -> bool:
 
 
 def _echoing(send: Any) -> Any:
-    """Choose the subprotocol ``stackauth`` if the app chooses none: without one, a browser closes the connection."""
+    """Return a `send` that chooses the subprotocol ``stackauth`` if the app chooses none, since browsers need one."""
 
     async def echo(message: Any) -> None:
         if message["type"] == "websocket.accept" and not message.get("subprotocol"):
@@ -291,7 +295,7 @@ def _relaying_preflight(send: Any) -> Any:
 
 
 def _making_private(send: Any, vary: tuple[str, ...]) -> Any:
-    """Make the response private, as `private_headers` does."""
+    """Return a `send` that marks the response as private, as `private_headers` does."""
 
     async def sending(message: Any) -> None:
         if message["type"] == "http.response.start":

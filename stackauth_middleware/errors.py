@@ -106,7 +106,7 @@ class Event:
     Attributes:
         method: request method in upper case, or ``"WEBSOCKET"``.
         path: the path that was matched against the rules, percent-decoded. A client chose it: escape it in logs.
-        code: why the request was refused; None where it reached the app.
+        code: why the request was refused; None if it reached the app.
         detail: one of a fixed set of sentences on the refusal, or on a preflight that the middleware answered.
         user_id: id of the user of a verified token or API key, or None.
         api_key_id: id of the API key, or None. Not the key.
@@ -144,10 +144,10 @@ _SECRET = r"""(?xi)
     (?<![^\W_]) (ssk|pck|sak|sk|pk|wrt) _                # a key of Stack Auth, or a workflow token
         [^\s'",;()\[\]{}<>\u2026] (?: [^\s'",;()\[\]{}<>\u2026] | ['",;()\[\]{}<>](?=\w) )*
     | (eyJ) [\w.=+/-]+                                   # a JWT, or base64 of JSON
-    | ((?: [a-z][a-z0-9+.-]*: )? //) .* @                # the user and password of a URL, up to the last @, since
-    | (?<=['"]) (?!/) [^'"]*? : .* @                     # they may hold anything; and of one without // or a scheme
+    | ((?: [a-z][a-z0-9+.-]*: )? //) .* @                # user and password of a URL, which may contain an @
+    | (?<=['"]) (?!/) [^'"]*? : .* @                     # the same for a URL without scheme and //
 """
-"""Compiled where it is first needed, since most processes never do."""
+"""Compiled at the first use, since most processes never use it."""
 
 
 class ConfigError(StackAuthError, ValueError):
@@ -182,7 +182,7 @@ def _masked(match: re.Match[str]) -> str:
 
 
 class RefusedError(StackAuthError):
-    """A credential is missing, malformed, or was verified and is not accepted.
+    """A credential is missing, malformed, invalid or expired, or its user is not allowed.
 
     Attributes:
         code: the error code; never SERVER_ERROR or MISCONFIGURED.

@@ -1,4 +1,4 @@
-"""Serve an app that cannot be edited behind the middleware, with every setting from outside the code.
+"""Serve an app behind the middleware without a change to its code.
 
 The environment variable ``STACKAUTH_APP`` names the app, as ``package.module:app``, or a function or class that
 makes it when it is called without arguments. Settings are read as `StackAuthConfig` reads them::
@@ -66,7 +66,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         made = globals()[name] = _MADE[name]()
-    except AttributeError as error:  # which servers take for a missing attribute, and hide
+    except AttributeError as error:  # servers would take it for a missing attribute, and hide it
         raise RuntimeError(f"{__name__}.{name} cannot be made: {error}") from error
     return made
 

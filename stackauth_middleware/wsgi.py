@@ -43,7 +43,7 @@ class StackAuthWSGIMiddleware(PickledByConfig):
         settings: the settings as keywords, if `config` is None.
 
     Raises:
-        ConfigError: a setting is missing or invalid, or `app` is no WSGI app.
+        ConfigError: a setting is missing or invalid, or `app` is not a WSGI app.
 
     Not promised: that the headers ``X_Stack_Access_Token`` and ``X-Stack-Access-Token`` are distinguished. An
     environ has one key for both (RFC 3875 section 4.1.18), so servers must drop the former, as gunicorn does.
@@ -107,7 +107,11 @@ class StackAuthWSGIMiddleware(PickledByConfig):
         return self.app(environ, start_response)
 
     def _authorize(self, request: RequestRecord | None) -> Outcome | Script[Outcome]:
-        """Return the outcome of a request that the short path leaves open, or a script. None could not be read."""
+        """Return the outcome of a request without an outcome of the short path, or a script that returns it.
+
+        Args:
+            request: the request; None if the environ is invalid.
+        """
         if request is None:
             return self._flow.unreadable()
         return self._flow.authorize(request, Clocks(time(), monotonic()), defer_refresh=False, in_event_loop=False)
@@ -117,7 +121,7 @@ def _checked(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[byte
     """Return `app`.
 
     Raises:
-        ConfigError: `app` is no WSGI app.
+        ConfigError: `app` is not a WSGI app.
     """
     if is_async(app) or not accepts(app, 2):
         raise ConfigError(
@@ -154,7 +158,7 @@ def _relayed_preflight(app: Callable[..., Iterable[bytes]], environ: Any, start_
 
 
 def _making_private(start_response: Callable[..., Any], vary: tuple[str, ...]) -> Callable[..., Any]:
-    """Make the response private, as `private_headers` does."""
+    """Return a `start_response` that marks the response as private, as `private_headers` does."""
 
     def starting(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
         return start_response(status, private_headers(headers, vary), *exc_info)

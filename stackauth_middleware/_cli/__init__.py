@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: the arguments are invalid, or ask for help or the version.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a console of Windows cannot show every character
+        sys.stdout.reconfigure(errors="backslashreplace")  # Windows consoles cannot show every character
     arguments = list(sys.argv[1:] if argv is None else argv)
     end = arguments.index("--") if arguments[:1] == ["run"] and "--" in arguments else len(arguments)
     options = _parser().parse_args(arguments[:end])

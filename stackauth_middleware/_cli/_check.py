@@ -105,7 +105,7 @@ def _key_set(user_type: UserType, asked: _Asked, smaller: Document) -> tuple[Fin
     Args:
         user_type: the user type whose keys are needed.
         asked: the answer to the call for the document with these keys.
-        smaller: the document with the keys of the user types before.
+        smaller: the previous document, which lacks the keys of `user_type`.
     """
     name = user_type.value
     if user_type is UserType.RESTRICTED and key_sets.is_unsupported(asked.answer):
@@ -131,11 +131,12 @@ def _age(answer: Answer) -> int:
 
 
 def _date(answer: Answer) -> float:
-    """Return the time of Stack Auth's clock at the answer, in seconds since the epoch.
+    """Return the time on Stack Auth's clock when it answered, in seconds since the epoch.
 
     Raises:
         KeyError: there is no ``Date``.
-        ValueError: it is no date. OverflowError likewise.
+        ValueError: it is not a date.
+        OverflowError: it is a date that cannot be represented.
     """
     headers = answer.headers if isinstance(answer, Reply) else {}
     return parsedate_to_datetime(headers["date"]).timestamp() + _age(answer)
@@ -165,7 +166,7 @@ def _clock(asked: list[_Asked], leeway: float) -> Finding:
 
 
 def _secret_key(runner: SyncRunner, config: StackAuthConfig) -> Finding:
-    """Try the secret key: users/me without a token is refused for the missing user only after the key was accepted."""
+    """Try the secret key with a call of users/me without a token: the missing user is reported only for a valid key."""
     if not config.secret_server_key:
         return skipped("secret-key", "not set; mode jwt needs none")
     headers = {

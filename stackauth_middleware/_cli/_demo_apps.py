@@ -26,11 +26,11 @@ class Case(NamedTuple):
     """A request and the expected response.
 
     Attributes:
-        name: what it shows.
-        status: of the response.
-        code: the error code in the body; "" if the app responds.
-        headers: of the request.
-        path: of the request.
+        name: what the request demonstrates.
+        status: expected HTTP status.
+        code: expected error code in the body; "" if the app responds.
+        headers: headers of the request.
+        path: path of the request.
     """
 
     name: str

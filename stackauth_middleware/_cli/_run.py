@@ -36,10 +36,10 @@ class _Server(NamedTuple):
     """A server that runs as ``python -m NAME OPTIONS TARGET``.
 
     Attributes:
-        kind: of the apps that it serves.
-        target: what it serves.
-        target_is_first: whether OPTIONS stand behind TARGET. gunicorn serves the first app that it is given and ignores
-            others, so an app among the options would be served without the middleware. Other servers refuse two.
+        kind: kind of the apps that it serves.
+        target: name of the app that it serves.
+        target_is_first: whether TARGET comes before OPTIONS. gunicorn serves the first app that it is given and ignores
+            others, so an app among the options would be served without the middleware. Other servers refuse a second.
     """
 
     kind: Kind
@@ -57,12 +57,12 @@ SERVERS: Mapping[str, _Server] = {
     "gunicorn": _Server(Kind.WSGI, f"{serve.__name__}:application", target_is_first=True),
     "waitress": _Server(Kind.WSGI, f"{serve.__name__}:application"),
 }
-"""The servers, for each kind of app the preferred one first."""
+"""The supported servers. For each kind of app, the preferred one is first."""
 _NOT_ON_WINDOWS = ("gunicorn",)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command. `main` cuts off those of the server, which argparse cannot tell from ours."""
+    """Add the options of this command. `main` removes the server's options, which argparse could take for ours."""
     parser.usage = "%(prog)s [-h] [--config FILE] [--server NAME] APP [-- OPTION ...]"
     parser.epilog = "What follows -- goes to the server, as in: run shop.main:app -- --port 8080 --workers 4"
     parser.add_argument("app", metavar="APP", help="the app, or a function that makes it, as package.module:name")
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         CommandError: no server fits.
     """
     os.environ.update({APP: options.app, **({CONFIG: options.config} if options.config else {})})
-    sys.path.insert(0, str(Path.cwd()))  # as ``python -m`` has it
+    sys.path.insert(0, str(Path.cwd()))  # as ``python -m`` does
     try:
         _, kinds = load(options.app, "APP")
     except ConfigError as error:
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
             _show(error.__cause__)
         raise
     name = _server(options.server, kinds)
-    StackAuthConfig()  # a wrong setting is found before the server starts
+    StackAuthConfig()  # raises for a wrong setting before the server starts
     command = ["-m", name, *SERVERS[name].arguments(options.server_options)]
     variables = [f"{each}={os.environ[each]}" for each in (APP, CONFIG) if os.environ.get(each)]
     print(f"serving {SERVERS[name].kind.value}: {shlex.join([*variables, 'python', *command])}", flush=True)

@@ -114,12 +114,12 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _from_json(text: str) -> list[tuple[str, str]]:
-    """Return the headers in a JSON object of headers, as of ``getAuthHeaders()``, or the token in a token response."""
+    """Return the headers in a JSON object such as that of ``getAuthHeaders()``, or the token in a token response."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return []
-    if isinstance(value.get("access_token"), str):  # of the API's own sign-in and refresh endpoints
+    if isinstance(value.get("access_token"), str):  # response of a sign-in or refresh endpoint of the API
         return [("x-stack-access-token", value["access_token"])]
     return [(name, header) for name, header in value.items() if name.lower() in HEADERS and isinstance(header, str)]
 

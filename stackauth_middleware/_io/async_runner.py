@@ -1,7 +1,7 @@
 """Runner for tasks: drives scripts under asyncio or trio, and lets concurrent tasks share one fetch.
 
-What is bound to an event loop is kept in a run variable, one value for each loop. A loop that ends without
-`AsyncRunner.aclose` leaves its open connections behind.
+State that is bound to an event loop is kept in a run variable, which has one value for each loop. A loop that
+ends without `AsyncRunner.aclose` leaves its open connections behind.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from . import network
 from .network import monotonic
 
 FIRST_WAIT = 2.0
-"""Seconds to wait for a reply on a pooled connection, and at most half of the remaining time. The connection may be
-dead, and the rest of the time is for a new one. A slow server receives a call at most twice."""
+"""Seconds to wait for a reply on a pooled connection, limited to half of the remaining time. The connection may be
+dead, and the other half is for a new one. A slow server receives a call at most twice."""
 MAX_IDLE = 4.0
 """Seconds after which an idle connection is closed. Node, on which Stack Auth runs, closes its end after 5."""
 
@@ -54,7 +54,7 @@ class Attempt:
 
     @property
     def due(self) -> float:
-        """When the current stage must be finished (monotonic seconds): early on a silent pooled connection."""
+        """When the current stage must be finished (monotonic seconds): before `deadline` on a pooled connection."""
         if self.reused and self.call.idempotent and self.stage is not Stage.READING:
             return self._began + min(FIRST_WAIT, (self.deadline - self._began) / 2)
         return self.deadline

@@ -26,7 +26,7 @@ from .network import monotonic
 
 
 class AttemptTimeout(urllib3.Timeout):
-    """The time that an attempt has left whenever urllib3 reads it: urllib3's own ignores the time spent on a proxy."""
+    """Timeout that is always the time that an attempt has left. That of urllib3 ignores the time spent on a proxy."""
 
     def __init__(self, attempt: Attempt) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class _Timed:
     port: int
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the first address that answers, dividing the time between them: urllib3 allows each all of it."""
+        """Connect to the first address that answers. Divides the time between them; urllib3 gives all of it to each."""
         deadline = self.attempt.deadline
         self.response_class = partial(_TimedResponse, self.attempt)  # for the response of a proxy to CONNECT
         addresses = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)

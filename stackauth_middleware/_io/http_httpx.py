@@ -1,11 +1,11 @@
 """HTTP client for tasks, built on httpx2 where it is installed, else on httpx.
 
 httpx2 is the maintained continuation of httpx, with the same interface. It is imported under one name, so that an
-exception handler cannot name the wrong library. It trusts the operating system's authorities by default, httpx those of
-certifi; here both get the TLS context of `network.tls_context`.
+exception handler cannot name the wrong library. By default, httpx2 trusts the operating system's authorities, and httpx
+those of certifi; here both get the TLS context of `network.tls_context`.
 
-It uses httpx's transport without a client, so that there is nothing that could keep a cookie, follow a redirect or
-read a netrc file.
+This client uses the transport of httpx without its `AsyncClient`, so that there is nothing that could keep a cookie,
+follow a redirect or read a netrc file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Pool:
 
     @contextlib.asynccontextmanager
     async def in_use(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
-        """Keep the pool open until the end of the body, even if it is retired meanwhile."""
+        """Keep the pool open until the end of the ``async with`` block, even if it is retired meanwhile."""
         self._calls += 1
         try:
             yield self.transport

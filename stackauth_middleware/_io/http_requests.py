@@ -1,7 +1,7 @@
 """HTTP client for threads, built on requests and urllib3.
 
-It uses requests' transport adapter without a session, so that there is nothing that could keep a cookie, follow a
-redirect or read a netrc file.
+This client uses the transport adapter of requests without a session, so that there is nothing that could keep a cookie,
+follow a redirect or read a netrc file.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _prepared(call: Call) -> requests.PreparedRequest:
 
 
 def _read(response: requests.Response, attempt: Attempt) -> Reply | NoReply:
-    # http.client returns a 103 as the final response, and would read the final one as that of the next request.
+    # http.client takes an interim response (103) for the final one, and the final one for that of the next request.
     if response.status_code < 200:
         return NoReply(NoReplyKind.BROKEN, f"an interim answer {response.status_code}, which threads cannot read")
     headers = {name.lower(): value for name, value in response.headers.items()}

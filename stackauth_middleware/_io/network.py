@@ -93,7 +93,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def _is_excluded(no_proxy: str, url: SplitResult) -> bool:
-    """Return whether `no_proxy` lists the IP address of `url` or a network with it: urllib compares names only."""
+    """Return whether `no_proxy` lists the IP address of `url` or a network that has it: urllib compares names only."""
     from ipaddress import ip_address, ip_network
 
     try:
@@ -142,7 +142,7 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
 
 
 class _Unfrozen:
-    """Holds the monotonic clock where freezegun does not replace it: it looks at modules only."""
+    """Holds the real monotonic clock. freezegun replaces attributes of modules, but not of classes."""
 
     monotonic = staticmethod(time.monotonic)
 
@@ -150,15 +150,15 @@ class _Unfrozen:
 def monotonic() -> float:
     """Return the time on the monotonic clock, for deadlines of I/O.
 
-    Under freezegun, `time.monotonic` tells the frozen time to some callers and the real time to others, by their
-    depth below `threading`. A deadline taken from one and compared with the other would have passed.
+    Under freezegun, `time.monotonic` returns the frozen time to some callers and the real time to others, depending on
+    how near `threading` is in the call stack. A deadline from one clock compared with the other seems to have passed.
     """
     return _Unfrozen.monotonic()
 
 
 def clocks() -> Clocks:
     """Return the time on the wall clock and on the monotonic clock, which tests may freeze."""
-    return tuple.__new__(Clocks, (time.time(), time.monotonic()))  # a third of the time of Clocks(...)
+    return tuple.__new__(Clocks, (time.time(), time.monotonic()))  # takes a third of the time of Clocks(...)
 
 
 def in_event_loop() -> bool:

@@ -1,7 +1,7 @@
 """Drop the body of a refused ASGI request, so that its client sees the refusal.
 
-Servers close or reset a connection whose request was answered before its body was read: hypercorn even where other
-HTTP/2 requests use the connection. A browser that is still sending then reports a network error, and not the 401.
+Servers close or reset a connection whose request was answered before its body was read: hypercorn does so even if
+other HTTP/2 requests use the connection. A browser that is still sending then reports a network error, and not the 401.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_SECONDS = 1.0
 
 def is_droppable(scope: Mapping[str, Any]) -> bool:
     """Return whether the request announces a short body that the client sends without being asked to."""
-    if scope.get("method") in ("GET", "HEAD", "OPTIONS"):  # they hardly ever have a body: search no headers
+    if scope.get("method") in ("GET", "HEAD", "OPTIONS"):  # these rarely have a body: do not search the headers
         return False
     try:
         headers = dict(scope.get("headers") or ())
@@ -39,5 +39,5 @@ async def drop(receive: Callable[[], Awaitable[Any]]) -> None:
         while received <= MAX_BYTES:
             message = await receive()
             received += len(message.get("body", b""))
-            if not message.get("more_body"):  # nor is there more after "http.disconnect"
+            if not message.get("more_body"):  # the last part, or "http.disconnect"
                 return

@@ -29,7 +29,7 @@ class _InFlight:
         done: whether the leader has finished, successfully or not.
         lock: held by the leader until then; afterwards each follower acquires it and passes it on.
         waiters: the number of threads that follow.
-        pool: of the `Share`.
+        pool: the `pool` of the `Share`.
     """
 
     def __init__(self, pool: str) -> None:
@@ -117,7 +117,7 @@ class SyncRunner:
         2. One is in flight: this thread follows, until the leader is done or its own time is up.
         3. One is in flight, but this thread must not wait (`share.wait` is 0), or the pool has as many followers
            as `share.max_waiters` allows: it returns at once.
-        4. One is in the table but done: its leader was killed before it could remove it. As in case 1.
+        4. One is in the table but done: its leader was killed before it could remove it. This thread leads.
 
         A follower gets no result, and its script looks at the cache again: the leader may have failed or been
         killed, or may have asked for a credential or key id other than the follower's. It then leads, if need be.
