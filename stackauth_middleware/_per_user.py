@@ -96,6 +96,7 @@ def per_user(
         ConfigError: an argument is out of its range, or the decorated object is not callable, or yields.
         TypeError: from the function, if its first argument is not a `User`.
         RuntimeError: from the function, if it calls itself for the same user, which would wait for ever.
+            It must not call itself for another user either: two such calls can wait for each other.
 
     Not promised: that a result is kept for all of `ttl`, since the least recently used are dropped beyond `max_users`;
     or that it is dropped when the row is deleted. Nor that owners of API keys in two projects are distinguished: a key

@@ -26,7 +26,7 @@ from ._report import CommandError
 
 COMMANDS = {"demo": _demo, "verify": _verify, "check": _check, "run": _run}
 
-FAILED = 2
+COULD_NOT_RUN = 2
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 plus the number of the signal."""
 
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         _discard_stdout()
-        return FAILED
+        return COULD_NOT_RUN
     except (StackAuthError, CommandError, OSError) as error:
         return _fail(str(error))
     except Exception as error:
@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser with one-line errors, which hide every value that is long enough to be a credential."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(FAILED, _line(f"{_LONG.sub('(hidden)', message)}; see {self.prog} --help"))
+        self.exit(COULD_NOT_RUN, _line(f"{_LONG.sub('(hidden)', message)}; see {self.prog} --help"))
 
 
 _LONG = re.compile(r"[^\s'\"]{25,}")
@@ -112,7 +112,7 @@ def _discard_stdout() -> None:
 
 def _fail(message: str) -> int:
     sys.stderr.write(_line(message))
-    return FAILED
+    return COULD_NOT_RUN
 
 
 def _line(message: str) -> str:

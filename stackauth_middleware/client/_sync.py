@@ -239,7 +239,7 @@ class StackAuthClient(SyncCalls):
             team_id: id of the team; None for the project.
 
         Raises:
-            NotFoundError: there is no such user or permission, or the user is no member of the team.
+            NotFoundError: there is no such user or permission, or the user is not a member of the team.
         """
         return self._send(permissions.grant(user_id, permission_id, team_id))
 
