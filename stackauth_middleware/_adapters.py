@@ -45,7 +45,7 @@ def shown(app: object) -> str:
 def accepts(app: Any, count: int) -> bool:
     """Return whether `app` can be called with `count` positional arguments.
 
-    Only its own parameters count, and not those of a function that `functools.wraps` made it look like.
+    Only its own parameters count: `functools.wraps` can give it the signature of another function.
     """
     try:
         signature = inspect.signature(app, follow_wrapped=False)

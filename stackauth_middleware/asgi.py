@@ -138,7 +138,7 @@ class StackAuthASGIMiddleware(PickledByConfig):
         return result
 
     def _authorize(self, request: RequestRecord | None) -> Outcome | Script[Outcome]:
-        """Return the outcome of a request without an outcome of the short path, or a script that returns it.
+        """Return the outcome of a request, or a script that returns it. Called if the short path gives no outcome.
 
         Args:
             request: the request; None if the scope is invalid.

@@ -107,7 +107,7 @@ class StackAuthWSGIMiddleware(PickledByConfig):
         return self.app(environ, start_response)
 
     def _authorize(self, request: RequestRecord | None) -> Outcome | Script[Outcome]:
-        """Return the outcome of a request without an outcome of the short path, or a script that returns it.
+        """Return the outcome of a request, or a script that returns it. Called if the short path gives no outcome.
 
         Args:
             request: the request; None if the environ is invalid.

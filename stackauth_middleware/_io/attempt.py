@@ -54,7 +54,10 @@ class Attempt:
 
     @property
     def due(self) -> float:
-        """When the current stage must be finished (monotonic seconds): before `deadline` on a pooled connection."""
+        """When the current stage must be finished (monotonic seconds).
+
+        That is before `deadline` while an idempotent call waits for its reply on a pooled connection.
+        """
         if self.reused and self.call.idempotent and self.stage is not Stage.READING:
             return self._began + min(FIRST_WAIT, (self.deadline - self._began) / 2)
         return self.deadline

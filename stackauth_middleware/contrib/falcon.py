@@ -28,7 +28,7 @@ __all__ = ["require_auth", "require_permission"]
 class _Refusal(falcon.HTTPError):
     """A refusal as a Falcon error. The app's error handlers see one of the classes below.
 
-    Without one, the client gets the response that the middleware would send: Falcon's default handler calls `to_json`,
+    Without an error handler, the client gets the response of the middleware: Falcon's default handler calls `to_json`,
     and takes a `falcon.HTTPStatus` raised there as the response. A client that accepts only XML gets Falcon's XML.
     """
 
