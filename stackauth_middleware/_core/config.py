@@ -110,7 +110,7 @@ class StackAuthConfig:
     secret_server_key: str = setting(
         validation.api_key("ssk_", "pck_", "sak_"), default="", prefixes=PRIVATE, secret=True
     )
-    """Key for server access to users/me."""
+    """Key for server access to the Stack Auth API."""
     publishable_client_key: str = setting(
         validation.api_key("pck_", "ssk_", "sak_"), default="", prefixes=PUBLIC, secret=True
     )
@@ -120,8 +120,8 @@ class StackAuthConfig:
     api_url: str = setting(validation.api_url, default="", prefixes=PUBLIC)
     """Base URL of the Stack Auth API; empty for the hosted service."""
     issuer_url: str | Sequence[str] = setting(validation.issuer_urls, default=())
-    """Base URL of the tokens' issuers, or several, where it differs from `api_url`: set it where `api_url` is a name
-    that only the internal network knows."""
+    """Base URL of the tokens' issuers, or a list of several, if it differs from `api_url`, as where `api_url` is a name
+    in an internal network."""
     allow_http: bool = setting(flag, default=False)
     """Allow plain http to a host other than ``localhost`` and loopback addresses."""
     allow_restricted: bool = setting(flag, default=False)
@@ -146,8 +146,8 @@ class StackAuthConfig:
     """Maximum number of profiles in the cache; also of API keys, of their owners, and of users whose permissions or
     teams are cached."""
     profile_cache_bytes: int = setting(whole_number, default=64 * 1024 * 1024)
-    """Maximum size of the profile cache in bytes, by an estimate that is never too low for JSON of the usual shapes.
-    A single profile that is larger is kept all the same."""
+    """Maximum size in bytes of each cache that `profile_cache_size` limits, by an estimate that is never too low for
+    JSON of the usual shapes. A single entry that is larger is cached all the same."""
     token_sources: Collection[TokenSource] = setting(
         some_of(*TOKEN_SOURCES), default=("x-stack-access-token", "bearer", "x-stack-auth")
     )
@@ -181,7 +181,7 @@ class StackAuthConfig:
     """Mark responses of routes that are not public as depending on the user, by ``Vary`` and
     ``Cache-Control: private``. Django's middleware always does."""
     state_key: str | None = setting(validation.state_key, default="user")
-    """Name of the user in ``scope["state"]``; None for no such entry."""
+    """Name under which the user is in ``scope["state"]``; None to set none."""
     request_user: bool = setting(flag, default=False)
     """Also set ``scope["user"]`` and ``scope["auth"]`` in Starlette's form."""
     realm: str = setting(validation.realm, default="stack-auth")
@@ -310,7 +310,7 @@ def typed_settings() -> TypedSettings:
 
 
 _assign = StackAuthConfig.__init__
-"""The constructor that `dataclass` wrote."""
+"""The constructor that `dataclass` generated."""
 
 
 @wraps(_assign)

@@ -21,7 +21,7 @@ else:  # pragma: no cover - coverage is measured on a newer Python
     import tomli as tomllib
 
 _MAX = 1024 * 1024
-"""Bytes of a file."""
+"""Maximum size of a file, in bytes."""
 
 
 def from_file(path: str, settings: TypedSettings, label: str) -> dict[str, Given]:
@@ -33,7 +33,7 @@ def from_file(path: str, settings: TypedSettings, label: str) -> dict[str, Given
         label: what names the file, for messages.
 
     Raises:
-        ConfigError: the file cannot be read or is no TOML, a name is unknown, or an entry of a list of tables is
+        ConfigError: the file cannot be read or is not TOML, a name is unknown, or an entry of a list of tables is
             wrong. The message has the line.
     """
     text = read_text(path, label, _MAX)
@@ -58,8 +58,8 @@ def from_file(path: str, settings: TypedSettings, label: str) -> dict[str, Given
 def _from_table(cls: Any, table: Any, place: _Places, path: tuple[str | int, ...]) -> Any:
     """Return an instance of the dataclass `cls`, such as a `Rule`, made of a table. Each member is checked alone first.
 
-    ``"none"`` does not stand for None, which is what is absent: ``api_keys = "none"`` could be meant as ``[]``, and
-    there can be a permission with this id.
+    ``"none"`` does not stand for None here: ``api_keys = "none"`` could be meant as ``[]``, and a permission can have
+    this id. A member that is absent has its default.
 
     Raises:
         ConfigError: a name is unknown or missing, or a value is wrong.
@@ -88,8 +88,8 @@ def _unknown(what: str, name: str, names: Mapping[str, Any]) -> str:
 class _Places:
     """Where the keys of a TOML file are: file name and line.
 
-    The readers of TOML give no positions. The first lines of a longer statement are no TOML by themselves, so the
-    statements of a valid file are found one after the other.
+    TOML parsers report no positions. The first lines of a longer statement are not TOML by themselves, so each
+    statement of a valid file ends at the first line that makes it TOML.
     """
 
     def __init__(self, path: str, text: str) -> None:

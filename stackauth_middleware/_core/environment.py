@@ -24,23 +24,23 @@ APP = "STACKAUTH_APP"
 """Variable that names the app which `stackauth_middleware.serve` wraps."""
 
 _MAX_SECRET = 8192
-"""Bytes of a file with a secret."""
+"""Maximum size of a file with a secret, in bytes."""
 _SERVICE_LINK = re.compile(r"\w*(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
 """Variables that Kubernetes and Docker set for a service with the name ``stackauth`` or ``stackauth-...``."""
 _OF_THE_PROVIDER = re.compile(r"(STACK|HEXCLAVE)_(API_URL_(SERVER|BROWSER)|SUPER_SECRET_ADMIN_KEY|SERVER_SECRET)")
 """Variables of the provider's SDKs and servers that resemble a setting of ours."""
 _CUTOFF = 0.82
-"""How similar a variable must be to one that is read for a warning, 0 to 1: many tools have variables in STACK_*."""
+"""Similarity, 0 to 1, from which a variable is taken for a mistyped one. Many tools have variables in STACK_*."""
 
 
 class TypedSetting(NamedTuple):
-    """A setting as the readers need it.
+    """A setting, with what is needed to read it from text or TOML.
 
     Attributes:
         field: the field of the config.
         hint: its type.
-        variables: the environment variables that it is read from, the strongest first; none if text cannot express
-            it. A secret can also be in a file, which the variable with ``_FILE`` at its end names.
+        variables: the environment variables that it is read from, in order of precedence; none if text cannot express
+            it. A secret can also be in a file, which a variable that ends with ``_FILE`` names.
     """
 
     field: Field[Any]

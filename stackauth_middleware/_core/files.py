@@ -13,7 +13,7 @@ def read_text(path: str, label: str, most: int) -> str:
     Args:
         path: where the file is.
         label: the setting or variable that names it, for messages.
-        most: size in bytes up to which a file is accepted.
+        most: maximum size of the file, in bytes.
 
     Raises:
         ConfigError: the file cannot be read, is too large, or is not UTF-8.

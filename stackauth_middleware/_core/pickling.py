@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 _BY_VALUE = ("cloudpickle", "dill")
-"""Packages, also as a part of others, that pickle functions by their code. Others pickle them by name."""
+"""Packages that pickle functions by their code and not by name, also where another package has a copy of them."""
 
 
 def check_picklable(config: object, settings: Iterable[str]) -> None:
@@ -45,13 +45,13 @@ def _functions(config: object, settings: Iterable[str]) -> Iterator[tuple[str, A
 
 
 class PickledByConfig:
-    """Base class of what is made of a config: pickles and copies hold the config and the other attributes.
+    """Base class of objects made from a config. Pickles and copies hold all attributes except `_flow` and `_runner`.
 
-    `_connect` makes the rest from the config: `_flow` and `_runner`.
+    `_connect` makes these two from the config again.
     """
 
     def _connect(self) -> None:
-        """Set what follows from the objects that the config owns. Each subclass does."""
+        """Set `_flow` and `_runner`, as the config owns them. Each subclass implements it."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_flow", "_runner")}

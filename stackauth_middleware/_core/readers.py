@@ -1,6 +1,6 @@
-"""Values of settings from text and from TOML, read by the type of the setting's field.
+"""Read the values of settings from text and from TOML, by the type of the setting's field.
 
-So a new setting needs no line here. What is read still has to pass the setting's own check.
+So a new setting needs no code here. The value still has to pass the setting's own check.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 def types_of(cls: Any) -> dict[str, Any]:
-    """Return the type of each field of a dataclass. `KW_ONLY` is no type, and Python 3.10 would fail on it."""
+    """Return the type of each field of a dataclass, without `KW_ONLY`, on which Python 3.10 would fail."""
     annotations = types.SimpleNamespace(__annotations__={each.name: each.type for each in fields(cls)})
     return get_type_hints(annotations, vars(sys.modules[cls.__module__]))
 
 
 def members(hint: Any) -> Iterator[Any]:
-    """Yield the types of a union; a type that is no union is its only member."""
+    """Yield the types of a union; a type that is not a union is its only member."""
     if get_origin(hint) in (Union, types.UnionType):
         for each in get_args(hint):
             yield from members(each)
@@ -40,7 +40,7 @@ def without_none(hint: Any) -> Any:
 
 
 def item_type(hint: Any) -> Any:
-    """Return the type of the items of a collection, or None if `hint` is no collection."""
+    """Return the type of the items of a collection, or None if `hint` is not a collection."""
     for each in members(hint):
         origin = get_origin(each)
         if isinstance(origin, type) and issubclass(origin, Collection) and not issubclass(origin, Mapping):
@@ -59,7 +59,7 @@ def can_be_text(hint: Any) -> bool:
 def from_text(hint: Any, text: str, label: str) -> Any:
     """Return the value of the type `hint` that `text` stands for.
 
-    Lists are separated by commas or white space, a function is ``package.module:name``, and None is ``none``.
+    Items of a list are separated by commas or white space, a function is ``package.module:name``, and None is ``none``.
 
     Args:
         hint: the type of the setting.
@@ -119,7 +119,7 @@ def _number(kind: Callable[[str], Any], text: str, label: str) -> Any:
 
 
 def _named(hint: Any, text: str, label: str) -> Any:
-    """Return `text`, or the function that it names where the type has functions and `text` is no other member."""
+    """Return `text`, or the function that it names if `hint` allows functions but not this text."""
     kinds = list(members(hint))
     literals = [choice for each in kinds if get_origin(each) is Literal for choice in get_args(each)]
     if str in kinds or text in literals or not any(get_origin(each) is Callable for each in kinds):

@@ -21,13 +21,13 @@ The message names the setting, its value and what would be right.
 OWN = ("STACKAUTH_",)
 """Prefixes of the environment variables of most settings."""
 PRIVATE = ("STACK_", "HEXCLAVE_")
-"""Prefixes of the provider's variables for servers, the strongest first."""
+"""Prefixes of the provider's variables for servers, in order of precedence."""
 PUBLIC = (*PRIVATE, "NEXT_PUBLIC_STACK_", "NEXT_PUBLIC_HEXCLAVE_")
-"""Prefixes of the provider's variables that pages of a site may hold too."""
+"""Prefixes of the provider's variables for values that are public, as in the pages of a Next.js site."""
 
 
 class Given(NamedTuple):
-    """A value from outside the code, and the variable or the file and line that it is from, for messages."""
+    """A value from the environment or a file, and its source for messages: the variable, or the file and line."""
 
     value: Any
     source: str
@@ -36,14 +36,14 @@ class Given(NamedTuple):
 def setting(check: Check, *, default: T, prefixes: tuple[str, ...] = OWN, secret: bool = False) -> T:
     """Return a dataclass field with a check and a default. Its docstring stands below it.
 
-    Type checkers take it for the default itself, and so need no plugin.
+    Its declared type is that of the default, so that type checkers need no plugin.
 
     Args:
         check: run on every value, the default included.
         default: value of the field where none is given.
-        prefixes: of the environment variables, the strongest first. An empty keyword counts as not given
-            where they are not `OWN`.
-        secret: whether ``repr`` hides the value; it can be in a file then.
+        prefixes: of the environment variables, in order of precedence. Unless they are `OWN`, an empty keyword
+            counts as not given.
+        secret: whether ``repr`` hides the value. A secret can also be read from a file.
     """
     return field(default=default, metadata={"check": check, "prefixes": prefixes, "secret": secret})
 
@@ -116,5 +116,5 @@ def plain_function(name: str, value: Any) -> Any:
 
 
 def is_list(value: object) -> bool:
-    """Return whether `value` is a collection other than a string or mapping: ``{user = false}`` in TOML is no list."""
+    """Return whether `value` is a collection, but not a string or mapping, as ``{user = false}`` in TOML is."""
     return isinstance(value, Collection) and not isinstance(value, str | Mapping)

@@ -187,7 +187,7 @@ def _require_keys(settings: Mapping[str, Any]) -> None:
 
 
 def _issuer_base(name: str, value: object) -> str:
-    """Return scheme, lower-case host and a port other than the default, as JavaScript's ``URL.origin``."""
+    """Return scheme, lower-case host and a port other than the default, as JavaScript's ``URL.origin`` has them."""
     parts = _base_url(name, value)
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
