@@ -14,8 +14,8 @@ def check(value: str) -> Request[ApiKey]:
     """Return the request that checks an API key of either type.
 
     Raises:
-        NotFoundError: the value has another form, its checksum is wrong, or it is a public key. Stack Auth answers
-            the first two in the same way; a public key proves nothing.
+        NotFoundError: the value has another form, its checksum is wrong, or it is a public key. For the first two,
+            Stack Auth has the same answer; a public key proves nothing.
     """
     form = form_of(text("value", value))
     if form is None or form.is_public:

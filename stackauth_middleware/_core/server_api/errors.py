@@ -8,7 +8,7 @@ from ...errors import StackAuthError, mask_secrets
 class ApiError(StackAuthError):
     """Stack Auth answered a call of the server API with an error (docs/stack-auth.md section 6).
 
-    The class follows from the code, never from the text.
+    The class depends on the code and the status, never on the text.
 
     Attributes:
         code: code of the answer, such as ``"SCHEMA_ERROR"``; "" if the answer has none.
@@ -43,7 +43,7 @@ class ApiError(StackAuthError):
 
 
 class NotFoundError(ApiError):
-    """What a call of the server API names does not exist: the user, team, permission, session or API key.
+    """The user, team, permission, session or API key that a call of the server API names does not exist.
 
     Example::
 
@@ -55,7 +55,7 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """What a call of the server API would create exists: an email address that is taken, a member of the team.
+    """What a call of the server API would create exists already: a user with this email address, a membership.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""Requests of the caller's choice: the path cannot leave the API, and the query is built from parameters."""
+"""Requests whose method and path the caller chooses. No path can leave the API; the query is built from `params`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SEGMENT = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._~$:@-]+")
 
 
 def free_request(method: str, path: str, json: Any, params: Mapping[str, object] | None) -> Request[Any]:
-    """Return the request that a caller spelled out. Its answer is any JSON value.
+    """Return the request with this method and path. Its answer is any JSON value.
 
     Args:
         method: one of `METHODS`.

@@ -18,7 +18,7 @@ from .request import Request, UnreadableError
 T = TypeVar("T")
 
 MAX_BYTES = 16 * 1024 * 1024
-"""Bytes of an answer: a page of users holds the metadata of each, which users can write."""
+"""Maximum size of an answer in bytes: a page of users holds the metadata of each, which users can write."""
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _BY_CODE: dict[str, type[ApiError]] = {
@@ -26,7 +26,7 @@ _BY_CODE: dict[str, type[ApiError]] = {
     **dict.fromkeys(("TEAM_PERMISSION_REQUIRED", "PROJECT_PERMISSION_REQUIRED"), PermissionDeniedError),
     **dict.fromkeys(("INSUFFICIENT_ACCESS_TYPE", "API_KEY_EXPIRED", "API_KEY_REVOKED"), PermissionDeniedError),
 }
-"""Codes whose status says something else: a permission that is not held is a 401."""
+"""Codes whose meaning differs from that of their status: a permission that is not held is a 401."""
 _BY_STATUS: dict[int, type[ApiError]] = {403: PermissionDeniedError, 404: NotFoundError, 409: ConflictError}
 _NOT_JSON = object()
 """The body of an answer that is no JSON, such as the page of a proxy."""
@@ -49,11 +49,11 @@ def server_config(config: StackAuthConfig | None, settings: Settings) -> StackAu
 def perform(config: StackAuthConfig, request: Request[T], now: Clocks) -> Script[T]:
     """Send `request` and return what its reader makes of the answer.
 
-    It is sent in a task of its own (`Share`), which a caller that is cancelled leaves a second to finish.
+    It is sent in a `Share` that no other caller joins, so that it can finish after its caller is cancelled.
 
     Raises:
         ApiError: Stack Auth refuses the request.
-        AuthServerError: Stack Auth cannot be reached, rejects our key, or answers what cannot be read.
+        AuthServerError: Stack Auth cannot be reached, rejects our key, or sends an answer that cannot be read.
     """
     api = config.get_or_create(Api)
     call = server_call(config, request.method, request.path, request.params, request.body, MAX_BYTES)
@@ -65,7 +65,7 @@ def perform(config: StackAuthConfig, request: Request[T], now: Clocks) -> Script
         raise resume.error(api.breaker.record.retry_after(shared.clocks))
     result = _read(request, resume.answer, resume.clocks)
     failure = result if isinstance(result, Failure) else None
-    key = ("server API", request.path.split("/")[1])  # one route that fails is no outage
+    key = ("server API", request.path.split("/")[1])  # failures of one route count once at the circuit breaker
     api.report(failure, key, now, resume, f"{request.method} {request.path} failed")
     if isinstance(result, Failure):
         raise result.error(api.breaker.record.retry_after(resume.clocks))
@@ -114,7 +114,7 @@ def _error(request: Request[Any], reply: Reply, body: dict[str, Any], clocks: Cl
     if status >= 500 or status in _OUTAGES or status < 400:
         retry_after = reply.retry_after(clocks.wall)
         return Failure(ErrorCode.SERVER_ERROR, f"status {status}", retry_after, key_only=not retry_after)
-    if not code and status != 405 and not _is_from_stack_auth(reply):  # a 405 comes from below Stack Auth, unmarked
+    if not code and status != 405 and not _is_from_stack_auth(reply):  # a 405 of Stack Auth has no request id
         return Failure(ErrorCode.SERVER_ERROR, f"a status {status} not from Stack Auth (check api_url)", key_only=True)
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, ApiError)
     message = body.get("error") if code else reply.body[:1000].decode("utf-8", "replace")
@@ -123,6 +123,6 @@ def _error(request: Request[Any], reply: Reply, body: dict[str, Any], clocks: Cl
 
 
 def _is_from_stack_auth(reply: Reply) -> bool:
-    """Return whether a reply without a code bears the mark of Stack Auth: proxies answer with text and pages, too."""
+    """Return whether a reply without a code has a request id of Stack Auth, and is not a page, as those of proxies."""
     is_page = "html" in reply.headers.get("content-type", "").lower()
     return not is_page and any(mark in reply.headers for mark in ("x-stack-request-id", "x-hexclave-request-id"))

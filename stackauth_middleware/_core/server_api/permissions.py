@@ -58,12 +58,12 @@ def permission_from_json(body: Any, user_id: str, *, in_team: bool) -> Permissio
 
 
 def list_of(user_id: str, team_id: str | None, *, direct: bool = False) -> Request[list[Permission]]:
-    """Return the request for what a user holds in a team, or in the whole project if `team_id` is None.
+    """Return the request for the permissions of a user in a team, or in the whole project if `team_id` is None.
 
     Args:
-        user_id: id of the user. Without it, the API would send what everybody holds.
+        user_id: id of the user. Without it, the API would send the permissions of all users.
         team_id: id of the team.
-        direct: leave out what other permissions contain.
+        direct: leave out permissions that are held only because others contain them.
     """
     if team_id is not None:
         return list_of_teams(user_id, team_id, direct=direct)
@@ -73,12 +73,12 @@ def list_of(user_id: str, team_id: str | None, *, direct: bool = False) -> Reque
 
 
 def list_of_teams(user_id: str, team_id: str | None = None, *, direct: bool = False) -> Request[list[Permission]]:
-    """Return the request for what a user holds in one team, or in each of the user's teams.
+    """Return the request for the permissions of a user in one team, or in each of the user's teams.
 
     Args:
-        user_id: id of the user. Without it, the API would send what everybody holds.
+        user_id: id of the user. Without it, the API would send the permissions of all users.
         team_id: id of the team; None for all.
-        direct: leave out what other permissions contain.
+        direct: leave out permissions that are held only because others contain them.
     """
     user_id = uuid("user_id", user_id)
     params = _params(user_id, direct=direct)

@@ -55,7 +55,7 @@ def sealed_members(body: Mapping[str, Any], known: Mapping[str, Any], names: fro
     Args:
         body: the JSON object of the answer.
         known: server-only members of the record.
-        names: members of `body` that the record has, under whatever name. The rest is kept in ``raw``.
+        names: members of `body` that the record holds, under the same or another name. The rest is kept in ``raw``.
     """
     raw = FrozenDict({name: freeze(value) for name, value in body.items() if name not in names})
     return Sealed(FrozenDict({**{name: freeze(value) for name, value in known.items()}, "raw": raw}))
@@ -65,7 +65,7 @@ def items_of(body: Any) -> list[dict[str, Any]]:
     """Return the objects in a list that the API sent.
 
     Raises:
-        ValueError: `body` is no such list.
+        ValueError: `body` has no such list.
     """
     items = body.get("items") if isinstance(body, dict) else None
     if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
@@ -77,7 +77,7 @@ def text_of(body: Mapping[str, Any], name: str) -> str:
     """Return a member that is never null.
 
     Raises:
-        ValueError: it is absent, or no string.
+        ValueError: it is absent, or not a string.
     """
     value = body.get(name)
     if not isinstance(value, str):
@@ -86,6 +86,6 @@ def text_of(body: Mapping[str, Any], name: str) -> str:
 
 
 def seconds_of(body: Mapping[str, Any], name: str) -> float | None:
-    """Return a time in milliseconds as seconds; None if it is absent, null or no number."""
+    """Return a time in milliseconds as seconds; None if it is absent, null or not a number."""
     value = body.get(name)
     return value / 1000 if isinstance(value, int | float) and not isinstance(value, bool) else None

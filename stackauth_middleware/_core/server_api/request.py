@@ -16,7 +16,7 @@ class Request(Generic[T]):
         method: in capitals.
         path: below ``/api/v1``, with the leading slash.
         read: takes the JSON of a successful answer, None if it has no body. Raises ValueError, TypeError or
-            LookupError if it cannot be read; of an `UnreadableError` the text is logged.
+            LookupError if it cannot be read. The text of an `UnreadableError` is logged.
         params: of the query; any text.
         body: JSON value to send; None for no body.
     """
@@ -50,4 +50,4 @@ class UnreadableError(ValueError):
 
 
 def ignore(_body: Any) -> None:
-    """Read nothing: of an answer to DELETE only the status matters."""
+    """Ignore the body of an answer of which only the status matters."""

@@ -59,7 +59,7 @@ conceal(Team)
 
 
 class TeamDetails(TypedDict, total=False):
-    """Fields of a team beside its name. A field that is absent or `UNSET` stays as it is; None sets it to null.
+    """Fields of a team besides its name. A field that is absent or `UNSET` stays as it is; None sets it to null.
 
     Attributes:
         profile_image_url: address of an image, or None.
@@ -128,7 +128,7 @@ def team_from_json(body: Any, team_id: str | None = None) -> Team:
 
 
 def teams_from_json(body: Any) -> list[Team]:
-    """Return the teams in the answer to ``GET /teams``. Raises as `team_from_json` does."""
+    """Return the teams in the answer to ``GET /teams``. Raises the same as `team_from_json`."""
     return [team_from_json(each) for each in items_of(body)]
 
 

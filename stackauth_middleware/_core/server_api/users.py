@@ -13,9 +13,9 @@ from .request import Request, Steps, UnreadableError, ignore
 from .values import Unset, body_of, email, flag, json, or_none, text, uuid
 
 MAX_PAGES = 10_000
-"""Pages of a list; more are taken for a list that never ends."""
+"""Maximum number of pages of a list; one with more is treated as endless."""
 MAX_PAGE_SIZE = 1000
-"""Users on a page."""
+"""Maximum number of users on a page."""
 
 
 class UserFields(TypedDict, total=False):
@@ -100,7 +100,7 @@ def delete(user_id: str) -> Request[None]:
 
 
 class UserListOptions(TypedDict, total=False):
-    """What a list of users holds.
+    """Options of a list of users: which users, in what order, and how many on a page.
 
     Attributes:
         query: text that the display name or an email address contains, or a user id; None for all.
@@ -125,10 +125,10 @@ class UserListOptions(TypedDict, total=False):
 
 
 class UserPages:
-    """The pages of a list of users: requests one after the other, until `done`. Takes `UserListOptions`.
+    """The pages of a list of users: `next` returns their requests one by one, until `done`. Takes `UserListOptions`.
 
     Attributes:
-        ready: the users of the pages read so far, until the caller takes them.
+        ready: the users of the pages read so far, without those that the caller has removed from it.
         done: whether the last page has been read.
 
     Raises:
@@ -196,8 +196,9 @@ class UserPages:
 def find_by_email(address: str) -> Steps[UserProfile | None]:
     """Find the user whose primary address is `address`, whatever the case of its letters.
 
-    Stack Auth searches for users whose name or any address contains a text. Several can have one primary address, of
-    whom one at most signs in with it: that one comes first, then those who have verified it, then the oldest.
+    Stack Auth can only search for users whose name or any address contains a text, so the result is filtered here.
+    Several users can have the same primary address, but only one can sign in with it. That user is preferred, then one
+    who has verified the address, then the oldest.
     """
     address = email("email", address)
     pages = UserPages(query=address, include_anonymous=True)

@@ -1,4 +1,4 @@
-"""Checks of arguments: nothing is sent that Stack Auth would refuse for its form, or that would change an address."""
+"""Checks of arguments, so that none is refused by Stack Auth for its form, and none changes the path of a call."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def permission_id(name: str, value: object) -> str:
 
 
 def email(name: str, value: object) -> str:
-    """Return an email address, by its rough form. Stack Auth decides about the rest."""
+    """Return an email address, after a rough check of its form. Stack Auth checks the rest."""
     if not isinstance(value, str) or not _EMAIL.fullmatch(value):
         raise ValueError(f"{name} must be an email address")
     return value
