@@ -42,7 +42,7 @@ class Preflight(NamedTuple):
 
 
 def preflight_of(method: str, headers: Mapping[str, str]) -> Preflight | None:
-    """Return the request that a CORS preflight announces, or None if this is no preflight of a browser.
+    """Return the request that a CORS preflight announces, or None if this is not a preflight of a browser.
 
     Args:
         method: method of the request, as received.

@@ -1,4 +1,4 @@
-"""Response headers of the app that the middleware changes: of private responses and of preflights.
+"""Changes to the headers of the app's responses: of private responses and of responses to preflights.
 
 Names and values are text, decoded as latin-1, as in WSGI.
 """

@@ -57,7 +57,7 @@ def checked_origins(value: Any, name: str = "cors_origins") -> tuple[str, ...]:
     """Return the setting ``cors_origins`` as a tuple.
 
     Raises:
-        ConfigError: `value` is no list, or an entry can never match the origin of a browser.
+        ConfigError: `value` is not a list, or an entry can never match the origin of a browser.
     """
     if not is_list(value):
         raise ConfigError(f"{name} is {value!r}; it must be a list such as ['https://app.example.com']")

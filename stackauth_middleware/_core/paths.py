@@ -1,4 +1,4 @@
-"""The path of a request and its mount point, and whether frameworks agree on what it means.
+"""The path and the mount point of a request, and whether all routers read the path in the same way.
 
 The ``root_path`` of a scope is not trusted, since Daphne takes it from a request header: it has to be what the config
 or the app itself states. What Starlette's mounts add to it comes from routing and is trusted.
@@ -42,9 +42,9 @@ def has_only_special_characters(path: str) -> bool:
 
 
 def folded(path: str) -> str:
-    """Return `path` without differences of case, so that spellings that some router treats as equal are equal.
+    """Return `path` with its case folded, so that paths which some router treats as equal are equal.
 
-    Upper case first, then lower: ``re.IGNORECASE`` matches U+0131 and U+0130 with ``i``.
+    It is converted to upper case first, since ``re.IGNORECASE`` matches U+0131 and U+0130 with ``i``.
     """
     return path.lower() if path.isascii() else path.upper().casefold().replace("i\u0307", "i")
 
@@ -66,7 +66,7 @@ def stated_root_path(app: Any) -> str:
 
 
 def checked_root_path(app: Any, setting: str) -> str:
-    """Same as `stated_root_path`, but compared with the setting ``root_path``.
+    """Return the same as `stated_root_path`, after a comparison with the setting ``root_path``.
 
     Raises:
         ConfigError: app and setting state different root paths.
@@ -121,11 +121,11 @@ def of_environ(script_name: str, setting: str, *, is_routed: bool = False) -> st
     Args:
         script_name: ``SCRIPT_NAME`` of the environ.
         setting: ``root_path`` of the config.
-        is_routed: whether the app routes on `script_name` too, so that ``""`` as setting demands that it is ``""``:
-            gunicorn takes it from a request header of the proxies that it trusts.
+        is_routed: whether the app routes on `script_name` too. If the setting is ``""``, `script_name` then has to be
+            ``""`` as well, since gunicorn takes it from a request header of the proxies that it trusts.
 
     Returns:
-        None where the setting is another root path.
+        ``""``, or None if the setting is another root path.
     """
     return "" if setting in ("scope", script_name) or not (setting or is_routed) else None
 
@@ -133,7 +133,7 @@ def of_environ(script_name: str, setting: str, *, is_routed: bool = False) -> st
 def _decoded(raw_path: object) -> str | None:
     """Return the decoded path of `raw_path`, and None if it is not bytes.
 
-    ``""``, which is no path, stands for one with an incomplete or a needless escape: routers that match `raw_path`
+    The result is ``""``, which equals no path, for an incomplete or a needless escape: routers that match `raw_path`
     undecoded, as Sanic's and BlackSheep's do, take ``/%61`` and ``/a`` for two paths, and ``/a%2Fb`` for one segment.
     """
     if not isinstance(raw_path, bytes):

@@ -34,7 +34,7 @@ class Permission(NamedTuple):
     segment: int | None = None
 
     def in_path(self, segments: Sequence[str]) -> Permission:
-        """Return the permission with the team that a path names, or unchanged if that segment is no UUID."""
+        """Return the permission with the team that a path names, or unchanged if that segment is not a UUID."""
         if self.segment is None or self.segment >= len(segments):
             return self
         team_id = uuid_of(segments[self.segment])
@@ -56,7 +56,7 @@ class Policy(NamedTuple):
     """Whether this is the policy of paths that are not plain."""
 
     def stricter(self, other: Policy) -> Policy:
-        """Return the policy that demands what both demand."""
+        """Return the policy that has the stricter value of each field."""
         if other is self:
             return self
         return Policy(
@@ -78,7 +78,7 @@ class Policy(NamedTuple):
 
 
 def uuid_of(value: object) -> str | None:
-    """Return `value`, text or a `uuid.UUID`, as text in lower case; None if it is no UUID."""
+    """Return `value`, text or a `uuid.UUID`, as text in lower case; None if it is not a UUID."""
     text = str(value)
     return text.lower() if _UUID.fullmatch(text) else None
 
@@ -87,8 +87,8 @@ def enforce(user: User, policy: Policy) -> None:
     """Check that `user` meets `policy`, as far as no call is needed: permissions are not looked up here.
 
     Raises:
-        RefusedError: ANONYMOUS_NOT_ALLOWED, RESTRICTED_NOT_ALLOWED or FORBIDDEN. A check that raises refuses: its
-            exception is the cause of the error. So does a permission in a team that the path does not name.
+        RefusedError: ANONYMOUS_NOT_ALLOWED, RESTRICTED_NOT_ALLOWED or FORBIDDEN. It is FORBIDDEN also if a check
+            raises, with that exception as its cause, and for a permission in a team that the path does not name.
     """
     if user.is_anonymous and not policy.allow_anonymous:
         raise RefusedError(ErrorCode.ANONYMOUS_NOT_ALLOWED, "an anonymous user")

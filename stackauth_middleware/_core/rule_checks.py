@@ -45,7 +45,7 @@ def path(name: str, value: Any) -> str:
 
 
 def methods(name: str, value: Any) -> frozenset[str] | None:
-    """Check that `value` names registered methods. The final form is in upper case; GET brings HEAD."""
+    """Check that `value` names registered methods. The final form is in upper case, and has HEAD if it has GET."""
     if value is None:
         return None
     named = is_list(value) and all(isinstance(each, str) and each.upper() in _METHODS for each in value)

@@ -1,8 +1,8 @@
 """Access rules: which policy a path and a method fall under.
 
-Frameworks route on other readings of a path than a middleware sees. A *plain* path has one reading only:
-the stricter of the rules for the path as written and for its folded form holds. Any other path has to meet
-the default and every rule at once, however a router reads it. docs/rules.md states all of it.
+A router may read a path in another way than the middleware. All routers read a *plain* path in the same way, up to
+case and a trailing slash, so it has to meet the stricter of two policies: for the path as written, and for its folded
+form. Any other path has to meet the default and every rule at once. docs/rules.md is the specification.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .settings import flag, flag_or_none, one_of, setting
 WEBSOCKET = "WEBSOCKET"
 """Entry of `Rule.methods` for WebSockets. No HTTP method matches it, not even one of this name."""
 CACHED_LENGTH, CACHED_PATHS = 256, 1024
-"""Characters and entries: at four bytes a character, the paths of the policy cache take 1 MiB at most."""
+"""Maximum length of a path and number of entries in a policy cache: 1 MiB of paths, at 4 bytes a character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Rule:
     """
 
     path: str = field(metadata={"check": rule_checks.path})
-    """``"/a/b"`` exactly, ``"/a/*"`` one segment below, ``"/a/{name}"`` the same with a name, ``"/a/**"`` ``/a`` and
-    everything below. Relative to the mount point of the app, percent-decoded. What it opens is matched exactly;
-    what it closes, in any case and with a trailing slash too."""
+    """Percent-decoded, relative to the mount point of the app. ``"/a/b"`` matches this path, ``"/a/*"`` one segment
+    below ``/a``, ``"/a/{name}"`` the same and names it, ``"/a/**"`` ``/a`` and everything below. What a rule allows, it
+    allows for exact matches only; what it demands, it demands also in other case and with a trailing slash."""
     access: Access = setting(one_of(*get_args(Access)), default="required")
     """``"required"`` refuses requests without a valid token. ``"optional"`` passes requests without a token,
     unauthenticated, and still refuses an invalid one. ``"public"`` does not look at tokens."""
@@ -57,18 +57,18 @@ class Rule:
     profile: bool = setting(flag, default=False)
     """Load the profile before the handler runs."""
     allow_restricted: bool | None = setting(flag_or_none, default=None)
-    """Accept restricted users; None for what the config says."""
+    """Accept restricted users; None for the setting of the config."""
     allow_anonymous: bool | None = setting(flag_or_none, default=None)
-    """Accept anonymous users, and with them restricted ones; None for what the config says."""
+    """Accept anonymous users, and with them restricted ones; None for the setting of the config."""
     check: Check | None = setting(rule_checks.function_or_none, default=None)
     """Function of the user that returns True to accept; anything else is a 403 ``forbidden``. It is called on every
     request, so it must not block."""
     api_keys: Collection[KeyType] | None = setting(rule_checks.key_types_or_none, default=None)
-    """Also accept API keys of these types: ``("user", "team")``, one of them, or ``()`` for none; None for what the
-    config says. The key of a team brings no user."""
+    """Also accept API keys of these types: ``("user", "team")``, one of them, or ``()`` for none; None for the
+    setting of the config. With the key of a team there is no user."""
     permission: str | None = setting(rule_checks.permission_or_none, default=None)
-    """Id of a permission that the user must hold in the project or, with `team`, in a team. The keys of teams hold
-    none."""
+    """Id of a permission that the user must hold in the project or, with `team`, in a team. API keys of
+    teams hold none."""
     team: str | None = setting(rule_checks.name_or_none, default=None)
     """Name of the segment of `path` that is the id of the team for `permission`."""
     special_characters: bool = setting(flag, default=False)
@@ -115,7 +115,7 @@ class Matcher:
 
     Args:
         rules: in the order in which they are tried.
-        default: where no rule matches. Its flags fill in those that a rule leaves at None.
+        default: the policy where no rule matches. Its flags replace those that are None in a rule.
     """
 
     def __init__(self, rules: Sequence[Rule], default: Policy) -> None:
@@ -131,8 +131,8 @@ class Matcher:
         """Return the policy of a request.
 
         Args:
-            method: the HTTP method. One that is not in upper case has to meet the stricter of two answers: of the
-                method in upper case, and of a method that no rule names.
+            method: the HTTP method. For one that is not in upper case, the stricter of two policies holds: that of the
+                method in upper case, and that of a method which no rule names.
             path: the decoded path, with or without `root_path` before it.
             root_path: the mount point; None where the path cannot be trusted.
             websocket: whether this is a WebSocket; `method` is ignored then.
@@ -154,7 +154,7 @@ class Matcher:
 
 
 class _Patterns:
-    """The paths of rules in one form, each with its policy.
+    """The paths of rules, as written or folded, each with its policy.
 
     They are grouped by the paths that they can match: by their number of segments and their first segment, so that
     the cost of a new path does not grow with the number of rules for other areas of the app.
@@ -194,7 +194,7 @@ class _Patterns:
 
 
 def _by_first_segment(patterns: Sequence[tuple[list[str], Policy]]) -> Mapping[str, list[tuple[list[str], Policy]]]:
-    """Return, in order, the patterns that can match paths with each first segment; for all others by ``"*"``."""
+    """Return the patterns, in order, by the first segment of the paths that they match; ``"*"`` is for all others."""
     by_first: dict[str, list[tuple[list[str], Policy]]] = {"*": []}
     for each in patterns:
         first = each[0][0] if each[0] else "*"
@@ -229,13 +229,13 @@ class _Table:
             below = path[len(root_path) :] or "/"
             if below == root_path or below.startswith(root_path + "/"):  # BlackSheep removes it twice
                 return self.every_rule
-        elif root_path and root_path in path:  # Litestar cuts the path behind it, wherever it stands
+        elif root_path and root_path in path:  # Litestar routes on what follows it, wherever it is
             return self.every_rule
         if is_plain(path):
             lenient = folded(below)
             policy = self._as_written.first(below)
             policy = policy.stricter(self._folded_without_slash.first(_without_slash(lenient)))
-            if below.endswith("/"):  # Falcon matches a parameter with the empty segment behind it
+            if below.endswith("/"):  # Falcon matches a parameter with the empty last segment
                 policy = policy.stricter(self._folded.first(lenient, match_empty=True))
             return policy.in_path(below)
         for prefix, policy in self._special:
