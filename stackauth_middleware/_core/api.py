@@ -1,6 +1,6 @@
-"""Calls to the Stack Auth API: behind one circuit breaker for each config, whoever makes them.
+"""Calls to the Stack Auth API. All calls of one config pass one circuit breaker.
 
-The JWKS endpoint is not part of it: `key_set_cache` keeps a schedule of its own.
+Fetches of key sets do not: `key_set_cache` has a schedule of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MISCONFIGURED = frozenset(
         "INVALID_ACCESS_TYPE",
     }
 )
-"""Codes of the API with which it rejects our key or project, whatever is asked (docs/stack-auth.md section 6)."""
+"""Error codes with which the API rejects our key or project, whatever the call (docs/stack-auth.md section 6)."""
 
 
 class Api:
@@ -73,7 +73,7 @@ class Api:
         """Report the result of a call to the circuit breaker, and a failure to the log.
 
         Args:
-            failure: why the reply is not usable; None if it is, even where it refuses what was asked.
+            failure: why the reply is not usable; None if it is, even if it is a refusal.
             key: what the call was about.
             asked_at: `now` of `send`.
             resume: result of `send`.
@@ -128,7 +128,7 @@ def server_call(
         idempotent: whether it may be sent twice; by default only if its method is GET.
 
     Raises:
-        ValueError: `body` holds something that JSON has no form for.
+        ValueError: `body` cannot be written as JSON.
         TypeError: as ValueError.
     """
     headers = server_headers(config)

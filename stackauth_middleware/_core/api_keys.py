@@ -1,7 +1,7 @@
 """API keys of users and teams: their format, and the record of a checked key (docs/stack-auth.md section 11).
 
-A key says what it is: its type, whether it is public, and its id are part of the text, and a checksum ends it. So
-most values that are no key are found out without a call.
+The text of a key holds its type, whether it is public, its id, and a checksum at the end. So most values that are not
+a key are refused without a call.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .sealed import Sealed, Sealing, conceal, pydantic_schema, rebuild, seal, se
 from .user_profile import text
 
 KEY_LENGTH = 102
-"""Characters of an API key."""
+"""Length of an API key, in characters."""
 
 _NO_MEMBERS = Sealed(FrozenDict())
 _FORM = re.compile(
@@ -48,7 +48,7 @@ class ApiKeyType(str, Enum):
 
 
 class ApiKeyForm(NamedTuple):
-    """What the text of an API key says. Anybody can make up such a text, so it proves nothing.
+    """What the text of an API key contains. Anybody can make up such a text, so it proves nothing.
 
     Attributes:
         id: id of the key, a UUID as text.
@@ -62,7 +62,7 @@ class ApiKeyForm(NamedTuple):
 
 
 def form_of(value: str) -> ApiKeyForm | None:
-    """Return what the text of an API key says, or None if `value` has another form or a wrong checksum.
+    """Return what the text of an API key contains; None if `value` has another form or a wrong checksum.
 
     Args:
         value: any text.
@@ -71,7 +71,7 @@ def form_of(value: str) -> ApiKeyForm | None:
     if match is None or zlib.crc32(value[:-8].encode("ascii")) != int(match["checksum"], 16):
         return None
     is_public = match["prefix"] == "pk"
-    if is_public is not (match["kind"] in "23"):  # 0 and 1 mark secret keys; odd ones are of self-hosted servers
+    if is_public is not (match["kind"] in "23"):  # 2 and 3: public keys; 1 and 3: keys of self-hosted servers
         return None
     return ApiKeyForm("-".join(match["id"][part] for part in _UUID_PARTS), ApiKeyType(match["type"]), is_public)
 
@@ -87,7 +87,7 @@ class ApiKey(Sealing):
         type: `ApiKeyType`, which equals ``"user"`` or ``"team"``.
         user_id: id of the user for whom the key stands; None for the key of a team.
         team_id: id of the team for which the key stands; None for the key of a user.
-        description: text of whoever made the key, or None. Untrusted text.
+        description: written by the creator of the key, or None. Untrusted text.
         created_at: seconds since the epoch, or None.
         expires_at: seconds since the epoch, or None if the key does not expire.
 

@@ -29,7 +29,8 @@ class Breaker(NamedTuple):
         opened_at: when the current pause began, or None while the breaker is closed.
         pause: seconds; the length of the current pause.
         probe_at: when the probe was permitted, while it is on its way.
-        pause_requested_at: when Stack Auth last requested a pause, by a Retry-After or by rejecting our key.
+        pause_requested_at: when Stack Auth last requested a pause (monotonic clock), by a Retry-After or by rejecting
+            our key.
         code: the error code of requests while the breaker is open.
     """
 

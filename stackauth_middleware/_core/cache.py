@@ -21,7 +21,7 @@ V = TypeVar("V")
 
 
 class Resettable(Protocol):
-    """State that outlives a request, and that `register` includes in resets and forks."""
+    """State that outlives a request. Once registered, it is reset by `reset_all` and renewed in a forked child."""
 
     def reset(self) -> None:
         """Return to the initial, empty state."""
@@ -77,8 +77,8 @@ class LRUCache(Generic[K, V]):
     """A least-recently-used cache, bounded in entries and, where the caller states sizes, in bytes.
 
     Args:
-        max_entries: the number of entries; 0 disables the cache.
-        max_bytes: the sum of the sizes of all entries. The newest entry is kept regardless of its size.
+        max_entries: maximum number of entries; 0 disables the cache.
+        max_bytes: maximum sum of the sizes of all entries. The newest entry is kept regardless of its size.
     """
 
     def __init__(self, max_entries: int, max_bytes: float = math.inf) -> None:
@@ -170,7 +170,7 @@ _registered_lock = threading.Lock()
 
 
 def register(state: Resettable) -> None:
-    """Include `state` in `reset_all` and in forks, without keeping it alive."""
+    """Let `reset_all` reset `state` and forked children renew it, without keeping it alive."""
     with _registered_lock:
         _registered.add(state)
 

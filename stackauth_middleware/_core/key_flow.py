@@ -64,12 +64,12 @@ class KeyFlow:
         """Return the profile of the owner of the API key of a request.
 
         Args:
-            outcome: with a user.
+            outcome: of that request. Its API key is that of a user.
             now: both clocks.
             fresh: whether to bypass the cache, as `Lookup.get` describes.
 
         Raises:
-            RefusedError: the owner was deleted, or the policy of the request does not let in the owner any more.
+            RefusedError: the owner was deleted, or the policy of the request no longer allows the owner.
             AuthServerError: Stack Auth cannot be reached, or rejects our key.
         """
         profile = yield from self._users.profile(str(outcome.api_key.user_id), now, fresh=fresh)

@@ -24,7 +24,7 @@ _REFUSED = {
 
 
 class Checkable(NamedTuple):
-    """An API key that passed the local check, as the key of the cache: by its digest, not by its value."""
+    """An API key that passed the local check, as a cache key: its digest and form, not its value."""
 
     digest: bytes
     form: ApiKeyForm
@@ -90,6 +90,6 @@ def read(answer: Answer, key: Checkable, clocks: Clocks) -> ApiKey | Refusal | F
 
 
 def _is_plain_text_of_stack_auth(reply: Reply) -> bool:
-    """Return whether Stack Auth itself, and nothing in front of it, has sent an error without a code."""
+    """Return whether the sender of an error without a code is Stack Auth itself, and not a proxy in front of it."""
     ids = reply.headers.keys() & {"x-stack-request-id", "x-hexclave-request-id"}
     return bool(ids) and reply.headers.get("content-type", "").startswith("text/plain")

@@ -20,9 +20,9 @@ from .upstream import CANCEL_GRACE, GAVE_UP, Failure, Resume, Script, Share, Sha
 from .users import UserType
 
 REFRESH_BUDGET = 1.0
-"""Limit in seconds on the time that a request spends on a fetch while it, or others, have usable keys."""
+"""Limit in seconds on the time that a request spends on a fetch while the cached key set is usable."""
 MAX_WAITERS = 4
-"""Limit on the threads that wait, over all key sets, for a key that may not exist, while any set is usable."""
+"""Limit on the number of threads, over all key sets, that wait for an unknown key while any key set is usable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ class KeySetCache:
             defer_refresh: whether the caller refreshes a stale key set after the response.
 
         Returns:
-            The key, the action for it, USE or USE_AND_REFRESH, and both clocks after any fetch.
+            The key, the action for it (USE or USE_AND_REFRESH), and both clocks after any fetch.
 
         Raises:
-            RefusedError: INVALID_TOKEN, the key is not published.
+            RefusedError: INVALID_TOKEN, since the key is not published.
             AuthServerError: the key set cannot be fetched.
         """
         cell = self.cells[token.user_type]
@@ -154,10 +154,10 @@ class KeySetCache:
     def _documents(self, user_type: UserType, *, past_caches: bool) -> Script[tuple[Document | Failure, Clocks]]:
         """Fetch the document of `user_type`, and return it without the keys of the next smaller one."""
         smaller = Document({})
-        below = key_sets.SMALLER.get(user_type)
-        if below is not None:
-            found, resume = yield from self._document(below, past_caches=past_caches)
-            if below is UserType.RESTRICTED and self._is_older(resume):
+        smaller_type = key_sets.SMALLER.get(user_type)
+        if smaller_type is not None:
+            found, resume = yield from self._document(smaller_type, past_caches=past_caches)
+            if smaller_type is UserType.RESTRICTED and self._is_older(resume):
                 found, resume = yield from self._document(UserType.NORMAL, past_caches=past_caches)
             if isinstance(found, Failure):
                 return found, resume.clocks
@@ -170,7 +170,7 @@ class KeySetCache:
     def _is_older(self, resume: Resume) -> bool:
         """Return whether the server predates restricted users.
 
-        It rejected the query parameter, and no usable restricted keys prove that it knew the parameter before.
+        It does if it rejected the query parameter, and no usable restricted keys show that it knew it before.
         """
         held = self.record(UserType.RESTRICTED)
         is_usable = held.keys and held.age(resume.clocks) is not Age.NONE

@@ -1,17 +1,17 @@
 """JWK Sets: how the keys of one user type are read from documents, and what to do at each age of a key set.
 
-Stack Auth publishes one address with two query parameters (docs/stack-auth.md section 4). The plain document holds
-the keys of normal users, ``include_restricted`` adds those of restricted users, and ``include_anonymous`` adds those
-of both other types. A key signs tokens of its own user type only, so the keys of a type are those of its document
+Stack Auth publishes the keys at one address (docs/stack-auth.md section 4). Without a query, the document holds the
+keys of normal users; ``include_restricted`` adds those of restricted users, and ``include_anonymous`` those of both
+other types. A key signs tokens of its own user type only, so the keys of a type are those of its document
 without those of the next smaller one. Coordinates are published without leading zero octets, so about one project
 in 130 has a short one.
 
-Freshness follows RFC 5861, `ACTIONS` is its complete table:
+Freshness follows RFC 5861; `ACTIONS` is the complete table:
 
-- for `FRESH_FOR` seconds after a fetch the keys are used without asking;
+- for `FRESH_FOR` seconds after a fetch the keys are used without another;
 - then they are stale: used while one caller refreshes them (section 3, stale-while-revalidate);
 - while refreshing fails, they are used until `STALE_IF_ERROR` seconds after the fetch (section 4, stale-if-error);
-- two fetches of one set start at least `MIN_FETCH_INTERVAL` seconds apart, whether they fail or not.
+- a fetch starts at least `MIN_FETCH_INTERVAL` seconds after the last one of this set ended, whether it failed or not.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_BYTES = 64 * 1024
 FRESH_FOR = 600.0
 """Seconds after a fetch for which a key set is fresh; ``Cache-Control`` can only shorten them."""
 MIN_FRESH_FOR = 60.0
-"""Seconds to which ``Cache-Control`` can shorten `FRESH_FOR` at most."""
+"""Shortest time in seconds to which ``Cache-Control`` can reduce `FRESH_FOR`."""
 STALE_IF_ERROR = 24 * 3600.0
 """Seconds after a fetch for which a key set is used while refreshing it fails (RFC 5861 section 4)."""
 MIN_FETCH_INTERVAL = 10.0
@@ -70,10 +70,10 @@ Keys: TypeAlias = Mapping[str, Key]
 
 
 class Action(Enum):
-    """The action for a token by its key id.
+    """The action for a token, by its key id.
 
-    `REFRESH` fetches the key set before the token can be verified. `UNKNOWN` rejects the token, unless the last
-    fetch failed; `UNAVAILABLE` cannot verify it (`key_set_cache.no_key`).
+    `REFRESH`: the key set has to be fetched before the token can be verified. `UNKNOWN`: the token is rejected, or
+    cannot be verified if the last fetch failed. `UNAVAILABLE`: it cannot be verified. See `key_set_cache.no_key`.
     """
 
     USE = 1
@@ -88,7 +88,7 @@ class Action(Enum):
 
 
 class Age(Enum):
-    """The age of a key set. `NONE`: there is none, or it is past `STALE_IF_ERROR`."""
+    """The age of a key set. `NONE`: there is no key set, or it is older than `STALE_IF_ERROR`."""
 
     NONE = 1
     STALE = 2
@@ -112,11 +112,11 @@ ACTIONS: Mapping[tuple[Age, bool, bool], Action] = {
     (Age.NONE, False, True): Action.REFRESH,
     (Age.NONE, False, False): Action.UNAVAILABLE,
 }
-"""The action for every case: total, held by a test."""
+"""The action for every case; a test checks that no case is missing."""
 
 
 class KeySet(NamedTuple):
-    """The keys of one user type and the state of fetching them. Periods end on either clock.
+    """The keys of one user type and the state of fetching them. Periods end on whichever clock advances further.
 
     Attributes:
         keys: the keys by id.
@@ -138,7 +138,7 @@ class KeySet(NamedTuple):
 
     def is_fresh(self, now: Clocks) -> bool:
         """Return whether the keys are fresh."""
-        since = self.fetched_at  # not by `elapsed`: this is asked for every request
+        since = self.fetched_at  # without `elapsed`, for speed: this is called for every request
         return now.mono - since.mono < self.fresh_for and now.wall - since.wall < self.fresh_for
 
     def age(self, now: Clocks) -> Age:
@@ -160,14 +160,14 @@ class KeySet(NamedTuple):
         return max(1, math.ceil(left)) if math.isfinite(left) else 1
 
     def filled(self, keys: Keys, fresh_for: float, as_of: Clocks, now: Clocks) -> KeySet:
-        """Return the key set after a fetch that started at `as_of` and returned `keys`. Newer keys stay."""
-        if as_of.mono < self.as_of.mono <= now.mono:  # else the clock was set back, as when a test ends a frozen time
+        """Return the key set after a fetch that started at `as_of` and returned `keys`. Keys of a later fetch stay."""
+        if as_of.mono < self.as_of.mono <= now.mono:  # else the clock was set back, as after a test that froze it
             return self
         return KeySet(MappingProxyType(dict(keys)), now, fresh_for, now, as_of=as_of)
 
     def failed(self, failure: Failure, as_of: Clocks, now: Clocks) -> KeySet:
         """Return the key set after a fetch that started at `as_of` and failed. The keys stay."""
-        if as_of.mono < self.as_of.mono <= now.mono:  # else the clock was set back, as when a test ends a frozen time
+        if as_of.mono < self.as_of.mono <= now.mono:  # else the clock was set back, as after a test that froze it
             return self
         return self._replace(
             asked_at=now, fetch_interval=max(MIN_FETCH_INTERVAL, failure.retry_after or 0), failure=failure.code

@@ -77,7 +77,7 @@ class CachedAnswer(Generic[V]):
         asked_at: when the call was made. The reply to an earlier call does not replace this one.
         arrived_at: when the reply arrived.
         fresh_at: when a caller last bypassed the cache.
-        until: when the entry expires at the latest (wall clock).
+        until: latest time at which the entry expires (wall clock).
     """
 
     reading: V | Refusal
@@ -147,8 +147,8 @@ class Lookup(Generic[K, V]):
             key: callers with an equal key share one call.
             call: makes the call, if one is needed.
             now: both clocks.
-            credential: to which a refusal applies, if that is narrower than the key: one of a user's tokens.
-            until: when the entry expires at the latest (wall clock).
+            credential: what a refusal applies to, if not to the whole key: one of several tokens of a user.
+            until: latest time at which the entry expires (wall clock).
             fresh: whether to bypass the cache. The value is then from a call made after `now`, or one that another
                 caller made within the last `FRESH_INTERVAL` for the same purpose.
 
@@ -211,7 +211,7 @@ class Lookup(Generic[K, V]):
         look: Callable[[], Reading[V] | _Miss],
         fresh: bool,
     ) -> Script[Reading[V] | _Miss]:
-        """Make the call and return its reading, or `MISS` if the cache holds the reply to a later call by now.
+        """Make the call and return its reading, or `MISS` if the cache already holds the reply to a later call.
 
         The leader checks the cache again first, since another leader may have finished after its last check.
         """
@@ -249,7 +249,7 @@ class Lookup(Generic[K, V]):
         size = size_of(resume.answer.body) if is_value and isinstance(resume.answer, Reply) else 0
 
         def replace(cached: CachedAnswer[V] | None) -> tuple[CachedAnswer[V], int] | None:
-            # unless the clock was set back, as when a test ends a frozen time
+            # unless the clock was set back, as after a test that froze it
             if cached is not None and asked_at.mono < cached.asked_at.mono <= now.mono:
                 return None
             fresh_at = asked_at if fresh else cached.fresh_at if cached else NEVER
@@ -258,7 +258,7 @@ class Lookup(Generic[K, V]):
         is_newest = self._kept.swap(key, replace)
         if is_newest and isinstance(reading, Refusal):
             self._refused.put(subject, (reading, now))
-        # An entry older than that is of no use, not even to a request that is still waiting.
+        # Older entries are of no use, not even to a request that is still waiting.
         self._kept.evict_while(lambda cached: elapsed(cached.arrived_at, now) > self._max_age)
         return is_newest
 
@@ -269,7 +269,7 @@ def parts_of(body: bytes) -> int:
 
 
 def size_of(body: bytes) -> int:
-    """Return an upper bound, to a few per cent, on the bytes of memory of the values parsed from the JSON in `body`.
+    """Return the estimated memory in bytes of the values parsed from the JSON in `body`: a few per cent low at most.
 
     Measured on CPython 3.11: a part takes up to 190 bytes in addition to its text. An escape or non-ASCII character
     can make every character of its string take four bytes.

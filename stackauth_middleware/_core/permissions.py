@@ -37,11 +37,11 @@ class PermissionLookup:
         self._of_teams = self._lookup("team permissions", "/team-permissions", _team_permission)
 
     def holds(self, user_id: str, permission: Permission, now: Clocks) -> Script[bool]:
-        """Return whether a user holds a permission, by the cache or by Stack Auth.
+        """Return whether a user holds a permission, from the cache or from Stack Auth.
 
         Args:
             user_id: of a verified token, or as Stack Auth sent it.
-            permission: one without a team that is unknown is held by no user.
+            permission: the permission. One whose team is unknown (`segment` is set) is held by no user.
             now: both clocks.
 
         Raises:

@@ -16,7 +16,7 @@ from .user_profile import UserProfile, profile_from_json
 from .users import User
 
 MAX_BYTES = 1024 * 1024
-"""Bytes of a reply."""
+"""Maximum size of a reply, in bytes."""
 _TOKEN_REFUSED = {
     "UNPARSABLE_ACCESS_TOKEN": ErrorCode.INVALID_TOKEN,
     "ACCESS_TOKEN_EXPIRED": ErrorCode.EXPIRED_TOKEN,
@@ -56,7 +56,7 @@ class ProfileLookup(Lookup[str, UserProfile]):
         Args:
             user: of a token that passed the local check.
             token: that token.
-            digest: of that token.
+            digest: its SHA-256.
             now: both clocks.
             fresh: whether to bypass the cache, as `Lookup.get` describes.
 

@@ -11,13 +11,13 @@ from .records import Clocks
 logger = logging.getLogger("stackauth_middleware")
 
 LOG_INTERVAL = 60.0
-"""Seconds between two records of one `RateLimitedLog`, or of one value of a `KeyedRateLimitedLog`."""
+"""Minimum seconds between two records of one `RateLimitedLog`, or of one value of a `KeyedRateLimitedLog`."""
 
 MAX_VALUES = 16
-"""Number of values that a `KeyedRateLimitedLog` logs in `LOG_INTERVAL`; further ones are dropped."""
+"""Maximum number of values that a `KeyedRateLimitedLog` logs in `LOG_INTERVAL`; further ones are dropped."""
 
 MAX_LENGTH = 200
-"""Characters of a value that are logged."""
+"""Maximum length of a logged value, in characters."""
 
 
 class RateLimitedLog:
@@ -66,7 +66,7 @@ class KeyedRateLimitedLog:
         self._logged: Atomic[dict[str, Clocks]] = Atomic({})
 
     def __call__(self, now: Clocks, value: str) -> None:
-        """Log the message with `value`, unless it, or `MAX_VALUES` others, were logged recently.
+        """Log the message with `value`, unless this value or `MAX_VALUES` others were logged within `LOG_INTERVAL`.
 
         Args:
             now: both clocks.

@@ -1,4 +1,4 @@
-"""Replies of the Stack Auth API: the JSON object or the error in one.
+"""Replies of the Stack Auth API: how the JSON object or the error in a reply is read.
 
 The readers decide by the ``code`` in the body of a reply, and by the status only if there is none
 (docs/stack-auth.md section 6). The status alone is ambiguous: a deleted user is a 400, our wrong secret key is a 401
@@ -18,9 +18,9 @@ from .records import Clocks
 from .upstream import Answer, Failure, NoReply, NoReplyKind, Refusal, Reply
 
 MAX_PARTS = 32 * 1024
-"""Number of commas, lists and objects in a reply, a cheap bound on parsing cost: metadata is user-controlled."""
+"""Maximum number of commas, lists and objects in a reply, a cheap bound on parsing cost: users write metadata."""
 MAX_REASON = 128
-"""Characters of a restriction reason; longer ones are dropped, since thousands of refusals may be cached."""
+"""Maximum characters of a restriction reason; longer ones are dropped, since thousands of refusals may be cached."""
 
 _MISCONFIGURED = MISCONFIGURED | {"INSUFFICIENT_ACCESS_TYPE", "SCHEMA_ERROR"}
 
@@ -28,7 +28,7 @@ _MISCONFIGURED = MISCONFIGURED | {"INSUFFICIENT_ACCESS_TYPE", "SCHEMA_ERROR"}
 def read_object(
     answer: Answer, clocks: Clocks, refusals: Mapping[str, ErrorCode], source: str
 ) -> Mapping[str, Any] | Refusal | Failure:
-    """Return the JSON object in the reply to a call, or why there is none. An empty object if the body is no object.
+    """Return the JSON object in the reply to a call, or why there is none. A body that is not an object counts as {}.
 
     Args:
         answer: the result of the call.

@@ -29,7 +29,7 @@ from .records import Clocks
 T = TypeVar("T")
 
 MAX_BYTES = 1024 * 1024
-"""Bytes of a reply's body, unless a call sets its own limit."""
+"""Maximum size of a reply's body in bytes, unless the call sets its own."""
 CANCEL_GRACE = 1.0
 """Seconds for which a shared fetch continues after its leader's task is cancelled."""
 
@@ -39,8 +39,8 @@ CANCEL_GRACE = 1.0
 class Call:
     """An HTTP request to send, without redirects or cookies. Immutable by convention, like `Reply`.
 
-    Neither is a mapping, sequence or dataclass, so that error trackers, which record the local variables of frames
-    and their members, record no more than the repr.
+    Neither is a mapping, sequence or dataclass: of these, error trackers record the members of each local variable,
+    and of other objects only the repr.
 
     Args:
         method: in capitals.
@@ -78,8 +78,8 @@ class Call:
 
     def on_new_connection(self) -> Call:
         """Return the same call, to be sent on a new connection."""
-        same = self.idempotent
-        return Call(self.method, self.url, self.headers, self.body, self.max_bytes, idempotent=same, fresh=True)
+        idempotent = self.idempotent
+        return Call(self.method, self.url, self.headers, self.body, self.max_bytes, idempotent=idempotent, fresh=True)
 
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -94,9 +94,9 @@ class Share(NamedTuple):
     Attributes:
         key: callers with an equal key share.
         script: makes the script, which the leader runs once, within its own time budget.
-        budget: seconds that the caller spends as the leader at most.
-        wait: seconds that the caller spends as a follower at most; 0 to return at once.
-        max_waiters: the number of threads that may follow at once, in all fetches of `pool`; None for no limit.
+        budget: maximum seconds that the caller spends as the leader.
+        wait: maximum seconds that the caller spends as a follower; 0 to return at once.
+        max_waiters: maximum number of threads that follow at once, in all fetches of `pool`; None for no limit.
             Tasks are not limited, since a task that waits blocks no other.
         cancel_grace: seconds for which the script continues after the leader's task is cancelled, so that a client
             that disconnects does not make the next one start over.
@@ -138,9 +138,9 @@ class Reply:
     def meant_status(self) -> int:
         """The actual status: Stack Auth can send a 4xx with the status 200 (docs/stack-auth.md section 6)."""
         for name in ("x-stack-actual-status", "x-hexclave-actual-status"):
-            hidden = self.headers.get(name, "")
-            if hidden not in ("", "200") and self.status < 400:
-                return int(hidden) if hidden.isdecimal() and hidden.isascii() and len(hidden) == 3 else 502
+            actual = self.headers.get(name, "")
+            if actual not in ("", "200") and self.status < 400:
+                return int(actual) if actual.isdecimal() and actual.isascii() and len(actual) == 3 else 502
         return self.status
 
     def retry_after(self, wall: float) -> int | None:
@@ -174,8 +174,8 @@ class NoReply(NamedTuple):
     Attributes:
         kind: what happened to the call.
         reason: what failed, as the failing layer describes it; for logs. It holds no credential.
-        inconclusive: whether it is no evidence of a fault of the server: the call failed on a pooled connection,
-            which may have been dead before, or there was no time left to send it.
+        inconclusive: whether it says nothing about the server: the call failed on a pooled connection, which may
+            have been dead before, or there was no time left to send it.
     """
 
     kind: NoReplyKind
@@ -247,7 +247,7 @@ class Refusal(NamedTuple):
     """Stack Auth examined the credential and refused it.
 
     Attributes:
-        code: the error code of the request.
+        code: the error code with which to refuse the request.
         detail: for logs.
         restricted_reason: why the user is restricted, if Stack Auth gave a reason.
     """
@@ -268,9 +268,9 @@ class Failure(NamedTuple):
         code: SERVER_ERROR or MISCONFIGURED.
         detail: for logs; holds no text of the reply.
         retry_after: the seconds in the reply's Retry-After.
-        key_only: whether it may concern this key alone: Stack Auth answers 500 for some unusual accounts.
+        key_only: whether it may concern this key of the lookup alone: for some unusual accounts Stack Auth answers 500.
         is_outage: whether it is a sign that Stack Auth fails or rejects our key. If not, as for a reply that is too
-            large to parse, the circuit breaker takes the reply as a success.
+            large to parse, the circuit breaker counts the reply as a success.
     """
 
     code: ErrorCode

@@ -67,7 +67,7 @@ def read(answer: Answer, key: str, clocks: Clocks) -> UserProfile | Refusal | Fa
 
 
 def owner_of(key: ApiKey, profile: UserProfile) -> User:
-    """Return the user for whom `key` stands: with the profile, without claims and without a session."""
+    """Return the owner of `key` as a user with the profile, without claims and without a session."""
     blank = User(
         user_id=profile.id,
         user_type=UserType.NORMAL,
