@@ -2,15 +2,15 @@
 
 Layers, from the request down:
 
-    short_path      the outcome of the most common request, at once; what it leaves open goes to flow
+    short_path      the outcome of the most common requests in fewer steps; all others go to flow
     flow            the steps from a request to its outcome
-    key_flow        the same from an API key, and from there to its owner
-    key_set_cache   the steps around key sets: which to fetch, and when
-    lookup          the steps around other answers of Stack Auth: cache, single flight, circuit breaker; used by
+    key_flow        the same steps for an API key and the user who owns it
+    key_set_cache   the steps for key sets: which to fetch, and when
+    lookup          the steps for other replies of Stack Auth: cache, single flight, circuit breaker; used by
                     profiles, key_lookup, users_by_id, permissions and team_lookup
-    token_cache     the verified tokens, and what has to hold for one to be used again
+    token_cache     the verified tokens, and the conditions under which one is used again
     upstream        the effects that scripts yield, and the answers that resume them
-    credentials, tokens, key_sets, rules, paths, cors, users ...   functions and records without steps
+    credentials, tokens, key_sets, rules, paths, cors, users ...   functions and records that need no I/O
 
 Effects. A step that may need Stack Auth returns either its result or a script: a generator that yields the I/O it
 needs and is resumed with the answer. Scripts decide and do no I/O; a runner (`SyncRunner` for threads, `AsyncRunner`
@@ -23,7 +23,7 @@ for tasks) performs the effects and decides nothing. So the order of steps is wr
       inner.send(Resume(Reply(200, ...), clocks))   StopIteration: the keys are cached, the fetch is done
     script.send(Resume(Led(...), clocks))           StopIteration(Authenticated): signature and claims hold
 
-An exception raised by a runner is thrown into the script. A script whose caller has gone is closed.
+An exception raised by a runner is thrown into the script. If the caller is cancelled, the script is closed.
 
 Single flight. Concurrent callers that need the same answer share one fetch. The first is the leader and runs the
 script; the others are followers. The leader gets the script's result. Followers are resumed when the leader is done,
@@ -31,8 +31,8 @@ even if it failed, and check the cache again: each finds the answer there or lea
 is cancelled continues for a grace period, so that clients that disconnect do not make each other start over. Runners
 and event loops do not share with each other, so a cache entry is replaced only by what was requested later.
 
-Clocks. Every `Resume` brings both clocks, and nothing in the core reads them itself. The wall clock is compared with
-claims (`exp`, `nbf`) and whatever else ends with a token; the monotonic clock measures ages and intervals.
+Clocks. Every `Resume` brings both clocks, and nothing in the core reads them itself. Absolute times, such as the claims
+`exp` and `nbf`, are compared with the wall clock. Ages and intervals are measured on both clocks (`clocks.elapsed`).
 
 Freshness of keys (RFC 5861). A key set is fresh for ten minutes at most. A stale one is used while one caller
 refreshes it (stale-while-revalidate), after the response where the middleware can defer that, and for a day while

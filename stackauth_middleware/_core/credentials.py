@@ -1,7 +1,7 @@
 """Token sources: where in a request an access token is read from. Checks form only, never the token.
 
-What Stack Auth's SDKs and its documentation send to a user's own back end (docs/stack-auth.md section 8),
-under the header names of the old brand and the new, in the order in which they are read:
+Stack Auth's SDKs and documentation send a token to an app's own back end in these ways (docs/stack-auth.md
+section 8), under header names of the old and of the new brand. They are read in this order:
 
 1. ``x-stack-access-token: <jwt>``
 2. ``Authorization: Bearer stackauth_<base64 of {"accessToken": …, "refreshToken": …}>``
@@ -9,10 +9,10 @@ under the header names of the old brand and the new, in the order in which they 
 4. ``Authorization: Bearer <jwt>``
 5. the WebSocket sub-protocols ``stackauth, <jwt>``, since browsers cannot set headers there
 
-API keys of users and teams are read on paths that accept them, from ``x-stack-api-key`` (of either brand),
-``x-api-key`` and ``Authorization: Bearer <key>``. More than one credential in a request is malformed.
+The first that is present decides, even if it is malformed. The refresh token of 2 and 3 is dropped here.
 
-The first that is present decides. The refresh token of 2 and 3 is dropped here.
+API keys of users and teams are read on paths that accept them, from ``x-stack-api-key`` (of either brand),
+``x-api-key`` and ``Authorization: Bearer <key>``. Several API keys, or an API key and a token, are malformed.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ _SOURCE_HEADERS: dict[TokenSource, tuple[str, ...]] = {
     "websocket": (),  # responses to WebSocket handshakes are not cached
 }
 MAX_HEADERS = 2000
-"""Maximum number of header fields that are searched for credentials, the limit of Node.js."""
+"""Maximum number of header fields that are searched for credentials, as in Node.js."""
 UNSEARCHED = {**dict.fromkeys(HEADERS, ","), "authorization": "bearer stackauth_,"}
-"""Replaces the headers of a request with more than `MAX_HEADERS`: malformed, so that the request is refused."""
+"""Headers used instead of those of a request with more than `MAX_HEADERS`: all malformed, so that it is refused."""
 
 _BEARER = re.compile(r"bearer +([^ ].*)", re.IGNORECASE | re.DOTALL)
 _JWT_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
@@ -100,8 +100,8 @@ def extract(headers: Mapping[str, str], token_sources: Container[TokenSource]) -
 def extract_api_key(headers: Mapping[str, str], sources: Container[ApiKeySource]) -> str | None:
     """Return the API key of a request, or None where it has none.
 
-    A Bearer value is an API key only if it has the form and the checksum of one; else it is a token, or the app's own
-    business. The other sources hold nothing else, so what they hold has to be a valid key.
+    A Bearer value is an API key only if it has the form and the checksum of one; else it is a token, or a credential
+    that the app itself reads. The other headers are for API keys only, so their value is returned in any form.
 
     Args:
         headers: as `extract` takes them.
@@ -141,7 +141,7 @@ def split_subprotocols(value: str) -> list[str]:
 
 
 def _one_of(headers: Mapping[str, str], names: tuple[str, str]) -> str | None:
-    """Return the value of the header that is not empty, or None. Both brands at once are ambiguous."""
+    """Return the value of the one header that is not empty, or None. Values under both brands are malformed."""
     if names[0] not in headers and names[1] not in headers:
         return None
     old, new = headers.get(names[0], "").strip(" \t"), headers.get(names[1], "").strip(" \t")
@@ -159,7 +159,7 @@ def _plain(value: str) -> str:
 
 
 def _bearer(headers: Mapping[str, str]) -> str | None:
-    """Return the credential of the Bearer scheme; None for other schemes and for values that are not for us."""
+    """Return the credential of the Bearer scheme; None for other schemes and for values not in the form of a token."""
     value = headers.get("authorization")
     if value is None:
         return None
@@ -171,6 +171,7 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
 
 
 def _once(bearer: str) -> str:
+    """Return `bearer`, or raise if it is too long or its header is repeated."""
     if len(bearer) > MAX_BYTES:
         raise _malformed("a credential over 8 KiB")
     if "," in bearer:
@@ -179,9 +180,9 @@ def _once(bearer: str) -> str:
 
 
 def _wrapped(value: str) -> str | None:
-    """Return the token in the base64 JSON of `getAuthorizationHeader()`: standard alphabet, with padding."""
+    """Return the token in what the SDKs' `getAuthorizationHeader()` returns: JSON in padded standard base64."""
     text = None
-    with suppress(ValueError):  # and raise outside: its exception and frames hold the credential
+    with suppress(ValueError):  # raised below instead: this exception and its frames hold the credential
         text = base64.b64decode(value.encode("ascii"), validate=True).decode("utf-8")
     if text is None:
         raise _malformed("no base64 after the bearer prefix")
@@ -191,7 +192,7 @@ def _wrapped(value: str) -> str | None:
 def _member(text: str) -> str | None:
     """Return the member ``accessToken`` of a JSON credential; the refresh token beside it is dropped."""
     members = None
-    with suppress(ValueError, RecursionError):  # and raise outside, as above
+    with suppress(ValueError, RecursionError):  # raised below instead, as above
         members = json.loads(text, object_pairs_hook=_unique)
     if not isinstance(members, dict):
         raise _malformed("a credential that is not one JSON object")

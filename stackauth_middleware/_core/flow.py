@@ -28,7 +28,7 @@ from .upstream import Script
 from .users import User, UserProfile, with_profile
 
 _NO_REQUEST = RequestRecord("GET", "/", "", {})
-"""The record of a call that comes from no request, or from one that cannot be read."""
+"""Stands for the request where there is none, or where it cannot be read."""
 
 
 class _AwaitingKey(NamedTuple):
@@ -44,7 +44,7 @@ class Flow:
     Attributes:
         config: the config.
         keys: its key sets.
-        short_path: what middlewares try before `authorize`.
+        short_path: the short path, which middlewares try before `authorize`.
     """
 
     def __init__(self, config: StackAuthConfig) -> None:
@@ -72,7 +72,7 @@ class Flow:
     ) -> Outcome | Script[Outcome]:
         """Authenticate a request: return its outcome if no I/O is needed, else a script that returns it.
 
-        Neither raises: every exception becomes a `Refused`.
+        Neither this method nor the script raises: every exception becomes a `Refused`.
 
         Args:
             request: the request.
@@ -86,7 +86,7 @@ class Flow:
             return self._reporter.refuse(request, error, now)
         if not isinstance(step, Outcome):
             return self._finish(request, step, now)
-        if self.config.observers and not isinstance(step, Refused):  # those are reported where they are made
+        if self.config.observers and not isinstance(step, Refused):  # a `Refused` has been reported
             self._reporter.report(request, step)
         return step
 
@@ -125,16 +125,16 @@ class Flow:
                 return Unauthenticated(self.config, request)
             if preflight is not None:
                 self._log_refused_preflight(now, preflight.origin)
-            # Not raised, since this is the most frequent refusal.
+            # Not raised, for speed: this is the most frequent refusal.
             return self._reporter.refuse(request, RefusedError(ErrorCode.MISSING_TOKEN, "no token"), now)
 
-        # 4. Token: verified by what is cached, or by a script if a key, the profile or permissions have to be fetched.
+        # 4. Token: verified from the caches, or by a script if a key, the profile or permissions have to be fetched.
         verified = self._verify_locally(token, now, defer_refresh=defer_refresh)
         if isinstance(verified, _AwaitingKey) or policy.profile or policy.permissions:
             how = {"defer_refresh": defer_refresh, "in_event_loop": in_event_loop}
             return self._authorize_with_io(token, verified, policy, now, request, **how)
 
-        # 5. User: whether the policy lets this one in.
+        # 5. User: the policy has to allow this user.
         user, refresh = verified.user, verified.user.user_type if verified.stale else None
         authenticated = Authenticated(user, self.config, token, policy, in_event_loop, refresh, request)
         del token  # error trackers write out the variables of this frame if a check logs an error
@@ -167,7 +167,7 @@ class Flow:
                 verified, now = yield from self._with_key(verified, now, defer_refresh=defer_refresh)
             user = verified.user
             if policy.profile:
-                enforce(user, policy._replace(checks=()))  # before the call: the profile never lets in more users
+                enforce(user, policy._replace(checks=()))  # before the call, since a profile can only add restrictions
                 profile = yield from self._profiles.profile(user, token, verified.digest, now)
                 user = with_profile(user, profile)
         except AuthServerError as error:
@@ -189,7 +189,7 @@ class Flow:
     # -- tokens without a request ------------------------------------------------------------------
 
     def verify(self, token: str, now: Clocks) -> User | Script[User]:
-        """Return the user of `token` if no I/O is needed, else a script that returns it. No rule applies.
+        """Return the user of `token` if no I/O is needed, else a script that returns it. Rules do not apply.
 
         Raises:
             RefusedError: the token is refused, or the settings do not let its user in.
@@ -223,11 +223,11 @@ class Flow:
             token: the access token.
             now: both clocks.
             fresh: whether to fetch the profile even if it is cached.
-            policy: what the user must meet, checks excepted; by default what the settings say.
+            policy: the policy to meet, except for its checks; by default that of the settings.
 
         Raises:
             ConfigError: no API key is configured.
-            RefusedError: the token is refused, or the policy does not let in the user that the profile shows.
+            RefusedError: the token is refused, or the policy does not allow the user with this profile.
             AuthServerError: the keys or the profile cannot be fetched.
         """
         if not (self.config.secret_server_key or self.config.publishable_client_key):
@@ -244,7 +244,7 @@ class Flow:
     # -- local verification ------------------------------------------------------------------------
 
     def _verify_locally(self, token: str, now: Clocks, *, defer_refresh: bool) -> VerifiedToken | _AwaitingKey:
-        """Verify `token` by the token cache, or else by its form, key, signature and claims, as far as without I/O."""
+        """Look up `token` in the cache, or verify its form, signature and claims as far as that needs no I/O."""
         if not is_possible(token):
             raise RefusedError(ErrorCode.INVALID_TOKEN, "not a token by form")
         digest = hashlib.sha256(token.encode("ascii")).digest()

@@ -35,7 +35,7 @@ class FrozenDict(dict[str, Any]):
 
 
 def freeze(value: Any) -> Any:
-    """Return the JSON `value` as an equal one that is immutable at any depth."""
+    """Return a copy of the JSON `value` that is immutable at every depth: `FrozenDict` for dict, tuple for list."""
     if isinstance(value, dict):
         return FrozenDict({name: freeze(member) for name, member in value.items()})
     if isinstance(value, list | tuple):

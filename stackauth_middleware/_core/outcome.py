@@ -21,7 +21,7 @@ class Unpickled:
     Attributes:
         user: the user of the pickled outcome, or None.
         error: its error code, or None.
-        retry_after: its seconds until a retry makes sense, or None.
+        retry_after: its whole seconds until a retry makes sense, or None.
         api_key: its API key, or None.
     """
 
@@ -45,9 +45,9 @@ class Outcome:
     Attributes:
         config: the config of the middleware.
         user: the verified user, or None.
-        error: the error code of a token that could not be verified, on an optional route; else None.
+        error: the error code of a credential that could not be verified, on an optional route; else None.
         retry_after: whole seconds until a retry makes sense, if `error` is SERVER_ERROR.
-        refresh: the user type whose key set is stale; the middleware refreshes it after the response.
+        refresh: the user type whose key set is stale and which the middleware refreshes after the response; or None.
         per_user: whether the app's response may depend on the user, as on every route that is not public.
         is_preflight: whether only the status and the CORS headers of the app's response may be relayed.
     """
@@ -79,7 +79,7 @@ class Outcome:
         return self
 
     def __getstate__(self) -> None:
-        """Return nothing: jsonpickle and others would write the token and the headers of the slots."""
+        """Return no state: jsonpickle and similar tools would write the token and headers, which are in slots."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Unpickled, (self.user, self.error, self.retry_after)
@@ -109,7 +109,7 @@ class Authenticated(Outcome):
         refresh: UserType | None,
         request: RequestRecord,
     ) -> None:
-        # Not by super().__init__: one is made for each request with a user.
+        # Without super().__init__(), for speed: one is made for each request with a user.
         self.config = config
         self.user = user
         self.error = None
@@ -124,7 +124,7 @@ class Authenticated(Outcome):
 
 
 class KeyAuthenticated(Outcome):
-    """Outcome of a request that goes on to the app with an API key, and with a user if it is the key of one.
+    """Outcome of a request that goes on to the app with an API key, and with its owner if that is a user.
 
     Attributes:
         api_key: the checked key, without its value.
@@ -191,7 +191,7 @@ class Refused(Outcome):
     __slots__ = ("reason", "response")
 
     def __init__(self, config: StackAuthConfig, response: Response, reason: str = "") -> None:
-        # Not by super().__init__: refusals have to be cheap.
+        # Without super().__init__(), for speed: refusals have to be cheap.
         self.config = config
         self.user = None
         self.error = None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Clocks(NamedTuple):
-    """Readings of both clocks in seconds: `wall` since the epoch, for claims; `mono` monotonic, for ages."""
+    """Readings of both clocks in seconds: `wall` since the epoch, `mono` on the monotonic clock."""
 
     wall: float
     mono: float
@@ -40,7 +40,7 @@ class RequestRecord:
         self.headers = headers
 
     def __getstate__(self) -> None:
-        """Return nothing: jsonpickle and others would write the headers of the slots."""
+        """Return no state: jsonpickle and similar tools would write the headers, which are in a slot."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RequestRecord, (self.method, self.path, self.root_path, {})

@@ -36,10 +36,10 @@ class Reporter:
 
         Args:
             request: the refused request.
-            error: the exception that was just caught, or made. The variables of the frames that it left are cleared.
+            error: the exception, just caught or made. The variables of the frames that it left are cleared.
             now: both clocks.
         """
-        clear_frame_locals(error)  # it is logged here, or as the context of what a hook raises
+        clear_frame_locals(error)  # its traceback is logged below, or with an exception of a hook
         if isinstance(error, ForeignToken):
             self._log_foreign_token(now, f"refused a token of another project or issuer: {error.advice}")
         if not isinstance(error, RefusedError | AuthServerError):

@@ -22,7 +22,7 @@ logger = logging.getLogger("stackauth_middleware")
 
 
 class Responder:
-    """Builds the responses of one config. Those that are always the same are built once."""
+    """Builds the responses of one config. Those that do not depend on the request are built once."""
 
     def __init__(self, config: StackAuthConfig) -> None:
         self._config = config

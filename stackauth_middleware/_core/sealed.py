@@ -1,7 +1,7 @@
 """Hide part of a dataclass from encoders, and prevent decoders from creating instances.
 
 A framework encodes all fields of an object that a handler returns, and decodes the JSON of a request into the
-dataclass that a handler names. A sealed value is in a slot that is no field, so encoders do not find it.
+dataclass that a handler names. A sealed value is in a slot that is not a field, so encoders do not find it.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ _MESSAGE = (
 
 
 _DECODERS = frozenset({"anyio", "blacksheep", "cattrs", "concurrent", "dacite", "litestar", "trio", None})
-"""Packages with decoders that call the constructor of a dataclass, and those that call it for them in a thread; None
-stands for generated code, as cattrs' is."""
+"""Packages whose decoders call the constructor of a dataclass, and packages that run decoders in a thread. None stands
+for generated code, such as that of cattrs."""
 
 
 def seal(owner: Any, sealed: Sealed | None, default: Sealed, *, is_typed: bool) -> None:
@@ -74,8 +74,8 @@ def seal(owner: Any, sealed: Sealed | None, default: Sealed, *, is_typed: bool) 
     Args:
         owner: the instance.
         sealed: the argument ``_sealed``; None if there was none, as msgspec calls ``__post_init__``.
-        default: the default of the argument, with which tests of an app and decoders call the constructor.
-        is_typed: whether a field that JSON has no type for is of its type.
+        default: the default of the argument, which both tests of an app and decoders leave in place.
+        is_typed: whether a field whose type JSON does not have is of that type; decoders leave a string or list.
 
     Raises:
         RuntimeError: a decoder has filled the fields. Decoders report a TypeError or ValueError as the client's
@@ -87,7 +87,7 @@ def seal(owner: Any, sealed: Sealed | None, default: Sealed, *, is_typed: bool) 
 
 
 def _is_called_by_decoder() -> bool:
-    """Return whether the frame that calls the constructor belongs to a decoder. Handlers that it calls may call it."""
+    """Return whether the frame that calls the constructor belongs to a decoder, and not only a frame further up."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_name in ("__init__", "__post_init__"):
         frame = frame.f_back
@@ -115,7 +115,7 @@ class _Fields:
 
     `dataclasses.replace` reads the instance's entries and copies each `InitVar` by its name, so a copy keeps the
     sealed value. Pydantic reads the class, and sees the fields only. Encoders that read the instance skip an
-    `InitVar` (`dataclasses.asdict`, orjson) or read an attribute by the key (msgspec), and "" is none.
+    `InitVar` (`dataclasses.asdict`, orjson) or read the attribute with the key as its name (msgspec); none is named "".
     """
 
     def __init__(self, found: dict[str, Field[Any]]) -> None:
@@ -163,7 +163,7 @@ def pydantic_schema(kind: type[T], source: Any, handler: Any, from_asdict: Calla
 def _is_fastapi_parameter() -> bool:
     """Return whether FastAPI is reading the parameters of a handler, not the type of its response.
 
-    It requests the same schema for both. If this returns False for a parameter, the validator still rejects.
+    FastAPI requests the same schema for both. If this returns False for a parameter, the validator still rejects.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

@@ -16,7 +16,7 @@ _PREFIXES: dict[TokenSource, dict[str, str]] = {
     "bearer": {"authorization": "Bearer "},
     "x-stack-access-token": {"x-stack-access-token": "", "x-hexclave-access-token": ""},
 }
-"""The token sources that hold nothing but a token, and what stands before it in each of their headers."""
+"""Token sources whose headers hold only a token, and for each header the text before the token."""
 
 
 class ShortPath:
@@ -34,19 +34,19 @@ class ShortPath:
         self._policy = lru_cache(CACHED_PATHS)(self._policy_of_any_normal_user)
 
     def outcome(self, request: RequestRecord, wall: float, mono: float, *, in_event_loop: bool) -> Authenticated | None:
-        """Return the outcome that `Flow.authorize` would return, or None for a request that it has to judge.
+        """Return the outcome that `Flow.authorize` would return, or None for a request that needs `authorize`.
 
-        These are the steps of `authorize`, in an order that leaves early where there is no cached token, and why each
-        may be shortened:
+        The steps are those of `authorize`, in an order that returns early if the token is not cached. The reason why
+        each may be shortened:
 
         - Credential: exactly one is present, so no other token source comes before it. A repeated or malformed one is
-          in no cache.
+          never cached.
         - Token: equal to one that was verified; what can change since is checked (`TokenCache.current`).
         - User: a normal user. Others are left to `authorize`.
         - Policy: cached, and None if it asks for more than a token of a normal user, if the path is not plain, and for
           OPTIONS, which may be a CORS preflight.
 
-        No check of a rule, observer or other function of the app would be called.
+        Where `authorize` would call a function of the app (the check of a rule, an observer), the result is None.
 
         Args:
             request: the request.
@@ -73,10 +73,10 @@ class ShortPath:
         return Authenticated(verified.user, self._config, token, policy, in_event_loop, None, request)
 
     def _policy_of_any_normal_user(self, method: str, path: str, root_path: str) -> Policy | None:
-        """Return the policy of a request if it lets in every normal user without another look, else None.
+        """Return the policy of a request if it allows every normal user without further checks, else None.
 
-        Compared with a policy that sets only what does not concern normal users, so that a new field of `Policy` is
-        left to `authorize` by default.
+        It is compared with a policy that sets only the fields which do not concern normal users, so that a policy
+        which uses a field added later is left to `authorize`.
         """
         policy = self._config.policy(method, path, root_path)
         flags = policy.allow_restricted, policy.allow_anonymous

@@ -1,4 +1,4 @@
-"""The cache of verified tokens, and what has to hold for a cached token to be used again."""
+"""The cache of verified tokens, and the conditions under which a cached token is used again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VerifiedToken(NamedTuple):
         user: the user of the token.
         digest: SHA-256 of the token, its key in the cache.
         kid: the id of `key`.
-        key: the key that verified the signature. The result holds while that key is published.
+        key: the key that verified the signature. The result is valid while that key is published.
         stale: whether the key set of that key has to be refreshed.
     """
 
@@ -48,11 +48,11 @@ class TokenCache(LRUCache[bytes, VerifiedToken]):
         self._key_sets = key_sets
 
     def current(self, token: str, wall: float, mono: float) -> VerifiedToken | None:
-        """Return the entry of `token` if it holds without any further step; None if there is more to do or to refuse.
+        """Return the entry of `token` if it is valid as it is; None if the token has to be verified or refused.
 
         Equal digests mean equal tokens, so what a verification found about the form, the signature and the claims
-        still holds. What can change is checked here: the time, the published keys and their age. One function and
-        floats instead of `Clocks`, since nearly every request calls it.
+        still holds. What can change is checked here: the time, the published keys and their age. It calls no
+        method of this package and takes floats instead of `Clocks`, for speed: nearly every request calls it.
 
         Args:
             token: any string.
@@ -80,7 +80,7 @@ class TokenCache(LRUCache[bytes, VerifiedToken]):
         return None
 
     def recheck(self, digest: bytes, now: Clocks, *, defer_refresh: bool) -> VerifiedToken | None:
-        """Return the entry of `digest` if it holds; None if there is none, or if its key was replaced or is too old.
+        """Return the entry of `digest` if it is valid; None if there is none, or if its key was replaced or is too old.
 
         Raises:
             RefusedError: EXPIRED_TOKEN.

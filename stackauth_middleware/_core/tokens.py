@@ -11,8 +11,8 @@ of the named checks below, which the command line also calls one by one, to repo
 
 Each raises a `RefusedError` whose `detail` names the fault and quotes nothing of the token.
 
-Python's JSON and base64 readers are lenient, so the form is checked here (RFC 7515, RFC 8725). The signature is
-verified by PyJWT; its messages are never passed on, since they can quote what an attacker wrote.
+Python's JSON and base64 decoders are lenient, so the form is checked here (RFC 7515, RFC 8725). Of PyJWT, only the
+ES256 algorithm is used.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ ES256 = jwt.get_algorithm_by_name("ES256")
 SIGNATURE_CHARACTERS = 86
 """Length in characters of a signature: the 64 octets of r and s (RFC 7518 section 3.4) in base64url."""
 BEFORE_SIGNATURE = slice(-SIGNATURE_CHARACTERS - 1, -SIGNATURE_CHARACTERS)
-"""Where the dot before the signature is."""
+"""Position of the dot before the signature."""
 _USER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _FORBIDDEN_HEADERS = ("crit", "b64", "zip", "cty", "enc", "jku", "jwk", "x5u", "x5c")
 _MAX_KID = 128
-"""Characters of a key id."""
+"""Maximum length of a key id, in characters."""
 _MAX_CONTAINERS = 128
-"""Objects and lists in a header or payload; a token of Stack Auth has two or three."""
+"""Maximum number of objects and lists in a header or payload; a token of Stack Auth has two or three."""
 _STRING = re.compile(rb'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)', re.DOTALL)
 """A JSON string. An unterminated one matches to the end, so that the search never backtracks to a later quote."""
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SHOWN = 200
-"""Characters of a claim that logs show."""
+"""Maximum length of a claim in logs, in characters."""
 _MAX_TIME = 2**53
-"""Seconds since the epoch, up to which a double holds every integer."""
+"""Latest time that is accepted, in seconds since the epoch: a double holds every integer up to this one."""
 
 
 class Token(NamedTuple):
@@ -69,7 +69,7 @@ class Token(NamedTuple):
 
 
 class ForeignToken(RefusedError):
-    """A well-formed token of another audience or issuer. A wrong setting causes it for every token.
+    """A well-formed token of another audience or issuer. If every token is one, a setting is wrong.
 
     Attributes:
         advice: what the token has, what was expected, and which setting to look at. For logs.
@@ -123,7 +123,7 @@ def user_of(token: Token, wall: float, leeway: float) -> User:
     Args:
         token: as `parse` returned it.
         wall: the current time, in seconds since the epoch.
-        leeway: seconds by which ``exp`` and ``nbf`` may be exceeded.
+        leeway: clock difference allowed for ``exp`` and ``nbf``, in seconds.
 
     Raises:
         RefusedError: INVALID_TOKEN; EXPIRED_TOKEN if nothing else is wrong.
@@ -158,7 +158,7 @@ def parse_jws(token: str) -> tuple[str, bytes, bytes, bytes]:
 
 @lru_cache(maxsize=64)
 def key_id_of(header_part: str) -> str:
-    """Return the key id of an encoded header that is fit for an ES256 token. A project has few headers.
+    """Return the key id of an encoded header, which must be one for ES256. Cached: a project has few headers.
 
     Raises:
         RefusedError: INVALID_TOKEN.
@@ -200,7 +200,7 @@ def decode_part(part: str) -> bytes:
 def parse_object(data: bytes) -> dict[str, Any]:
     """Parse one JSON object in UTF-8 with unique names (RFC 7515 section 4, RFC 8725 section 3.7).
 
-    Brackets are counted before parsing: each container costs a call, and the count also bounds the depth.
+    Brackets are counted before parsing, which bounds both the work and the depth of nesting.
 
     Raises:
         RefusedError: INVALID_TOKEN.
@@ -296,7 +296,7 @@ def check_times(claims: Mapping[str, Any], wall: float, leeway: float) -> None:
     Args:
         claims: of the token; ``exp`` passed `is_numeric_date`.
         wall: the current time, in seconds since the epoch.
-        leeway: seconds by which ``exp`` and ``nbf`` may be exceeded.
+        leeway: clock difference allowed for ``exp`` and ``nbf``, in seconds.
 
     Raises:
         RefusedError: INVALID_TOKEN, or EXPIRED_TOKEN.
@@ -311,7 +311,7 @@ def check_times(claims: Mapping[str, Any], wall: float, leeway: float) -> None:
 
 
 def is_numeric_date(value: object) -> bool:
-    """Return whether `value` is a NumericDate (RFC 7519 section 2) that every JSON reader reads alike."""
+    """Return whether `value` is a NumericDate (RFC 7519 section 2) that every JSON parser reads as the same number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and -_MAX_TIME <= value <= _MAX_TIME
 
 

@@ -22,7 +22,7 @@ _SERVER_ONLY = (
     "oauth_providers",
     "raw",
 )
-"""Sealed members: those a client does not get, objects it gets in part, and unknown ones."""
+"""Sealed members: those that clients do not get, objects of which they get a part, and unknown members."""
 
 
 @dataclass(frozen=True, slots=True)

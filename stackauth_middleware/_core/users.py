@@ -2,7 +2,7 @@
 
 Facts of Stack Auth (docs/stack-auth.md sections 3 and 5): the audience of a token gives the user type:
 ``<project>``, ``<project>:restricted`` or ``<project>:anon``. An anonymous user is also restricted, with the
-reason ``anonymous``. The claim ``role`` is ``authenticated`` for all types, so it decides nothing.
+reason ``anonymous``. The claim ``role`` is ``authenticated`` for all types, so it is not used.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _user_from_asdict(value: dict[str, Any]) -> User | None:
 def user_from_claims(claims: Mapping[str, Any], user_type: UserType, payload: bytes) -> User:
     """Return the user of verified claims.
 
-    A claim that decides nothing about access is None or False if its type is wrong.
+    A claim that does not affect access is None or False if its type is wrong.
 
     Args:
         claims: verified claims.
