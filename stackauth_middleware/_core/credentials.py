@@ -123,9 +123,10 @@ def extract_api_key(headers: Mapping[str, str], sources: Container[ApiKeySource]
 
 
 def _bearer_key(value: str) -> str | None:
-    """Return the API key of the Bearer scheme; None for other schemes and values."""
+    """Return the API key of the Bearer scheme, also one with a comma behind it; None for other schemes and values."""
     match = _BEARER.fullmatch(value)
-    return match[1] if match is not None and form_of(match[1]) is not None else None
+    first = match[1].partition(",")[0].rstrip(" \t") if match is not None else ""
+    return match[1] if match is not None and form_of(first) is not None else None
 
 
 def vary_names(token_sources: Container[TokenSource], api_key_sources: Container[ApiKeySource] = ()) -> tuple[str, ...]:

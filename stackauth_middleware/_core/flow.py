@@ -226,7 +226,7 @@ class Flow:
             policy: the policy to meet, except for its checks; by default that of the settings.
 
         Raises:
-            ConfigError: no API key is configured.
+            ConfigError: no key is set for the Stack Auth API.
             RefusedError: the token is refused, or the policy does not allow the user with this profile.
             AuthServerError: the keys or the profile cannot be fetched.
         """

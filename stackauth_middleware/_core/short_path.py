@@ -65,9 +65,10 @@ class ShortPath:
         if verified is None or verified.user.is_restricted:
             return None
         path, root_path = request.path, request.root_path
-        if root_path is None or request.websocket or len(path) + len(root_path) > CACHED_LENGTH:
+        method = request.method
+        if root_path is None or request.websocket or len(path) + len(root_path) + len(method) > CACHED_LENGTH:
             return None
-        policy = self._policy(request.method, path, root_path)
+        policy = self._policy(method, path, root_path)
         if policy is None:
             return None
         return Authenticated(verified.user, self._config, token, policy, in_event_loop, None, request)

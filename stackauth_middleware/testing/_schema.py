@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -114,6 +115,8 @@ def number(path: str, value: Any) -> float:
         if isinstance(value, bool):
             raise ValueError
         parsed = float(value)
+        if not math.isfinite(parsed):
+            raise ValueError
     except (TypeError, ValueError):
         raise _wrong_type(path, "number", value) from None
     return int(parsed) if parsed.is_integer() else parsed

@@ -30,6 +30,7 @@ from stackauth_middleware._adapters import (
     request_from_environ,
     request_from_headers,
     request_from_scope,
+    shown,
 )
 from stackauth_middleware._core.credentials import MAX_HEADERS, UNSEARCHED
 from stackauth_middleware._core.outcome import Outcome, Unauthenticated
@@ -442,6 +443,11 @@ def test_path_of_a_scope_is_what_of_scope_finds(scope: dict[str, Any], same: boo
     scope = {**scope, "raw_path": scope["path"].encode()} if same else scope
     record = request_from_scope({"type": "http", **scope}, setting, stated)
     assert (record.path, record.root_path) == of_scope(scope, setting, stated)
+
+
+def test_scope_in_place_of_an_app_is_described_and_not_shown() -> None:
+    assert shown(http_scope(headers=[(b"x-stack-auth", b"canary")])).startswith("a scope or environ")
+    assert shown(len) == repr(len)
 
 
 @pytest.mark.parametrize(

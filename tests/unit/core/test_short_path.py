@@ -114,6 +114,7 @@ def test_cached_token_of_a_normal_user_takes_the_short_path(headers: dict[str, s
         (RequestRecord("GET", "//", "", BEARER), {"default_access": "optional"}),
         (RequestRecord("GET", "/", None, BEARER), {"default_access": "optional"}),
         (RequestRecord("GET", "/" + "a" * CACHED_LENGTH, "", BEARER), {}),
+        (RequestRecord("A" * CACHED_LENGTH, "/", "", BEARER), {}),
         (RequestRecord("GET", "/", "", BEARER), {"rules": [Rule("/", "public")]}),
         (RequestRecord("GET", "/", "", BEARER), {"rules": [Rule("/", check=lambda user: True)]}),
         (RequestRecord("GET", "/", "", BEARER), {"rules": [Rule("/", profile=True)], "secret_server_key": SECRET}),

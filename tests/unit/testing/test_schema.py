@@ -45,6 +45,7 @@ def test_value_is_accepted(check: Check, value: Any, accepted: Any) -> None:
         (schema.permissions, "a", "body.x must be a `array` type"),
         (schema.boolean, 1, "body.x must be a `boolean` type"),
         (schema.number, True, "body.x must be a `number` type"),
+        (schema.number, "inf", "body.x must be a `number` type"),
         (schema.number, [], "body.x must be a `number` type"),
         (schema.positive, 1.5, "body.x must be an integer"),
         (schema.positive, 0, "body.x must be greater than or equal to 1"),
