@@ -1007,3 +1007,9 @@ def test_token_of_many_containers_is_rejected_before_parsing(part: str, monkeypa
     assert outcome(token()) == outcome(token())  # the header is cached
     monkeypatch.setattr(tokens, "_STRICT_JSON", None)
     assert outcome(hostile) is ErrorCode.INVALID_TOKEN
+
+
+def test_foreign_token_says_what_came_and_what_was_expected() -> None:
+    error = ForeignToken(ErrorCode.INVALID_TOKEN, "a token of another issuer")
+    error.advice = "iss is 'a', expected 'b'; is issuer_url right?"
+    assert str(error) == "invalid_token: a token of another issuer: iss is 'a', expected 'b'; is issuer_url right?"
