@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+import pytest
+
+from stackauth_middleware import AuthServerError, ErrorCode, RefusedError, Verifier
 from stackauth_middleware.testing import LocalStackAuth
 
 PROJECT = "6fbbf22e-f4b2-4c6e-95a1-beab6fa41063"
@@ -72,6 +75,51 @@ def ask(
     assert got.headers["content-length"] == str(len(got.body))
     assert len(got.headers) == len(started[1])
     return got
+
+
+def send(local: LocalStackAuth, headers: dict[str, str], method: str, path: str, body: Any = None) -> Got:
+    """Send a JSON body."""
+    sent = {"content-type": "application/json", **headers}
+    return ask(local, f"/api/v1{path}", sent, method=method, body=json.dumps(body or {}).encode())
+
+
+def me(
+    local: LocalStackAuth, base: dict[str, str] | None = None, /, *, token: str | None = None, **changes: str
+) -> Got:
+    """Ask for users/me: `changes` are headers by their short names, an empty one for none."""
+    named = {f"x-stack-{name.replace('_', '-')}": value for name, value in changes.items()}
+    headers = {
+        **(SERVER if base is None else base),
+        "x-stack-access-token": local.token() if token is None else token,
+        **named,
+    }
+    return ask(local, ME, {name: value for name, value in headers.items() if value})
+
+
+def two_projects() -> LocalStackAuth:
+    """Return a local Stack Auth with two projects, of which the first accepts only its own keys."""
+    local = LocalStackAuth(PROJECT, any_project=False)
+    local.add_project(
+        PROJECT,
+        secret_server_key=SECRET,
+        publishable_client_key=PUBLISHABLE,
+        super_secret_admin_key="sak_right",
+    )
+    local.add_project(OTHER_PROJECT)
+    return local
+
+
+def verifier(**settings: Any) -> Verifier:
+    """Return a verifier of `PROJECT`."""
+    return Verifier(project_id=PROJECT, **settings)
+
+
+def code_of(refused: Verifier, token: str) -> ErrorCode:
+    """Return the code of the error that `refused` raises for `token`."""
+    with pytest.raises((RefusedError, AuthServerError)) as caught:
+        refused.verify(token)
+    assert isinstance(caught.value, RefusedError | AuthServerError)
+    return caught.value.code
 
 
 def unb64url(text: str) -> bytes:

@@ -12,44 +12,24 @@ from tests.unit.testing.helpers import (
     OTHER_PROJECT,
     PROJECT,
     PUBLISHABLE,
-    SECRET,
     SERVER,
     USER_ID,
-    Got,
     ask,
+    me,
+    two_projects,
 )
+
+
+@pytest.fixture
+def local() -> LocalStackAuth:
+    return two_projects()
+
 
 ADMIN = {
     "x-stack-project-id": PROJECT,
     "x-stack-access-type": "admin",
     "x-stack-super-secret-admin-key": "sak_right",
 }
-
-
-@pytest.fixture
-def local() -> LocalStackAuth:
-    local = LocalStackAuth(PROJECT, any_project=False)
-    local.add_project(
-        PROJECT,
-        secret_server_key=SECRET,
-        publishable_client_key=PUBLISHABLE,
-        super_secret_admin_key="sak_right",
-    )
-    local.add_project(OTHER_PROJECT)
-    return local
-
-
-def me(
-    local: LocalStackAuth, base: dict[str, str] | None = None, /, *, token: str | None = None, **changes: str
-) -> Got:
-    """Ask for users/me: `changes` are headers by their short names, an empty one for none."""
-    named = {f"x-stack-{name.replace('_', '-')}": value for name, value in changes.items()}
-    headers = {
-        **(SERVER if base is None else base),
-        "x-stack-access-token": local.token() if token is None else token,
-        **named,
-    }
-    return ask(local, ME, {name: value for name, value in headers.items() if value})
 
 
 @pytest.mark.parametrize(("base", "members"), [(SERVER, 27), (ADMIN, 27), (CLIENT, 21)])

@@ -6,14 +6,9 @@ from typing import Any
 import pytest
 
 from stackauth_middleware.testing import LocalStackAuth
-from tests.unit.testing.helpers import OTHER_PROJECT, PROJECT, SERVER, USER_ID, ask
+from tests.unit.testing.helpers import OTHER_PROJECT, SERVER, USER_ID, ask
 
 JANE = "11111111-1111-4111-8111-111111111111"
-
-
-@pytest.fixture
-def local() -> LocalStackAuth:
-    return LocalStackAuth(PROJECT)
 
 
 def get(local: LocalStackAuth, target: str) -> Any:

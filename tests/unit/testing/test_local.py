@@ -2,19 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from stackauth_middleware import (
     AsyncVerifier,
-    AuthServerError,
     ErrorCode,
-    RefusedError,
     StackAuthConfig,
     Verifier,
 )
-from stackauth_middleware._core import config as config_module
 from stackauth_middleware._io import network
 from stackauth_middleware.testing import LocalStackAuth
 from tests.unit.testing.helpers import (
@@ -27,16 +23,12 @@ from tests.unit.testing.helpers import (
     SERVER,
     USER_ID,
     ask,
+    code_of,
     unb64url,
+    verifier,
 )
 
-
-@pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No config from elsewhere, and nothing in the environment."""
-    monkeypatch.setattr(config_module, "newest_config", lambda: None)
-    for prefix in ("STACK", "HEXCLAVE", "NEXT_PUBLIC_STACK", "NEXT_PUBLIC_HEXCLAVE"):
-        monkeypatch.delenv(f"{prefix}_PROJECT_ID", raising=False)
+pytestmark = pytest.mark.usefixtures("bare")
 
 
 @pytest.fixture
@@ -45,23 +37,12 @@ def local() -> Iterator[LocalStackAuth]:
         yield local
 
 
-def verifier(**settings: Any) -> Verifier:
-    return Verifier(project_id=PROJECT, **settings)
-
-
-def code(refused: Verifier, token: str) -> ErrorCode:
-    with pytest.raises((RefusedError, AuthServerError)) as caught:
-        refused.verify(token)
-    assert isinstance(caught.value, RefusedError | AuthServerError)
-    return caught.value.code
-
-
 def test_a_rotation_ends_old_tokens_at_once(local: LocalStackAuth) -> None:
     checked, old = verifier(), local.token()
     checked.verify(old)
     local.rotate()
     assert checked.verify(local.token())
-    assert code(checked, old) is ErrorCode.INVALID_TOKEN
+    assert code_of(checked, old) is ErrorCode.INVALID_TOKEN
 
 
 def test_a_soft_rotation_keeps_old_tokens(local: LocalStackAuth) -> None:
@@ -104,7 +85,7 @@ def test_caches_are_reset_between_two_contexts() -> None:
         checked.verify(old)
         with LocalStackAuth(PROJECT).in_process() as other:
             assert checked.verify(other.token())
-            assert code(checked, old) is ErrorCode.INVALID_TOKEN
+            assert code_of(checked, old) is ErrorCode.INVALID_TOKEN
         assert checked.verify(old)
     assert not checked.status().ready
 
@@ -132,7 +113,7 @@ def test_cached_keys_survive_an_outage_unless_cold(local: LocalStackAuth) -> Non
     with local.down():
         assert checked.verify(token)
     with local.down(cold=True):
-        assert code(checked, token) is ErrorCode.SERVER_ERROR
+        assert code_of(checked, token) is ErrorCode.SERVER_ERROR
     assert checked.verify(token)
 
 
@@ -185,5 +166,5 @@ def test_token_made_before_the_config_is_good_for_it() -> None:
             user = Verifier(**settings, mode="rest", secret_server_key=SECRET).verify(token)
             assert (user.user_id, user.claims["project_id"]) == (USER_ID, settings["project_id"])
         for given in ({"project_id": OTHER_PROJECT}, {"issuer_url": "https://own.example.com"}, {"aud": "x"}):
-            assert code(verifier(), local.token(**given)) is ErrorCode.INVALID_TOKEN
-    assert code(verifier(timeout=0.05, api_url="http://localhost:9"), token) is ErrorCode.INVALID_TOKEN
+            assert code_of(verifier(), local.token(**given)) is ErrorCode.INVALID_TOKEN
+    assert code_of(verifier(timeout=0.05, api_url="http://localhost:9"), token) is ErrorCode.INVALID_TOKEN

@@ -11,47 +11,22 @@ from tests.unit.testing.helpers import (
     JWKS,
     ME,
     OAUTH,
-    OTHER_PROJECT,
-    PROJECT,
-    PUBLISHABLE,
     REFRESH,
-    SECRET,
-    SERVER,
     SIGN_OUT,
-    Got,
     ask,
+    me,
+    two_projects,
 )
 from tests.unit.testing.replay import differences
 
 
-def test_recordings_are_answered_alike() -> None:
-    assert differences(load_endpoints("users")) == {}
-
-
 @pytest.fixture
 def local() -> LocalStackAuth:
-    local = LocalStackAuth(PROJECT, any_project=False)
-    local.add_project(
-        PROJECT,
-        secret_server_key=SECRET,
-        publishable_client_key=PUBLISHABLE,
-        super_secret_admin_key="sak_right",
-    )
-    local.add_project(OTHER_PROJECT)
-    return local
+    return two_projects()
 
 
-def me(
-    local: LocalStackAuth, base: dict[str, str] | None = None, /, *, token: str | None = None, **changes: str
-) -> Got:
-    """Ask for users/me: `changes` are headers by their short names, an empty one for none."""
-    named = {f"x-stack-{name.replace('_', '-')}": value for name, value in changes.items()}
-    headers = {
-        **(SERVER if base is None else base),
-        "x-stack-access-token": local.token() if token is None else token,
-        **named,
-    }
-    return ask(local, ME, {name: value for name, value in headers.items() if value})
+def test_recordings_are_answered_alike() -> None:
+    assert differences(load_endpoints("users")) == {}
 
 
 def test_the_status_is_hidden_on_request(local: LocalStackAuth) -> None:

@@ -7,12 +7,9 @@ from typing import Any
 import pytest
 
 from stackauth_middleware import (
-    AuthServerError,
     ErrorCode,
-    RefusedError,
     StackAuthConfig,
     UserType,
-    Verifier,
 )
 from stackauth_middleware._core import config as config_module
 from stackauth_middleware.testing import OMIT, Account, LocalStackAuth
@@ -27,33 +24,18 @@ from tests.unit.testing.helpers import (
     USER_ID,
     ask,
     claims_of,
+    code_of,
     header_of,
+    verifier,
 )
 
-
-@pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No config from elsewhere, and nothing in the environment."""
-    monkeypatch.setattr(config_module, "newest_config", lambda: None)
-    for prefix in ("STACK", "HEXCLAVE", "NEXT_PUBLIC_STACK", "NEXT_PUBLIC_HEXCLAVE"):
-        monkeypatch.delenv(f"{prefix}_PROJECT_ID", raising=False)
+pytestmark = pytest.mark.usefixtures("bare")
 
 
 @pytest.fixture
 def local() -> Iterator[LocalStackAuth]:
     with LocalStackAuth(PROJECT).in_process() as local:
         yield local
-
-
-def verifier(**settings: Any) -> Verifier:
-    return Verifier(project_id=PROJECT, **settings)
-
-
-def code(refused: Verifier, token: str) -> ErrorCode:
-    with pytest.raises((RefusedError, AuthServerError)) as caught:
-        refused.verify(token)
-    assert isinstance(caught.value, RefusedError | AuthServerError)
-    return caught.value.code
 
 
 def test_defaults_without_config_and_environment() -> None:
@@ -121,7 +103,7 @@ def test_header_and_key_can_be_set(local: LocalStackAuth) -> None:
     checked = verifier()
     assert checked.verify(local.token(key="second")).user_type is UserType.NORMAL
     for bent in ({"key": "foreign"}, {"key": "restricted"}, {"kid": "x"}, {"header": {"alg": "none"}}):
-        assert code(checked, local.token(**bent)) is ErrorCode.INVALID_TOKEN
+        assert code_of(checked, local.token(**bent)) is ErrorCode.INVALID_TOKEN
 
 
 def test_times_follow_the_clock() -> None:
@@ -136,7 +118,7 @@ def test_times_follow_the_clock() -> None:
 
 
 def test_an_expired_token_is_refused(local: LocalStackAuth) -> None:
-    assert code(verifier(), local.token(expires_in=-60)) is ErrorCode.EXPIRED_TOKEN
+    assert code_of(verifier(), local.token(expires_in=-60)) is ErrorCode.EXPIRED_TOKEN
 
 
 def test_claims_follow_the_account(local: LocalStackAuth) -> None:

@@ -1,28 +1,13 @@
 from __future__ import annotations
 
-import json
-from typing import Any
-
-import pytest
-
 from stackauth_middleware.testing import LocalStackAuth
 from tests.data import load_endpoints
-from tests.unit.testing.helpers import CLIENT, PROJECT, SERVER, Got, ask
+from tests.unit.testing.helpers import CLIENT, PROJECT, SERVER, send
 from tests.unit.testing.replay import differences
 
 
 def test_recordings_are_answered_alike() -> None:
     assert differences(load_endpoints("api-keys")) == {}
-
-
-@pytest.fixture
-def local() -> LocalStackAuth:
-    return LocalStackAuth(PROJECT)
-
-
-def send(local: LocalStackAuth, headers: dict[str, str], method: str, path: str, body: Any = None) -> Got:
-    sent = {"content-type": "application/json", **headers}
-    return ask(local, f"/api/v1{path}", sent, method=method, body=json.dumps(body or {}).encode())
 
 
 def test_key_is_described_and_stays_with_its_type(local: LocalStackAuth) -> None:
