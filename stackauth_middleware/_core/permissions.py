@@ -97,13 +97,9 @@ def _read(
         return body
     if body.get("is_paginated", False) is not False:
         raise ValueError("not all items")
-    return frozenset(read(item) for item in body["items"] if _is_of(item, key))
-
-
-def _is_of(item: Mapping[str, Any], user_id: str) -> bool:
-    if item["user_id"] != user_id:
+    if any(item["user_id"] != key for item in body["items"]):
         raise ValueError("an item of another user")
-    return True
+    return frozenset(map(read, body["items"]))
 
 
 def _project_permission(item: Mapping[str, Any]) -> Permission:

@@ -15,8 +15,6 @@ from .upstream import Answer, Call, Failure, Refusal, Script
 from .user_profile import UserProfile, profile_from_json
 from .users import User
 
-MAX_BYTES = 1024 * 1024
-"""Maximum size of a reply, in bytes."""
 _TOKEN_REFUSED = {
     "UNPARSABLE_ACCESS_TOKEN": ErrorCode.INVALID_TOKEN,
     "ACCESS_TOKEN_EXPIRED": ErrorCode.EXPIRED_TOKEN,
@@ -83,7 +81,7 @@ def call(config: StackAuthConfig, token: str) -> Call:
         access = {"x-stack-access-type": "client", "x-stack-publishable-client-key": config.publishable_client_key}
         headers = headers_of(config) | access
     headers |= {"x-stack-access-token": token, "x-stack-allow-anonymous-user": "true"}
-    return Call("GET", config.users_me_url, headers, max_bytes=MAX_BYTES)
+    return Call("GET", config.users_me_url, headers)
 
 
 def read(answer: Answer, key: str, clocks: Clocks) -> Reading:

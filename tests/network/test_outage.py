@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from stackauth_middleware import Rule
-from stackauth_middleware._core.profiles import MAX_BYTES
+from stackauth_middleware._core.upstream import MAX_BYTES
 from tests.unit.core.helpers import API
 from tests.unit.io.loopback import Exchange
 

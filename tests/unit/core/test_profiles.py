@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stackauth_middleware import StackAuthConfig
-from stackauth_middleware._core.profiles import MAX_BYTES, ProfileLookup, call, read
+from stackauth_middleware._core.profiles import ProfileLookup, call, read
 from stackauth_middleware._core.replies import nested_too_deeply
-from stackauth_middleware._core.upstream import Answer, Call, Failure, Refusal
+from stackauth_middleware._core.upstream import MAX_BYTES, Answer, Call, Failure, Refusal
 from stackauth_middleware._core.users import UserProfile, user_from_claims
 from stackauth_middleware._version import __version__
 from stackauth_middleware.errors import ErrorCode
